@@ -1,0 +1,41 @@
+/* arena.h - memory by lifetime.
+ *
+ * Nobody frees a single object: whoever made an arena ends it. Returned memory is zeroed and
+ * aligned for any type. NULL means out of memory: return error_memory(). memory_alloc and its two
+ * companions are the program's only callers of malloc, so they are the one place where a test makes
+ * an allocation fail (fault.h). A size that comes from a file is checked against a limit before it
+ * gets here. An arena belongs to one thread at a time. */
+#ifndef PSYBUILD_BASE_ARENA_H
+#define PSYBUILD_BASE_ARENA_H
+
+#include <stdarg.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+void *memory_alloc(size_t size);                /* not zeroed; NULL when out of memory */
+void *memory_resize(void *memory, size_t size); /* realloc */
+void memory_free(void *memory);
+
+struct arena_block;
+struct arena {
+    struct arena_block *blocks; /* newest first */
+    size_t size_bytes;          /* of all blocks */
+};
+
+void *arena_alloc(struct arena *arena, size_t size);
+void *arena_array(struct arena *arena, size_t count, size_t item_size); /* NULL on overflow, too */
+char *arena_format(struct arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
+char *arena_format_list(struct arena *arena, const char *format, va_list list) PRINTF_LIKE(2, 0);
+char *arena_copy(struct arena *arena, const char *bytes, size_t length); /* NUL-terminated */
+
+/* Room for one more item: returns `items`, or a copy of its `count` items with twice the capacity
+ * (the old array stays in the arena). `*capacity` is updated. */
+void *arena_grow(
+    struct arena *arena, void *items, size_t count, size_t *capacity, size_t item_size);
+
+void arena_reset(struct arena *arena); /* forgets all objects, keeps one block for reuse */
+void arena_end(struct arena *arena);   /* gives everything back; the arena is empty and usable */
+
+#endif

@@ -1,0 +1,28 @@
+/* fault.h - the places where a test may make the program fail or die.
+ *
+ * Built in by the variant "fault" only (PSYBUILD_FAULT); elsewhere every point is the constant
+ * false. PSYBUILD_FAULT_AT="write:3" makes the third write fail with EIO (ENOSPC for writes, NULL
+ * for allocations); "exit:write:3" ends the process there with _exit(99). Points of all kinds are
+ * counted together under the name "any". */
+#ifndef PSYBUILD_BASE_FAULT_H
+#define PSYBUILD_BASE_FAULT_H
+
+#include <stdbool.h>
+
+enum fault_kind {
+    FAULT_ALLOC,
+    FAULT_OPEN,
+    FAULT_READ,
+    FAULT_WRITE,
+    FAULT_SYNC,
+    FAULT_RENAME,
+    FAULT_REMOVE
+};
+
+#ifdef PSYBUILD_FAULT
+bool fault_here(enum fault_kind kind); /* true: fail now; may not return */
+#else
+#define fault_here(kind) false
+#endif
+
+#endif

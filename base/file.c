@@ -1,0 +1,631 @@
+/* file.c - POSIX files behind file.h. Linux-only calls have a portable way beside them; the variant
+ * "portable" compiles that one (PSYBUILD_PORTABLE). */
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+
+#if defined(__linux__) && !defined(PSYBUILD_PORTABLE)
+#define USE_LINUX 1
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#else
+#define USE_LINUX 0
+#endif
+
+extern char **environ;
+
+enum { TRANSFER_BYTES_MAX = 1 << 30, COPY_BYTES = 256 * 1024, NS_PER_SECOND = 1000000000 };
+
+struct file {
+    int descriptor;
+    uint64_t size_bytes;
+    char path[];
+};
+
+bool file_stamp_equal(const struct file_stamp *a, const struct file_stamp *b)
+{
+    return a->inode == b->inode && a->size_bytes == b->size_bytes && a->mtime_ns == b->mtime_ns &&
+           a->ctime_ns == b->ctime_ns;
+}
+
+static int64_t to_ns(struct timespec time)
+{
+    return (int64_t)time.tv_sec * NS_PER_SECOND + time.tv_nsec;
+}
+
+static struct file_stamp to_stamp(const struct stat *status)
+{
+    return (struct file_stamp){.inode = (uint64_t)status->st_ino,
+        .size_bytes = (uint64_t)status->st_size,
+#ifdef __APPLE__
+        .mtime_ns = to_ns(status->st_mtimespec),
+        .ctime_ns = to_ns(status->st_ctimespec)
+#else
+        .mtime_ns = to_ns(status->st_mtim),
+        .ctime_ns = to_ns(status->st_ctim)
+#endif
+    };
+}
+
+static enum file_kind to_kind(mode_t mode)
+{
+    return S_ISREG(mode) ? FILE_REGULAR : S_ISDIR(mode) ? FILE_DIRECTORY : FILE_OTHER;
+}
+
+struct error *file_stat(const char *path, enum file_kind *kind, struct file_stamp *stamp)
+{
+    struct stat status;
+    if (stat(path[0] == '\0' ? "." : path, &status) != 0) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            return error_new_errno(errno, path, "stat");
+        *kind = FILE_ABSENT;
+        *stamp = (struct file_stamp){0};
+        return NULL;
+    }
+    *kind = to_kind(status.st_mode);
+    *stamp = to_stamp(&status);
+    return NULL;
+}
+
+/* The clock that file times are taken from: on Linux it advances once a tick (1 to 10 ms). */
+static int64_t file_clock_ns(void)
+{
+    struct timespec now;
+#if USE_LINUX
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+#else
+    clock_gettime(CLOCK_REALTIME, &now);
+#endif
+    return to_ns(now);
+}
+
+enum { WAIT_STEP_NS = 1000000, WAITS_MAX = 20 };
+
+void file_wait_tick(void)
+{
+    int64_t start = file_clock_ns();
+    for (int waits = 0; waits < WAITS_MAX && file_clock_ns() == start; waits++)
+        nanosleep(&(struct timespec){.tv_nsec = WAIT_STEP_NS}, NULL);
+}
+
+struct error *file_stat_settled(const char *path, struct file_stamp *stamp)
+{
+    enum file_kind kind;
+    for (int waits = 0;; waits++) {
+        int64_t now = file_clock_ns();
+        TRY(file_stat(path, &kind, stamp));
+        if (kind == FILE_ABSENT)
+            return error_new_errno(ENOENT, path, "open");
+        if (stamp->ctime_ns < now || waits == WAITS_MAX)
+            return NULL;
+        nanosleep(&(struct timespec){.tv_nsec = WAIT_STEP_NS}, NULL);
+    }
+}
+
+static struct error *open_path(const char *path, int flags, const char *doing, struct file **out)
+{
+    size_t length = strlen(path);
+    struct file *file = memory_alloc(sizeof *file + length + 1);
+    if (file == NULL)
+        return error_memory();
+    memcpy(file->path, path, length + 1);
+    int code = 0;
+    struct stat status;
+    file->descriptor = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : open(path, flags, 0666);
+    if (file->descriptor < 0) {
+        code = errno;
+    } else if (fstat(file->descriptor, &status) != 0) {
+        code = errno;
+        close(file->descriptor);
+    }
+    if (code != 0) {
+        memory_free(file);
+        return error_new_errno(code, path, doing);
+    }
+    file->size_bytes = (uint64_t)status.st_size;
+    if (S_ISREG(status.st_mode)) {
+        *out = file;
+        return NULL;
+    }
+    file_close(file);
+    return error_new(ERROR_IO, "%s: cannot %s: it is %s, not a regular file", path, doing,
+        S_ISDIR(status.st_mode) ? "a directory" : "a special file");
+}
+
+struct error *file_open(const char *path, struct file **out)
+{
+    return open_path(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, "open", out);
+}
+
+struct error *file_open_staged(const char *path, struct file **out)
+{
+    return open_path(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, "create", out);
+}
+
+void file_close(struct file *file)
+{
+    if (file == NULL)
+        return;
+    close(file->descriptor);
+    memory_free(file);
+}
+
+const char *file_path(const struct file *file)
+{
+    return file->path;
+}
+
+uint64_t file_size(const struct file *file)
+{
+    return file->size_bytes;
+}
+
+struct error *file_stamp_now(const struct file *file, struct file_stamp *stamp)
+{
+    struct stat status;
+    if (fstat(file->descriptor, &status) != 0)
+        return error_new_errno(errno, file->path, "stat");
+    *stamp = to_stamp(&status);
+    return NULL;
+}
+
+struct error *file_read_at(const struct file *file, uint64_t offset, void *buffer, size_t size)
+{
+    unsigned char *bytes = buffer;
+    for (size_t done = 0; done < size;) {
+        size_t wanted = size - done < TRANSFER_BYTES_MAX ? size - done : TRANSFER_BYTES_MAX;
+        ssize_t count = fault_here(FAULT_READ)
+                            ? (errno = EIO, -1)
+                            : pread(file->descriptor, bytes + done, wanted, (off_t)(offset + done));
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return error_new_errno(errno, file->path, "read");
+        if (count == 0)
+            return error_new(ERROR_FORMAT,
+                "%s: truncated: expected %llu bytes at offset %llu, found %llu", file->path,
+                (unsigned long long)size, (unsigned long long)offset, (unsigned long long)done);
+        done += (size_t)count;
+    }
+    return NULL;
+}
+
+struct error *file_write_at(
+    const struct file *file, uint64_t offset, const void *bytes, size_t size)
+{
+    const unsigned char *from = bytes;
+    for (size_t done = 0; done < size;) {
+        size_t wanted = size - done < TRANSFER_BYTES_MAX ? size - done : TRANSFER_BYTES_MAX;
+        ssize_t count = fault_here(FAULT_WRITE)
+                            ? (errno = ENOSPC, -1)
+                            : pwrite(file->descriptor, from + done, wanted, (off_t)(offset + done));
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return error_new_errno(count < 0 ? errno : EIO, file->path, "write");
+        done += (size_t)count;
+    }
+    return NULL;
+}
+
+struct error *file_set_size(struct file *file, uint64_t size_bytes)
+{
+    int result = fault_here(FAULT_WRITE) ? (errno = ENOSPC, -1)
+                                         : ftruncate(file->descriptor, (off_t)size_bytes);
+    if (result != 0)
+        return error_new_errno(errno, file->path, "set the size");
+    file->size_bytes = size_bytes;
+    return NULL;
+}
+
+struct error *file_sync(const struct file *file)
+{
+    if (fault_here(FAULT_SYNC))
+        return error_new_errno(EIO, file->path, "sync");
+#ifdef F_FULLFSYNC
+    if (fcntl(file->descriptor, F_FULLFSYNC) == 0)
+        return NULL;
+#endif
+    if (fsync(file->descriptor) != 0)
+        return error_new_errno(errno, file->path, "sync");
+    return NULL;
+}
+
+void file_start_writeback(const struct file *file, uint64_t offset, uint64_t size)
+{
+#if USE_LINUX
+    sync_file_range(file->descriptor, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)file, (void)offset, (void)size;
+#endif
+}
+
+void file_forget_range(const struct file *file, uint64_t offset, uint64_t size)
+{
+#if USE_LINUX
+    posix_fadvise(file->descriptor, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
+#else
+    (void)file, (void)offset, (void)size;
+#endif
+}
+
+static struct error *copy_through_memory(const struct file *from, uint64_t from_offset,
+    const struct file *to, uint64_t to_offset, uint64_t size)
+{
+    unsigned char *buffer = memory_alloc(COPY_BYTES);
+    if (buffer == NULL)
+        return error_memory();
+    struct error *error = NULL;
+    for (uint64_t done = 0; error == NULL && done < size;) {
+        size_t step = size - done < COPY_BYTES ? (size_t)(size - done) : COPY_BYTES;
+        error = file_read_at(from, from_offset + done, buffer, step);
+        if (error == NULL)
+            error = file_write_at(to, to_offset + done, buffer, step);
+        done += step;
+    }
+    memory_free(buffer);
+    return error;
+}
+
+#if USE_LINUX
+/* Shares the part of the range that is aligned alike in both files. Returns what was shared. */
+static uint64_t clone_range(const struct file *from, uint64_t from_offset, const struct file *to,
+    uint64_t to_offset, uint64_t size)
+{
+    struct file_clone_range range = {.src_fd = from->descriptor,
+        .src_offset = from_offset,
+        .src_length = size,
+        .dest_offset = to_offset};
+    return ioctl(to->descriptor, FICLONERANGE, &range) == 0 ? size : 0;
+}
+#endif
+
+struct error *file_copy_range(const struct file *from, uint64_t from_offset, const struct file *to,
+    uint64_t to_offset, uint64_t size, bool *is_shared)
+{
+    if (is_shared != NULL)
+        *is_shared = false;
+#if USE_LINUX
+    enum { BLOCK = 4096 };
+    if (fault_here(FAULT_WRITE))
+        return error_new_errno(ENOSPC, to->path, "write");
+    uint64_t head = (BLOCK - from_offset % BLOCK) % BLOCK;
+    if (from_offset % BLOCK == to_offset % BLOCK && size >= head + BLOCK) {
+        uint64_t middle = (size - head) / BLOCK * BLOCK;
+        if (clone_range(from, from_offset + head, to, to_offset + head, middle) == middle) {
+            if (is_shared != NULL)
+                *is_shared = true;
+            TRY(copy_through_memory(from, from_offset, to, to_offset, head));
+            uint64_t rest = head + middle;
+            return copy_through_memory(from, from_offset + rest, to, to_offset + rest, size - rest);
+        }
+    }
+    while (size > 0) {
+        off_t in = (off_t)from_offset, out = (off_t)to_offset;
+        size_t step = size < TRANSFER_BYTES_MAX ? (size_t)size : TRANSFER_BYTES_MAX;
+        ssize_t count = copy_file_range(from->descriptor, &in, to->descriptor, &out, step, 0);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0 && (errno == ENOSPC || errno == EIO || errno == EDQUOT))
+            return error_new_errno(errno, to->path, "write");
+        if (count <= 0)
+            break; /* not between these files: the long way, which also finds a truncation */
+        from_offset += (uint64_t)count;
+        to_offset += (uint64_t)count;
+        size -= (uint64_t)count;
+    }
+#endif
+    return copy_through_memory(from, from_offset, to, to_offset, size);
+}
+
+struct error *file_read_whole(
+    struct arena *arena, const char *path, size_t size_max, struct text *out)
+{
+    struct file *file;
+    TRY(file_open(path, &file));
+    struct error *error = NULL;
+    if (file->size_bytes > size_max) {
+        error = error_new(ERROR_FORMAT, "%s: expected at most %zu bytes, found %llu", path,
+            size_max, (unsigned long long)file->size_bytes);
+    } else {
+        size_t length = (size_t)file->size_bytes;
+        char *bytes = arena_alloc(arena, length + 1);
+        error = bytes == NULL ? error_memory() : file_read_at(file, 0, bytes, length);
+        if (error == NULL)
+            *out = (struct text){bytes, length};
+    }
+    file_close(file);
+    return error;
+}
+
+struct error *file_replace_whole(const char *path, struct text text)
+{
+    struct arena arena = {0};
+    struct file *file = NULL;
+    struct error *error = NULL;
+    char *temporary = arena_format(&arena, "%s.tmp", path);
+    char *directory = path_directory(&arena, path);
+    if (temporary == NULL || directory == NULL)
+        error = error_memory();
+    if (error == NULL)
+        error = file_remove(temporary); /* left by a killed process: never written through */
+    if (error == NULL)
+        error = file_open_staged(temporary, &file);
+    if (error == NULL) {
+        error = file_set_size(file, 0);
+        if (error == NULL)
+            error = file_write_at(file, 0, text.bytes, text.length);
+        if (error == NULL)
+            error = file_sync(file);
+        file_close(file);
+        if (error == NULL)
+            error = file_rename(temporary, path);
+        if (error == NULL)
+            error = file_sync_directory(directory);
+        if (error != NULL)
+            unlink(temporary);
+    }
+    arena_end(&arena);
+    return error;
+}
+
+struct error *file_rename(const char *from, const char *to)
+{
+    int result = fault_here(FAULT_RENAME) ? (errno = EIO, -1) : rename(from, to);
+    if (result == 0)
+        return NULL;
+    int code = errno;
+    struct error *error = error_new_errno(code, to, "replace");
+    return error_wrap(error, "renaming %s", from);
+}
+
+struct error *file_remove(const char *path)
+{
+    int result = fault_here(FAULT_REMOVE) ? (errno = EIO, -1) : unlink(path);
+    if (result == 0 || errno == ENOENT || errno == ENOTDIR)
+        return NULL;
+    return error_new_errno(errno, path, "remove");
+}
+
+struct error *file_remove_directory(const char *path)
+{
+    if (rmdir(path) == 0 || errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST ||
+        errno == ENOTDIR || errno == EBUSY || errno == EINVAL)
+        return NULL;
+    return error_new_errno(errno, path, "remove");
+}
+
+struct error *file_make_directories(const char *path)
+{
+    struct arena arena = {0};
+    char *part = arena_copy(&arena, path, strlen(path));
+    if (part == NULL)
+        return error_memory();
+    struct error *error = NULL;
+    for (char *slash = part; error == NULL && *part != '\0' && slash != NULL;) {
+        slash = strchr(slash + 1, '/');
+        if (slash != NULL)
+            *slash = '\0';
+        int result = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : mkdir(part, 0777);
+        if (result != 0 && errno != EEXIST)
+            error = error_new_errno(errno, part, "make the directory");
+        if (slash != NULL)
+            *slash = '/';
+    }
+    arena_end(&arena);
+    return error;
+}
+
+struct error *file_sync_directory(const char *path)
+{
+    if (fault_here(FAULT_SYNC))
+        return error_new_errno(EIO, path, "sync");
+    int descriptor = open(path[0] == '\0' ? "." : path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0)
+        return error_new_errno(errno, path, "open");
+    int code = fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;
+    close(descriptor);
+    return code == 0 ? NULL : error_new_errno(code, path, "sync");
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct file_entry *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+static struct error *read_entries(
+    struct arena *arena, DIR *directory, const char *path, struct file_entry **out, size_t *count)
+{
+    struct file_entry *entries = NULL;
+    size_t used = 0, capacity = 0;
+    for (;;) {
+        errno = 0;
+        struct dirent *entry = readdir(directory);
+        if (entry == NULL && errno != 0)
+            return error_new_errno(errno, path, "list");
+        if (entry == NULL)
+            break;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        entries = arena_grow(arena, entries, used, &capacity, sizeof *entries);
+        char *name = arena_copy(arena, entry->d_name, strlen(entry->d_name));
+        if (entries == NULL || name == NULL)
+            return error_memory();
+        struct stat status;
+        if (fstatat(dirfd(directory), name, &status, 0) != 0)
+            continue; /* a dangling link, or gone meanwhile */
+        entries[used++] = (struct file_entry){name, to_kind(status.st_mode)};
+    }
+    if (used > 0)
+        qsort(entries, used, sizeof *entries, compare_entries);
+    *out = entries;
+    *count = used;
+    return NULL;
+}
+
+struct error *file_list_directory(
+    struct arena *arena, const char *path, struct file_entry **out, size_t *count)
+{
+    DIR *directory = opendir(path[0] == '\0' ? "." : path);
+    if (directory == NULL)
+        return error_new_errno(errno, path, "list");
+    struct error *error = read_entries(arena, directory, path, out, count);
+    closedir(directory);
+    return error;
+}
+
+/* Calls statvfs or stat on the path or, while absent, on its parents. */
+static struct error *nearest_existing(struct arena *arena, const char *path, const char **out)
+{
+    enum file_kind kind;
+    struct file_stamp stamp;
+    while (path[0] != '\0') {
+        TRY(file_stat(path, &kind, &stamp));
+        if (kind != FILE_ABSENT || strcmp(path, "/") == 0)
+            break;
+        path = path_directory(arena, path);
+        if (path == NULL)
+            return error_memory();
+    }
+    *out = path[0] == '\0' ? "." : path;
+    return NULL;
+}
+
+struct error *file_space_free(const char *path, uint64_t *size_bytes)
+{
+    struct arena arena = {0};
+    const char *existing = NULL;
+    struct statvfs status;
+    struct error *error = nearest_existing(&arena, path, &existing);
+    if (error == NULL && statvfs(existing, &status) != 0)
+        error = error_new_errno(errno, existing, "ask for the free space");
+    if (error == NULL)
+        *size_bytes = (uint64_t)status.f_bavail * (uint64_t)status.f_frsize;
+    arena_end(&arena);
+    return error;
+}
+
+struct error *file_same_device(const char *a, const char *b, bool *out)
+{
+    struct arena arena = {0};
+    const char *paths[] = {a, b};
+    struct stat status[2] = {0};
+    struct error *error = NULL;
+    for (size_t i = 0; error == NULL && i < 2; i++) {
+        error = nearest_existing(&arena, paths[i], &paths[i]);
+        if (error == NULL && stat(paths[i], &status[i]) != 0)
+            error = error_new_errno(errno, paths[i], "stat");
+    }
+    if (error == NULL)
+        *out = status[0].st_dev == status[1].st_dev;
+    arena_end(&arena);
+    return error;
+}
+
+struct file_lock {
+    int descriptor;
+    char path[];
+};
+
+struct error *file_lock_take(const char *path, bool wait, struct file_lock **out)
+{
+    size_t length = strlen(path);
+    struct file_lock *lock = memory_alloc(sizeof *lock + length + 1);
+    if (lock == NULL)
+        return error_memory();
+    memcpy(lock->path, path, length + 1);
+    lock->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (lock->descriptor < 0) {
+        int code = errno;
+        memory_free(lock);
+        return error_new_errno(code, path, "open");
+    }
+    if (flock(lock->descriptor, wait ? LOCK_EX : LOCK_EX | LOCK_NB) == 0) {
+        *out = lock;
+        return NULL;
+    }
+    int code = errno;
+    file_lock_release(lock);
+    if (code == EWOULDBLOCK) {
+        *out = NULL;
+        return NULL;
+    }
+    if (code == EINTR)
+        return error_new(ERROR_INTERRUPTED, "interrupted while waiting for %s", path);
+    return error_new_errno(code, path, "lock");
+}
+
+struct error *file_lock_say(struct file_lock *lock, struct text text)
+{
+    if (ftruncate(lock->descriptor, 0) != 0 ||
+        pwrite(lock->descriptor, text.bytes, text.length, 0) != (ssize_t)text.length)
+        return error_new_errno(errno, lock->path, "write");
+    return NULL;
+}
+
+void file_lock_release(struct file_lock *lock)
+{
+    if (lock == NULL)
+        return;
+    close(lock->descriptor);
+    memory_free(lock);
+}
+
+struct error *file_change_directory(const char *path)
+{
+    if (path[0] != '\0' && chdir(path) != 0)
+        return error_new_errno(errno, path, "enter");
+    return NULL;
+}
+
+struct error *file_current_directory(struct arena *arena, char **out)
+{
+    for (size_t size = 256;; size *= 2) {
+        char *path = arena_alloc(arena, size);
+        if (path == NULL)
+            return error_memory();
+        if (getcwd(path, size) != NULL) {
+            *out = path;
+            return NULL;
+        }
+        if (errno != ERANGE)
+            return error_new_errno(errno, ".", "find the current directory");
+    }
+}
+
+struct error *file_run_program(char *const *arguments, int *status)
+{
+    pid_t child;
+    int code = posix_spawnp(&child, arguments[0], NULL, NULL, arguments, environ);
+    if (code != 0)
+        return error_new_errno(code, arguments[0], "run");
+    int result;
+    while (waitpid(child, &result, 0) < 0)
+        if (errno != EINTR)
+            return error_new_errno(errno, arguments[0], "wait for");
+    *status = WIFSIGNALED(result) ? 128 + WTERMSIG(result) : WEXITSTATUS(result);
+    return NULL;
+}
+
+uint64_t clock_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)to_ns(now);
+}

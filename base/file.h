@@ -1,0 +1,109 @@
+/* file.h - files and directories: whole positional reads and writes, stamps, staged files.
+ *
+ * The only caller of open, pread, pwrite, fsync, rename and their kin, hence the one place where
+ * errno becomes an error that names the path. Reads and writes are whole or an error: EINTR and
+ * short counts are retried. There is no shared position, so threads may use one struct file at
+ * once. Foreign files are never mapped: a truncated one must be an error, not a signal. */
+#ifndef PSYBUILD_BASE_FILE_H
+#define PSYBUILD_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/text.h"
+
+/* What says that a file is still the one it was, without reading it. Compared for equality only. */
+struct file_stamp {
+    uint64_t inode, size_bytes;
+    int64_t mtime_ns, ctime_ns;
+};
+bool file_stamp_equal(const struct file_stamp *a, const struct file_stamp *b);
+
+enum file_kind { FILE_ABSENT, FILE_REGULAR, FILE_DIRECTORY, FILE_OTHER };
+
+/* Symbolic links are followed; an absent file is no error: FILE_ABSENT and a zero stamp. */
+MUST_CHECK struct error *file_stat(
+    const char *path, enum file_kind *kind, struct file_stamp *stamp);
+
+/* A stamp that a later change cannot share: if the file's ctime lies in the current clock tick,
+ * waits that tick out (at most 20 ms) and takes the stamp again. ERROR_MISSING when there is no
+ * such file. */
+MUST_CHECK struct error *file_stat_settled(const char *path, struct file_stamp *stamp);
+
+struct span { /* of a file */
+    uint64_t offset, size_bytes;
+};
+
+/* Waits until a change to a file gets another time than one made before the call: a clock tick. */
+void file_wait_tick(void);
+
+struct file; /* an open regular file */
+
+MUST_CHECK struct error *file_open(const char *path, struct file **out); /* to read */
+/* To read and write; makes it when absent (mode 0666 minus umask), keeps what it holds. */
+MUST_CHECK struct error *file_open_staged(const char *path, struct file **out);
+void file_close(struct file *file); /* after the last write use file_sync first; NULL is fine */
+const char *file_path(const struct file *file);
+uint64_t file_size(const struct file *file); /* when it was opened or last set */
+MUST_CHECK struct error *file_stamp_now(const struct file *file, struct file_stamp *stamp);
+
+MUST_CHECK struct error *file_read_at(
+    const struct file *file, uint64_t offset, void *buffer, size_t size);
+MUST_CHECK struct error *file_write_at(
+    const struct file *file, uint64_t offset, const void *bytes, size_t size);
+MUST_CHECK struct error *file_set_size(struct file *file, uint64_t size_bytes);
+MUST_CHECK struct error *file_sync(const struct file *file); /* data and size reach the disk */
+/* Starts writing dirty pages of the range to disk, where the system can; never fails. */
+void file_start_writeback(const struct file *file, uint64_t offset, uint64_t size);
+/* The range will not be read again soon: gives its page cache back, where the system can. */
+void file_forget_range(const struct file *file, uint64_t offset, uint64_t size);
+/* Copies a range between files: by reference where the file system can, else in the kernel, else
+ * through `buffer`. `*is_shared` (may be NULL) tells whether any part was shared by reference. */
+MUST_CHECK struct error *file_copy_range(const struct file *from, uint64_t from_offset,
+    const struct file *to, uint64_t to_offset, uint64_t size, bool *is_shared);
+
+/* A whole small file; NUL-terminated in the arena. Longer than `size_max` is ERROR_FORMAT. */
+MUST_CHECK struct error *file_read_whole(
+    struct arena *arena, const char *path, size_t size_max, struct text *out);
+/* Replaces a small file atomically: temporary beside it, sync, rename, sync of the directory. */
+MUST_CHECK struct error *file_replace_whole(const char *path, struct text text);
+
+MUST_CHECK struct error *file_rename(const char *from, const char *to);
+MUST_CHECK struct error *file_remove(const char *path);           /* absent is fine */
+MUST_CHECK struct error *file_remove_directory(const char *path); /* absent or not empty is fine */
+MUST_CHECK struct error *file_make_directories(const char *path); /* with parents; "" is fine */
+/* Makes renames and removals in a directory durable. */
+MUST_CHECK struct error *file_sync_directory(const char *path);
+
+struct file_entry {
+    const char *name;
+    enum file_kind kind; /* of what a link points to */
+};
+/* Names in byte order, without "." and "..". An absent directory is ERROR_MISSING. */
+MUST_CHECK struct error *file_list_directory(
+    struct arena *arena, const char *path, struct file_entry **out, size_t *count);
+
+MUST_CHECK struct error *file_space_free(const char *path, uint64_t *size_bytes);
+/* Whether both paths (or their nearest existing parents) lie on one file system. */
+MUST_CHECK struct error *file_same_device(const char *a, const char *b, bool *out);
+
+/* An exclusive lock that dies with the process. `*out` is NULL when another holds it and `wait` is
+ * false. With `wait`, returns ERROR_INTERRUPTED when a signal comes first. The file holds the text.
+ */
+struct file_lock;
+MUST_CHECK struct error *file_lock_take(const char *path, bool wait, struct file_lock **out);
+MUST_CHECK struct error *file_lock_say(struct file_lock *lock, struct text text);
+void file_lock_release(struct file_lock *lock);
+
+MUST_CHECK struct error *file_change_directory(const char *path);
+MUST_CHECK struct error *file_current_directory(struct arena *arena, char **out);
+
+/* Runs a program (argv[0] searched in PATH), waits, gives its exit status (128 + signal). */
+MUST_CHECK struct error *file_run_program(char *const *arguments, int *status);
+
+uint64_t clock_now_ns(void); /* monotonic */
+
+#endif

@@ -1,0 +1,53 @@
+/* library.h - shared libraries, loaded when they are first needed.
+ *
+ * libcurl and libcrypto are compiled against but never linked: a run that downloads nothing does
+ * not map them. A module that needs one keeps a struct of function pointers (its table) and has it
+ * filled here. A library stays loaded until the process ends. configure writes the file names to
+ * config.h. */
+#ifndef PSYBUILD_BASE_LIBRARY_H
+#define PSYBUILD_BASE_LIBRARY_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+
+#if defined(__has_include)
+#if __has_include("config.h")
+#include "config.h"
+#endif
+#endif
+
+#ifndef LIBCURL_SONAME
+#ifdef __APPLE__
+#define LIBCURL_SONAME "libcurl.4.dylib"
+#else
+#define LIBCURL_SONAME "libcurl.so.4"
+#endif
+#endif
+
+/* Never "libcrypto.dylib": loading that one ends a process on macOS. */
+#ifndef LIBCRYPTO_SONAME
+#ifdef __APPLE__
+#define LIBCRYPTO_SONAME "libcrypto.3.dylib"
+#else
+#define LIBCRYPTO_SONAME "libcrypto.so.3"
+#endif
+#endif
+
+struct library_symbol {
+    const char *name;
+    size_t offset; /* of its function pointer in the table */
+};
+
+struct library {
+    const char *purpose;      /* for the error: "downloads" */
+    const char *const *files; /* tried in order; ends with NULL */
+    const struct library_symbol *symbols;
+    size_t symbol_count;
+};
+
+/* Opens the first of the files that is there and fills the table with all symbols. ERROR_MISSING
+ * names what was looked for. Callers see to it that one thread at a time fills a table. */
+MUST_CHECK struct error *library_load(const struct library *library, void *table);
+
+#endif

@@ -1,0 +1,65 @@
+/* text.h - bytes with a length, and what is done with names and paths.
+ *
+ * A struct text borrows its bytes; they may hold NUL. Paths in psybuild are `const char *`,
+ * relative to the working directory (which is the top manifest's), "/"-separated and normal: no
+ * empty, "." or ".." component, no trailing slash. path_normalize makes them so and refuses the
+ * rest. */
+#ifndef PSYBUILD_BASE_TEXT_H
+#define PSYBUILD_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+
+struct text {
+    const char *bytes;
+    size_t length;
+};
+#define TEXT_EMPTY ((struct text){"", 0})
+#define TEXT_LITERAL(literal) ((struct text){"" literal, sizeof(literal) - 1})
+
+struct text text_of(const char *string); /* NULL gives the empty text */
+bool text_equal(struct text a, struct text b);
+bool text_is(struct text text, const char *string);
+bool text_starts_with(struct text text, const char *prefix);
+bool text_ends_with(struct text text, const char *suffix);
+bool text_contains(struct text text, const char *needle);
+int text_compare(struct text a, struct text b); /* by bytes, shorter first: <0, 0, >0 */
+bool text_is_utf8(struct text text);            /* strict: no surrogates, no overlong forms */
+/* The first character: its length in bytes and its code point; 0 when empty or not UTF-8. */
+size_t text_decode(struct text text, uint32_t *code_point);
+
+/* The bytes with control characters (DEL, C1 and those that turn the writing direction included)
+ * and invalid UTF-8 as \xNN, cut after 200 bytes with "...": safe to print, whoever sent them. NULL
+ * when out of memory. */
+char *text_printable(struct arena *arena, struct text text);
+
+/* The nearest of `count` words within a third of its length (edit distance), or NULL: "did you
+ * mean". */
+const char *text_suggest(const char *word, const char *const *words, size_t count);
+
+bool path_is_normal(const char *path);
+/* Joins `base` (normal, "" for the top) and `path`, removes "." and resolves ".." by text; the top
+ * itself is "". NULL in `*out` when the result would leave the top, or `path` is absolute. False
+ * when out of memory. */
+bool path_normalize(struct arena *arena, const char *base, const char *path, char **out);
+const char *path_base(const char *path);                     /* after the last slash */
+char *path_directory(struct arena *arena, const char *path); /* before it; "" for a bare name */
+char *path_join(
+    struct arena *arena, const char *directory, const char *name); /* "" + name = name */
+bool path_is_below(const char *path, const char *directory); /* strictly; "" holds everything */
+
+/* Manifest globs: `*` any run and `?` any one character, neither of them "/"; all else literal. */
+bool glob_is_pattern(const char *pattern);
+bool glob_match(const char *pattern, const char *path);
+
+/* "1.5 GB", "312 kB", "17 B": powers of 1000 with two to three digits, for people. */
+#define SIZE_TEXT_MAX 32
+const char *size_print(char buffer[SIZE_TEXT_MAX], uint64_t size_bytes);
+/* "4096", "32M", "5GiB", "20 GB": powers of 1024 (manual, "Sizes"). False when malformed or over
+ * 2^53. */
+bool size_parse(struct text text, uint64_t *out);
+
+#endif

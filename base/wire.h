@@ -1,0 +1,54 @@
+/* wire.h - little-endian fields in buffers: how everything of ours is written to disk or hashed.
+ *
+ * A writer appends and remembers its first failure (out of memory), asked for once at the end. A
+ * reader never reads past its end: after the first short or over-long field every read gives zero
+ * and wire_reader_good is false. Strings are a u32 length and the bytes; counts are u32. */
+#ifndef PSYBUILD_BASE_WIRE_H
+#define PSYBUILD_BASE_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+struct wire_writer {
+    unsigned char *bytes; /* memory_alloc'd */
+    size_t count, capacity;
+    bool failed;
+};
+void wire_put_u8(struct wire_writer *writer, uint8_t value);
+void wire_put_u32(struct wire_writer *writer, uint32_t value);
+void wire_put_u64(struct wire_writer *writer, uint64_t value);
+void wire_put_bytes(
+    struct wire_writer *writer, const void *bytes, size_t length); /* no length field */
+void wire_put_text(struct wire_writer *writer, struct text text);
+void wire_put_string(struct wire_writer *writer, const char *string); /* NULL as the empty one */
+MUST_CHECK struct error *wire_writer_check(const struct wire_writer *writer);
+void wire_writer_end(struct wire_writer *writer);
+
+struct wire_reader {
+    const unsigned char *bytes;
+    size_t length, position;
+    bool failed;
+};
+uint8_t wire_get_u8(struct wire_reader *reader);
+uint32_t wire_get_u32(struct wire_reader *reader);
+uint64_t wire_get_u64(struct wire_reader *reader);
+const unsigned char *wire_get_bytes(
+    struct wire_reader *reader, size_t length);        /* NULL when short */
+struct text wire_get_text(struct wire_reader *reader); /* borrows; not NUL-terminated */
+char *wire_get_string(struct wire_reader *reader, struct arena *arena); /* "" when it failed */
+/* A count of items of at least `item_size_min` bytes each: 0 and failed if they cannot fit. */
+uint32_t wire_get_count(struct wire_reader *reader, size_t item_size_min);
+bool wire_reader_good(const struct wire_reader *reader);
+bool wire_reader_done(const struct wire_reader *reader); /* good, and nothing is left */
+
+uint16_t load_le16(const void *bytes);
+uint32_t load_le32(const void *bytes);
+uint64_t load_le64(const void *bytes);
+void store_le32(void *bytes, uint32_t value);
+void store_le64(void *bytes, uint64_t value);
+
+#endif

@@ -1,0 +1,117 @@
+/* help.c - `psybuild help TASK`: what its tables say. */
+#include "cli/tools.h"
+
+#include <string.h>
+
+static void say_heading(struct cli *cli, const char *text)
+{
+    terminal_say(cli->terminal, TONE_PLAIN, "%s", "");
+    terminal_say(cli->terminal, TONE_PLAIN, "%s", text);
+}
+
+/* "4, 8 or ..." after the type: the values that are allowed. */
+static struct error *list_values(
+    struct arena *arena, const struct param_spec *spec, const char **out)
+{
+    char *list = arena_format(arena, "%s", "");
+    for (size_t i = 0; list != NULL && spec->words != NULL && spec->words[i] != NULL; i++)
+        list = arena_format(arena, "%s%s\"%s\"", list, i > 0 ? ", " : "", spec->words[i]);
+    for (size_t i = 0; list != NULL && spec->integers != NULL && spec->integers[i] >= 0; i++)
+        list =
+            arena_format(arena, "%s%s%lld", list, i > 0 ? ", " : "", (long long)spec->integers[i]);
+    *out = list;
+    return list == NULL ? error_memory() : NULL;
+}
+
+static const char *const type_names[] = {[PARAM_STRING] = "string",
+    [PARAM_INTEGER] = "integer",
+    [PARAM_NUMBER] = "number",
+    [PARAM_BOOLEAN] = "true or false",
+    [PARAM_LIST] = "list of strings",
+    [PARAM_PATH] = "path",
+    [PARAM_SIZE] = "size",
+    [PARAM_OBJECT] = "object"};
+
+static struct error *say_params(
+    struct cli *cli, const struct param_spec *params, const char *indent)
+{
+    for (const struct param_spec *spec = params; spec != NULL && spec->name != NULL; spec++) {
+        const char *values;
+        TRY(list_values(cli->arena, spec, &values));
+        const char *type = spec->entries != NULL ? "list of objects" : type_names[spec->type];
+        terminal_put(cli->terminal, TONE_BOLD, "%s%s", indent, spec->name);
+        terminal_put(cli->terminal, TONE_DIM, "  %s%s%s%s",
+            spec->words != NULL && spec->type == PARAM_STRING ? "" : type,
+            values[0] != '\0' && (spec->words == NULL || spec->type != PARAM_STRING) ? ": " : "",
+            values, spec->is_required ? ", required" : "");
+        terminal_say(cli->terminal, TONE_PLAIN, "%s", "");
+        if (spec->help != NULL)
+            terminal_say(cli->terminal, TONE_PLAIN, "%s    %s", indent, spec->help);
+        if (spec->entries != NULL) {
+            const char *deeper = arena_format(cli->arena, "%s    ", indent);
+            if (deeper == NULL)
+                return error_memory();
+            TRY(say_params(cli, spec->entries, deeper));
+        }
+    }
+    return NULL;
+}
+
+static void say_roles(struct cli *cli, const struct task_type *type)
+{
+    if (type->roles == NULL || type->roles[0].name == NULL)
+        return;
+    say_heading(cli, "in:");
+    for (const struct role_spec *role = type->roles; role->name != NULL; role++) {
+        terminal_put(cli->terminal, TONE_BOLD, "  %s", role->name);
+        terminal_say(cli->terminal, TONE_DIM, "  %s%s%s", role->is_many ? "files" : "a file",
+            role->reads == ROLE_LAYOUT ? ", its layout alone" : "",
+            role->is_required ? ", required" : "");
+        if (role->help != NULL)
+            terminal_say(cli->terminal, TONE_PLAIN, "      %s", role->help);
+    }
+}
+
+static struct error *help_task(struct cli *cli, const struct task_type *type)
+{
+    terminal_put(cli->terminal, TONE_BOLD, "%s", type->name);
+    terminal_say(cli->terminal, TONE_PLAIN, " - %s", type->help == NULL ? "" : type->help);
+    if (type->takes_any_role)
+        say_heading(cli, "in: roles of your own naming");
+    say_roles(cli, type);
+    if (type->params == NULL || type->params[0].name == NULL)
+        return NULL;
+    say_heading(cli, "with:");
+    return say_params(cli, type->params, "  ");
+}
+
+static struct error *help_overview(struct cli *cli)
+{
+    terminal_say(cli->terminal, TONE_PLAIN, "tasks (psybuild help TASK):");
+    for (const struct task_type *const *type = cli->registry->types; *type != NULL; type++)
+        terminal_say(cli->terminal, TONE_PLAIN, "  %-14s %s", (*type)->name,
+            (*type)->help == NULL ? "" : (*type)->help);
+    say_heading(cli, "Options and tools: psybuild --help. All of it: man psybuild, psybuild.json");
+    return NULL;
+}
+
+struct error *help_run(struct cli *cli)
+{
+    const char *names[64];
+    size_t count = 0;
+    if (cli->options->argument_count == 0)
+        return help_overview(cli);
+    if (cli->options->argument_count > 1)
+        return error_new(ERROR_USAGE, "usage: psybuild help [TASK]");
+    const char *name = cli->options->arguments[0];
+    for (const struct task_type *const *type = cli->registry->types; *type != NULL; type++) {
+        if (strcmp((*type)->name, name) == 0)
+            return help_task(cli, *type);
+        if (count < sizeof names / sizeof names[0])
+            names[count++] = (*type)->name;
+    }
+    const char *near = text_suggest(name, names, count);
+    if (near != NULL)
+        return error_new(ERROR_USAGE, "unknown task \"%s\"; did you mean \"%s\"?", name, near);
+    return error_new(ERROR_USAGE, "unknown task \"%s\"; psybuild help lists them", name);
+}

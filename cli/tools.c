@@ -1,0 +1,136 @@
+/* tools.c - the table of tools, and what they share. */
+#include "cli/tools.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/signals.h"
+
+#define MEMORY_BYTES_BASE (UINT64_C(32) << 20)
+#define MEMORY_BYTES_THREAD (UINT64_C(8) << 20)
+
+static const struct tool *const tools[] = {NULL};
+
+const struct tool *tools_find(const char *name)
+{
+    for (const struct tool *const *tool = tools; *tool != NULL; tool++)
+        if (strcmp((*tool)->name, name) == 0)
+            return *tool;
+    return NULL;
+}
+
+struct error *tools_unknown(struct arena *arena, const char *name)
+{
+    const char *names[sizeof tools / sizeof tools[0]];
+    size_t count = 0;
+    char *list = arena_format(arena, "%s", "");
+    for (const struct tool *const *tool = tools; *tool != NULL && list != NULL; tool++) {
+        list = arena_format(arena, "%s%s%s", list, count > 0 ? ", " : "", (*tool)->name);
+        names[count++] = (*tool)->name;
+    }
+    if (list == NULL)
+        return error_memory();
+    const char *near = text_suggest(name, names, count);
+    if (near != NULL)
+        return error_new(ERROR_USAGE, "unknown tool \"%s\"; did you mean \"%s\"?", name, near);
+    return error_new(ERROR_USAGE, "unknown tool \"%s\"; there are %s", name, list);
+}
+
+struct error *tools_list(struct arena *arena, char **out)
+{
+    *out = arena_format(arena, "%s", "\ntools (psybuild -t TOOL):\n");
+    for (const struct tool *const *tool = tools; *tool != NULL && *out != NULL; tool++) {
+        char *usage = arena_format(arena, "%s %s", (*tool)->name, (*tool)->usage);
+        *out = usage == NULL ? NULL
+                             : arena_format(arena, "%s  %-26s %s\n", *out, usage, (*tool)->help);
+    }
+    return *out == NULL ? error_memory() : NULL;
+}
+
+/* ---- building ---- */
+
+static unsigned count_processors(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 ? 1 : count > 1024 ? 1024 : (unsigned)count;
+}
+
+struct error *cli_prepare_build(struct cli *cli)
+{
+    const struct options *options = cli->options;
+    struct build_options *out = &cli->build_options;
+    *out = (struct build_options){.manifest = cli->place.manifest,
+        .settings = options->settings,
+        .setting_count = options->setting_count,
+        .registry = cli->registry,
+        .threads = options->threads > 0 ? options->threads : count_processors(),
+        .connections = options->connections,
+        .memory_bytes = options->memory_bytes,
+        .failures_max = options->failures_max,
+        .is_dry = options->is_dry,
+        .is_forced = options->is_forced,
+        .is_frozen = options->is_frozen,
+        .is_offline = options->is_offline,
+        .no_wait = options->no_wait,
+        .cancel = signals_flag(),
+        .on_event = status_on_event,
+        .on_tick = status_on_tick,
+        .context = cli->status};
+    if (out->memory_bytes == 0)
+        out->memory_bytes = MEMORY_BYTES_BASE + out->threads * MEMORY_BYTES_THREAD;
+    return place_data_directory(cli->arena, &cli->place, &out->data_directory);
+}
+
+struct error *cli_open_build(struct cli *cli, bool may_use_shadow, struct build **out)
+{
+    TRY(build_open(&cli->build_options, may_use_shadow, out));
+    cli->status->build = *out;
+    return NULL;
+}
+
+void cli_close_build(struct cli *cli, struct build *build)
+{
+    cli->status->build = NULL;
+    build_close(build);
+}
+
+/* ---- words ---- */
+
+struct error *tool_words(struct cli *cli, const char *const *flags, struct tool_words *out)
+{
+    const struct options *options = cli->options;
+    const char **items = arena_array(cli->arena, options->argument_count + 1, sizeof *items);
+    if (items == NULL)
+        return error_memory();
+    *out = (struct tool_words){.items = items};
+    for (size_t i = 0; i < options->argument_count; i++) {
+        const char *word = options->arguments[i];
+        unsigned at = 0;
+        if (word[0] != '-' || word[1] == '\0') {
+            items[out->count++] = word;
+            continue;
+        }
+        while (flags != NULL && flags[at] != NULL && strcmp(flags[at], word) != 0)
+            at++;
+        if (flags == NULL || flags[at] == NULL)
+            return error_new(ERROR_USAGE,
+                "unknown option \"%s\" of the tool \"%s\"; psybuild's own come before -t", word,
+                options->tool);
+        out->flags |= 1u << at;
+    }
+    return NULL;
+}
+
+struct error *tool_expect_words(
+    struct cli *cli, const struct tool_words *words, size_t least, size_t most)
+{
+    if (words->count >= least && words->count <= most)
+        return NULL;
+    const struct tool *tool = tools_find(cli->options->tool);
+    return error_new(ERROR_USAGE, "usage: psybuild -t %s %s", tool->name, tool->usage);
+}
+
+struct error *tool_targets(struct cli *cli, const struct tool_words *words, const char *const **out)
+{
+    return place_targets(cli->arena, &cli->place, words->items, words->count, out);
+}

@@ -1,0 +1,187 @@
+/* build.h - one run of psybuild: what is known about its files and nodes while it lasts.
+ *
+ * The main thread owns all of it. Opened by build_open (manifest, graph, state), run by build_run
+ * (schedule.h); stale.h, plan.h and seal.h are its steps. */
+#ifndef PSYBUILD_ENGINE_BUILD_H
+#define PSYBUILD_ENGINE_BUILD_H
+
+#include <stdatomic.h>
+
+#include "engine/graph.h"
+#include "engine/pieces.h"
+#include "engine/pool.h"
+#include "engine/state.h"
+
+/* The life of a node in one run:
+ *
+ *   WAITING --needs at hand--> CHECKING --(hash jobs)--> CHECKING --> FRESH
+ *                                 |
+ *                               stale --plan--> PLANNED --pieces, sync--> MADE --group--> SEALED
+ *                                 |                |          |
+ *                                 +----------------+----------+--> FAILED; who needs it: BLOCKED
+ */
+enum node_status {
+    STATUS_WAITING,
+    STATUS_CHECKING,
+    STATUS_PLANNED,
+    STATUS_MADE,
+    STATUS_SEALED,
+    STATUS_FRESH, /* the order counts: from PLANNED on layouts can be read, from SEALED on files */
+    STATUS_FAILED,
+    STATUS_BLOCKED,
+};
+
+/* What a planned node still has to do before it is MADE. */
+enum node_phase {
+    PHASE_PIECES, /* make, verify, copy */
+    PHASE_FILL,   /* hash what no piece read of its inputs, and streamed outputs */
+    PHASE_SYNC,   /* the task's last check, and the staged files to disk */
+};
+
+struct copy_run; /* work.h */
+
+/* A file a node made, in this run or before. */
+struct made_file {
+    const char *path;     /* its final name */
+    const char *location; /* where it lies now: staged, or the same */
+    uint64_t size_bytes;
+    bool has_tree;
+    struct hash128 tree;
+    const char *identity; /* or "" */
+};
+
+struct node_run {
+    enum node_status status;
+    bool is_wanted;
+    bool is_forced;     /* -B */
+    const char *reason; /* why it is stale; NULL: not known to be */
+    struct arena arena; /* the plan's lifetime: ends when the node is sealed */
+    struct plan *plan;
+    struct made_file *files; /* when FRESH, MADE or SEALED */
+    uint32_t file_count;
+    struct text layout; /* when FRESH or from PLANNED on */
+    struct hash128 layout_hash;
+    uint32_t unmet;                 /* needs not at hand yet */
+    uint32_t next_piece, next_copy; /* not submitted yet */
+    uint32_t jobs_left;             /* submitted and not collected */
+    enum node_phase phase;
+    struct copy_run *copies;
+    uint32_t copy_count;
+    bool is_changed;      /* its outputs are to be renamed into place */
+    struct record record; /* when MADE: what will be kept */
+    uint64_t started_ns;
+    bool is_identified; /* a fetched file that was there has been looked at */
+};
+
+enum file_look {
+    LOOK_NONE, /* not looked at in this run */
+    LOOK_ABSENT,
+    LOOK_CURRENT, /* its stamp is the state's: the hashes there hold */
+    LOOK_CHANGED, /* another stamp: must be hashed before anything is said */
+};
+
+struct file_run {
+    enum file_look look;
+    struct file_stamp stamp;          /* when looked at */
+    bool is_settled;                  /* no later change can share that stamp */
+    bool is_hashing;                  /* a job is at it */
+    struct segments *segments;        /* hashed in this run; NULL: not */
+    const struct json_document *json; /* parsed to check fields */
+};
+
+enum build_event_kind {
+    EVENT_STALE,   /* text: why (-d explain) */
+    EVENT_STARTED, /* planned: its pieces begin */
+    EVENT_DONE,    /* made */
+    EVENT_SEALED,
+    EVENT_CONFIRMED, /* nothing had to be written after all */
+    EVENT_WARNING,
+    EVENT_NOTE,   /* "waiting for ...", "listing ..." */
+    EVENT_FAILED, /* error: what; the receiver prints, the build frees */
+};
+struct build_event {
+    enum build_event_kind kind;
+    const char *node; /* or NULL */
+    const char *text; /* or NULL */
+    const struct error *error;
+    uint64_t size_bytes;               /* written, of EVENT_DONE */
+    uint32_t pieces_made, pieces_kept; /* of EVENT_DONE */
+    uint64_t duration_ns;
+};
+
+struct build_progress {
+    uint32_t nodes_done, nodes_total;
+    uint64_t bytes_done, bytes_total; /* of pieces, inputs counted */
+    const char *node;                 /* one that is at work */
+};
+
+struct build_options {
+    const char *manifest;
+    const char *data_directory;
+    const struct manifest_setting *settings;
+    size_t setting_count;
+    const struct registry *registry;
+    unsigned threads, connections;
+    uint64_t memory_bytes;
+    unsigned failures_max; /* -k: 0 is no limit */
+    bool is_dry;           /* -n */
+    bool is_forced;        /* -B */
+    bool is_frozen, is_offline, no_wait;
+    _Atomic bool *cancel; /* set by a signal handler */
+    void (*on_event)(void *context, const struct build_event *event);
+    void (*on_tick)(void *context, const struct build_progress *progress);
+    void *context;
+};
+
+struct build_stats {
+    uint64_t load_ns, graph_ns, run_ns, save_ns;
+    uint64_t files_looked_at, files_hashed, bytes_hashed, bytes_read, bytes_written, bytes_copied;
+    uint32_t nodes_made, nodes_fresh, nodes_failed, pieces_made, pieces_kept;
+};
+
+struct build {
+    const struct build_options *options;
+    struct arena arena;
+    const struct registry *registry;
+    struct graph *graph;
+    struct state *state;
+    struct validity validity;
+    struct node_run *runs;  /* one a node of the graph */
+    struct file_run *files; /* one a file of the state; grows with it */
+    size_t file_capacity;
+    struct pool *pool;
+    struct file_lock *lock;
+    _Atomic uint64_t bytes_done; /* for the progress; workers add */
+    uint64_t bytes_total;
+    struct build_stats stats;
+    bool is_state_changed;
+    bool is_shadow;           /* graph is the one compiled in the state */
+    bool is_compiled_current; /* the state's graph is what the manifest gives now */
+};
+
+/* Loads the state, and the graph from the manifest; with `may_use_shadow` the one compiled in the
+ * state when that is current, which is enough for build_is_null. Nothing is written but, for a
+ * source that has no lock entry yet, the lock. */
+MUST_CHECK struct error *build_open(
+    const struct build_options *options, bool may_use_shadow, struct build **out);
+void build_close(struct build *build);
+
+/* Adds a file to the state and to the run. */
+MUST_CHECK struct error *build_add_file(
+    struct build *build, const char *path, const char *location, uint32_t *out);
+void build_say(struct build *build, enum build_event_kind kind, const char *node, const char *text);
+
+/* Whether everything the targets need is fresh, by stamps alone: no data file is opened, no JSON
+ * parsed. False means only that a closer look is needed. */
+MUST_CHECK struct error *build_is_null(
+    struct build *build, const char *const *targets, size_t target_count, bool *out);
+
+/* Makes the targets. `*failures` counts failed nodes; their errors went to on_event.
+ * ERROR_INTERRUPTED when cancelled. With is_dry only events tell what would be done. */
+MUST_CHECK struct error *build_run(
+    struct build *build, const char *const *targets, size_t target_count, uint32_t *failures);
+
+/* Takes the build lock; ERROR_BUSY with `no_wait` when another holds it. */
+MUST_CHECK struct error *build_lock(struct build *build);
+
+#endif

@@ -1,0 +1,232 @@
+/* hash.c - the one caller of xxHash. */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "engine/hash.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/wire.h"
+
+enum { READ_BYTES = 512 * 1024, HEADER_BYTES_MAX = 100 << 20 };
+
+static struct hash128 to_bytes(XXH128_hash_t hash)
+{
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, hash);
+    struct hash128 out;
+    _Static_assert(sizeof canonical.digest == sizeof out.bytes, "128 bits");
+    memcpy(out.bytes, canonical.digest, sizeof out.bytes);
+    return out;
+}
+
+struct hash128 hash_bytes(const void *bytes, size_t size)
+{
+    return to_bytes(XXH3_128bits(bytes, size));
+}
+
+struct hash128 hash_text(struct text text)
+{
+    return hash_bytes(text.bytes, text.length);
+}
+
+bool hash_equal(const struct hash128 *a, const struct hash128 *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
+const char *hash_hex(const struct hash128 *hash, char buffer[HASH_HEX_BYTES])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < sizeof hash->bytes; i++) {
+        buffer[2 * i] = digits[hash->bytes[i] >> 4];
+        buffer[2 * i + 1] = digits[hash->bytes[i] & 15];
+    }
+    buffer[HASH_HEX_BYTES - 1] = '\0';
+    return buffer;
+}
+
+static const struct segmenter *find_segmenter(const struct registry *registry, const char *path)
+{
+    for (const struct segmenter *const *s = registry->segmenters; *s != NULL; s++)
+        if (text_ends_with(text_of(path), (*s)->suffix))
+            return *s;
+    return NULL;
+}
+
+/* Equal blocks: what a file of no known format is cut into. An empty file has no segment. */
+static struct error *cut_blocks(
+    struct arena *arena, uint64_t size_bytes, struct span **spans, size_t *count)
+{
+    uint64_t blocks = size_bytes / SEGMENT_BYTES + (size_bytes % SEGMENT_BYTES != 0);
+    if (blocks >= UINT32_MAX)
+        return error_new(
+            ERROR_FORMAT, "a file of %llu bytes is too large", (unsigned long long)size_bytes);
+    *spans = arena_array(arena, (size_t)blocks, sizeof **spans);
+    if (*spans == NULL)
+        return error_memory();
+    for (uint64_t i = 0; i < blocks; i++) {
+        uint64_t offset = i * SEGMENT_BYTES, rest = size_bytes - offset;
+        (*spans)[i] = (struct span){offset, rest < SEGMENT_BYTES ? rest : SEGMENT_BYTES};
+    }
+    *count = (size_t)blocks;
+    return NULL;
+}
+
+static struct error *make_segments(struct arena *arena, uint64_t size_bytes, struct span *spans,
+    size_t count, struct segments **out)
+{
+    if (count == 0)
+        TRY(cut_blocks(arena, size_bytes, &spans, &count));
+    struct segments *segments = arena_alloc(arena, sizeof *segments);
+    if (segments == NULL)
+        return error_memory();
+    *segments = (struct segments){.count = (uint32_t)count,
+        .spans = spans,
+        .hashes = arena_array(arena, count, sizeof *segments->hashes),
+        .is_known = arena_array(arena, count, sizeof *segments->is_known)};
+    if (segments->hashes == NULL || segments->is_known == NULL)
+        return error_memory();
+    *out = segments;
+    return NULL;
+}
+
+struct error *segments_of_plan(struct arena *arena, const struct registry *registry,
+    const char *path, struct text header, uint64_t size_bytes, struct segments **out)
+{
+    const struct segmenter *segmenter = find_segmenter(registry, path);
+    struct span *spans = NULL;
+    size_t count = 0;
+    if (segmenter != NULL && header.length >= 8)
+        TRY(segmenter->segments(arena, path, header, size_bytes, &spans, &count));
+    return make_segments(arena, size_bytes, spans, count, out);
+}
+
+struct error *segments_of_file(struct arena *arena, const struct registry *registry,
+    const struct file *file, const char *path, struct segments **out)
+{
+    const struct segmenter *segmenter = find_segmenter(registry, path);
+    struct text header = TEXT_EMPTY;
+    unsigned char first[8];
+    if (segmenter != NULL && file_size(file) >= sizeof first) {
+        TRY(file_read_at(file, 0, first, sizeof first));
+        uint64_t length = segmenter->header_bytes(first, file_size(file));
+        if (length >= sizeof first && length <= file_size(file) && length <= HEADER_BYTES_MAX) {
+            char *bytes = arena_alloc(arena, (size_t)length + 1);
+            if (bytes == NULL)
+                return error_memory();
+            TRY(file_read_at(file, 0, bytes, (size_t)length));
+            header = (struct text){bytes, (size_t)length};
+        }
+    }
+    return segments_of_plan(arena, registry, path, header, file_size(file), out);
+}
+
+uint32_t segments_find(const struct segments *segments, uint64_t offset)
+{
+    uint32_t low = 0, high = segments->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (segments->spans[middle].offset < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < segments->count && segments->spans[low].offset == offset ? low : UINT32_MAX;
+}
+
+bool segments_range(const struct segments *segments, uint64_t offset, uint64_t size_bytes,
+    uint32_t *begin, uint32_t *end)
+{
+    uint32_t first = segments_find(segments, offset);
+    if (first == UINT32_MAX || size_bytes == 0)
+        return false;
+    uint64_t last = offset + size_bytes;
+    const struct span *final = &segments->spans[segments->count - 1];
+    uint32_t after =
+        last == final->offset + final->size_bytes ? segments->count : segments_find(segments, last);
+    if (after == UINT32_MAX)
+        return false;
+    *begin = first;
+    *end = after;
+    return true;
+}
+
+void segments_set(struct segments *segments, uint32_t index, const struct hash128 *hash)
+{
+    segments->hashes[index] = *hash;
+    segments->known_count += !segments->is_known[index];
+    segments->is_known[index] = true;
+}
+
+struct hash128 segments_tree(const struct segments *segments)
+{
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    XXH3_128bits_reset(&state);
+    for (uint32_t i = 0; i < segments->count; i++) {
+        unsigned char length[8];
+        store_le64(length, segments->spans[i].size_bytes);
+        XXH3_128bits_update(&state, length, sizeof length);
+        XXH3_128bits_update(&state, segments->hashes[i].bytes, sizeof segments->hashes[i].bytes);
+    }
+    return to_bytes(XXH3_128bits_digest(&state));
+}
+
+/* One segment, which may be larger than the buffer. */
+static struct error *hash_span(const struct file *file, struct span span, unsigned char *buffer,
+    const _Atomic bool *cancel, struct hash128 *out)
+{
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    XXH3_128bits_reset(&state);
+    for (uint64_t done = 0; done < span.size_bytes;) {
+        if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed))
+            return error_new(ERROR_INTERRUPTED, "interrupted");
+        uint64_t rest = span.size_bytes - done;
+        size_t step = rest < READ_BYTES ? (size_t)rest : READ_BYTES;
+        TRY(file_read_at(file, span.offset + done, buffer, step));
+        XXH3_128bits_update(&state, buffer, step);
+        done += step;
+    }
+    *out = to_bytes(XXH3_128bits_digest(&state));
+    return NULL;
+}
+
+struct error *segments_fill(struct segments *segments, const struct file *file,
+    const _Atomic bool *cancel, _Atomic uint64_t *progress)
+{
+    unsigned char *buffer = memory_alloc(READ_BYTES);
+    if (buffer == NULL)
+        return error_memory();
+    struct error *error = NULL;
+    for (uint32_t i = 0; error == NULL && i < segments->count; i++) {
+        if (segments->is_known[i])
+            continue;
+        struct hash128 hash;
+        error = hash_span(file, segments->spans[i], buffer, cancel, &hash);
+        if (error == NULL)
+            segments_set(segments, i, &hash);
+        if (progress != NULL)
+            atomic_fetch_add(progress, segments->spans[i].size_bytes);
+    }
+    memory_free(buffer);
+    return error;
+}
+
+struct error *segments_hash_file(struct arena *arena, const struct registry *registry,
+    const char *path, const char *location, const _Atomic bool *cancel, _Atomic uint64_t *progress,
+    struct segments **out)
+{
+    struct file *file;
+    struct segments *segments = NULL;
+    TRY(file_open(location, &file));
+    struct error *error = segments_of_file(arena, registry, file, path, &segments);
+    if (error == NULL)
+        error = segments_fill(segments, file, cancel, progress);
+    file_close(file);
+    if (error == NULL)
+        *out = segments;
+    return error;
+}

@@ -1,0 +1,45 @@
+/* pool.h - threads that run jobs, within a memory budget.
+ *
+ * The main thread submits jobs and collects them when they are done; a job is owned by one side at
+ * a time, so its fields need no lock. The pool's mutex is the only lock there is. Jobs run in the
+ * order of their submission; one that does not fit into the budget waits until others are done, and
+ * one larger than the whole budget runs alone. Network jobs have threads and a queue of their own.
+ */
+#ifndef PSYBUILD_ENGINE_POOL_H
+#define PSYBUILD_ENGINE_POOL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+struct pool;
+
+struct pool_worker {
+    struct arena arena; /* reset after each job */
+    void *buffer;       /* at least the job's memory_bytes, 64-aligned */
+};
+
+struct pool_job {
+    void (*run)(struct pool_job *job, struct pool_worker *worker);
+    uint64_t memory_bytes; /* of worker->buffer */
+    bool is_network;
+    struct error *error;   /* set by run; NULL: done well */
+    struct pool_job *next; /* the pool's */
+};
+
+/* Threads start with the first job of their kind. */
+MUST_CHECK struct error *pool_open(
+    unsigned threads, unsigned connections, uint64_t memory_bytes, struct pool **out);
+MUST_CHECK struct error *pool_submit(struct pool *pool, struct pool_job *job);
+/* Waits for done jobs, at most `wait_ms`; NULL when none came. A list in order of completion. */
+struct pool_job *pool_collect(struct pool *pool, unsigned wait_ms);
+/* Takes back every job that has not started; they count as never submitted. */
+struct pool_job *pool_withdraw(struct pool *pool);
+size_t pool_pending(const struct pool *pool); /* submitted and not collected */
+void pool_close(struct pool *pool);           /* waits for running jobs; NULL is fine */
+
+#endif

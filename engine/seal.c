@@ -1,0 +1,355 @@
+/* seal.c - the intent first, then the renames, then the records. */
+#include "engine/seal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/plan.h"
+#include "engine/stale.h"
+
+struct error *seal_partial_directory(
+    struct build *build, struct arena *arena, const struct node *node, const char **out)
+{
+    char hex[HASH_HEX_BYTES];
+    struct hash128 hash = hash_text(text_of(node->name));
+    bool is_same;
+    TRY(file_same_device(STATE_DIRECTORY, node->directory, &is_same));
+    char *base = is_same ? arena_format(arena, "%s", STATE_DIRECTORY)
+                         : path_join(arena, node->directory, STATE_DIRECTORY);
+    (void)build;
+    if (base == NULL)
+        return error_memory();
+    *out = arena_format(arena, "%s/partial/%s", base, hash_hex(&hash, hex));
+    return *out == NULL ? error_memory() : NULL;
+}
+
+struct error *seal_log_path(struct arena *arena, const struct node *node, char **out)
+{
+    char hex[HASH_HEX_BYTES];
+    struct hash128 hash = hash_text(text_of(node->name));
+    *out = arena_format(arena, "%s/pieces/%s", STATE_DIRECTORY, hash_hex(&hash, hex));
+    return *out == NULL ? error_memory() : NULL;
+}
+
+/* ---- the intent ---- */
+
+struct sealing {
+    struct build *build;
+    struct intent intent;
+    size_t file_capacity, removed_capacity;
+    uint32_t visible; /* renames and removals that a reader of the directory would see */
+};
+
+static struct error *add_file(struct sealing *sealing, const struct intent_file *file)
+{
+    struct intent *intent = &sealing->intent;
+    intent->files = arena_grow(&sealing->build->arena, intent->files, intent->file_count,
+        &sealing->file_capacity, sizeof *intent->files);
+    if (intent->files == NULL)
+        return error_memory();
+    intent->files[intent->file_count] = *file;
+    enum file_kind kind;
+    return file_stat(file->staged, &kind, &intent->files[intent->file_count++].stamp);
+}
+
+static const char *copy_path(struct build *build, const char *path)
+{
+    return arena_copy(&build->arena, path, strlen(path));
+}
+
+static struct error *add_leftovers(struct sealing *sealing, const struct plan *plan)
+{
+    struct build *build = sealing->build;
+    struct intent *intent = &sealing->intent;
+    const struct record *record = state_find_record(build->state, plan->node->name);
+    for (uint32_t i = 0; record != NULL && i < record->made_count; i++) {
+        const char *path = build->state->files[record->made[i].file].path;
+        bool is_kept = false;
+        for (uint32_t k = 0; k < plan->output_count; k++)
+            is_kept |= strcmp(plan->outputs[k].path, path) == 0;
+        if (is_kept)
+            continue;
+        TRY(stale_look(build, record->made[i].file));
+        if (build->files[record->made[i].file].look != LOOK_CURRENT)
+            continue; /* not ours any more */
+        intent->removed = arena_grow(&build->arena, intent->removed, intent->removed_count,
+            &sealing->removed_capacity, sizeof *intent->removed);
+        if (intent->removed == NULL)
+            return error_memory();
+        intent->removed[intent->removed_count++] = path;
+        sealing->visible++;
+    }
+    return NULL;
+}
+
+static struct error *add_node(struct sealing *sealing, uint32_t index)
+{
+    struct build *build = sealing->build;
+    struct plan *plan = build->runs[index].plan;
+    for (uint32_t i = 0; i < plan->output_count; i++) {
+        struct plan_output *output = &plan->outputs[i];
+        if (output->is_unchanged)
+            continue;
+        struct intent_file file = {.staged = copy_path(build, output->staged),
+            .path = output->path,
+            .has_tree = output->has_tree,
+            .tree = output->tree,
+            .identity = output->identity};
+        if (file.staged == NULL)
+            return error_memory();
+        TRY(add_file(sealing, &file));
+        sealing->visible++;
+    }
+    TRY(add_leftovers(sealing, plan));
+    if (plan->log == NULL)
+        return NULL;
+    char *log, *staged = path_join(&build->arena, plan->directory, "pieces");
+    TRY(seal_log_path(&build->arena, plan->node, &log));
+    if (staged == NULL)
+        return error_memory();
+    return add_file(sealing, &(struct intent_file){.staged = staged, .path = log, .identity = ""});
+}
+
+static bool is_last(const struct build *build, const char *path)
+{
+    return strcmp(path_base(path), build->registry->seal_last) == 0;
+}
+
+/* The file without which nothing loads the directory is moved away first and comes back last. */
+static struct error *hide_last(struct sealing *sealing, const uint32_t *nodes)
+{
+    struct build *build = sealing->build;
+    struct intent *intent = &sealing->intent;
+    uint32_t group = build->graph->nodes[nodes[0]].group;
+    if (group == GROUP_NONE || sealing->visible < 2)
+        return NULL;
+    for (uint32_t i = 0; i < build->graph->groups[group].node_count; i++) {
+        const struct node *node = &build->graph->nodes[build->graph->groups[group].nodes[i]];
+        enum file_kind kind;
+        struct file_stamp stamp;
+        if (!is_last(build, node->name))
+            continue;
+        TRY(file_stat(node->name, &kind, &stamp));
+        if (kind != FILE_REGULAR)
+            return NULL;
+        const char *directory;
+        TRY(seal_partial_directory(build, &build->arena, node, &directory));
+        TRY(file_make_directories(directory));
+        intent->moved_from = node->name;
+        intent->moved_to = path_join(&build->arena, directory, "old");
+        if (intent->moved_to == NULL)
+            return error_memory();
+        for (uint32_t k = 0; k < intent->file_count; k++)
+            if (strcmp(intent->files[k].path, node->name) == 0)
+                return NULL; /* a new one will come */
+        uint32_t file;
+        TRY(build_add_file(build, node->name, NULL, &file));
+        const struct state_file *known = &build->state->files[file];
+        TRY(add_file(sealing, &(struct intent_file){.staged = intent->moved_to,
+                                  .path = node->name,
+                                  .has_tree = known->has_tree,
+                                  .tree = known->tree,
+                                  .identity = known->identity}));
+        intent->files[intent->file_count - 1].stamp = stamp;
+        return NULL;
+    }
+    return NULL;
+}
+
+static void put_last_at_the_end(struct sealing *sealing)
+{
+    struct intent *intent = &sealing->intent;
+    for (uint32_t i = 0; i + 1 < intent->file_count; i++) {
+        if (!is_last(sealing->build, intent->files[i].path))
+            continue;
+        struct intent_file last = intent->files[i];
+        memmove(
+            &intent->files[i], &intent->files[i + 1], (intent->file_count - i - 1) * sizeof last);
+        intent->files[intent->file_count - 1] = last;
+        return;
+    }
+}
+
+/* ---- carrying it out; every step may have been done already ---- */
+
+static bool is_same_file(const struct file_stamp *a, const struct file_stamp *b)
+{
+    return a->inode == b->inode && a->size_bytes == b->size_bytes && a->mtime_ns == b->mtime_ns;
+}
+
+static struct error *stat_file(const char *path, bool *is_there, struct file_stamp *stamp)
+{
+    enum file_kind kind;
+    TRY(file_stat(path, &kind, stamp));
+    *is_there = kind == FILE_REGULAR;
+    return NULL;
+}
+
+static struct error *move_away(struct build *build, const struct intent *intent)
+{
+    if (intent->moved_from == NULL || intent->moved_from[0] == '\0')
+        return NULL;
+    bool is_there, is_moved;
+    struct file_stamp stamp, moved;
+    TRY(stat_file(intent->moved_from, &is_there, &stamp));
+    TRY(stat_file(intent->moved_to, &is_moved, &moved));
+    /* Already the new one? Then all renames before it are done, too. */
+    for (uint32_t i = 0; is_there && i < intent->file_count; i++)
+        if (strcmp(intent->files[i].path, intent->moved_from) == 0 &&
+            strcmp(intent->files[i].staged, intent->moved_to) != 0 &&
+            is_same_file(&intent->files[i].stamp, &stamp))
+            return NULL;
+    if (is_there && is_moved)
+        return NULL; /* moved back already */
+    if (!is_there)
+        return NULL;
+    TRY(file_rename(intent->moved_from, intent->moved_to));
+    char *directory = path_directory(&build->arena, intent->moved_from);
+    return directory == NULL ? error_memory() : file_sync_directory(directory);
+}
+
+static struct error *rename_file(struct build *build, const struct intent_file *file, bool *is_good)
+{
+    bool is_staged, is_there;
+    struct file_stamp staged, there;
+    TRY(stat_file(file->staged, &is_staged, &staged));
+    TRY(stat_file(file->path, &is_there, &there));
+    if (is_staged && is_same_file(&staged, &file->stamp)) {
+        char *directory = path_directory(&build->arena, file->path);
+        if (directory == NULL)
+            return error_memory();
+        TRY(file_make_directories(directory));
+        return file_rename(file->staged, file->path);
+    }
+    *is_good &= is_there && is_same_file(&there, &file->stamp);
+    return NULL;
+}
+
+static struct error *sync_directories(struct build *build, const struct intent *intent)
+{
+    const char *last = NULL;
+    for (uint32_t i = 0; i < intent->file_count; i++) {
+        char *directory = path_directory(&build->arena, intent->files[i].path);
+        if (directory == NULL)
+            return error_memory();
+        if (last == NULL || strcmp(last, directory) != 0)
+            TRY(file_sync_directory(directory));
+        last = directory;
+    }
+    return NULL;
+}
+
+/* The stamps that count are taken now: a rename moves ctime. That no later change can share them is
+ * seen to once, when the state is saved. */
+static struct error *take_stamps(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->file_count; i++) {
+        const struct intent_file *file = &intent->files[i];
+        uint32_t index;
+        if (!file->has_tree && file->identity[0] == '\0')
+            continue; /* a log */
+        TRY(build_add_file(build, file->path, NULL, &index));
+        struct state_file *known = &build->state->files[index];
+        enum file_kind kind;
+        TRY(file_stat(known->location, &kind, &known->stamp));
+        known->has_tree = file->has_tree;
+        known->tree = file->tree;
+        known->identity = file->identity;
+        build->files[index] = (struct file_run){.look = LOOK_CURRENT, .stamp = known->stamp};
+    }
+    return NULL;
+}
+
+static struct error *record_nodes(struct build *build, const struct intent *intent, bool is_good)
+{
+    for (uint32_t i = 0; i < intent->record_count; i++) {
+        if (!is_good) {
+            state_drop_record(build->state, intent->records[i].name);
+            continue;
+        }
+        TRY(state_put_record(build->state, &intent->records[i]));
+        TRY(journal_put_record(build->state, &intent->records[i]));
+    }
+    build->is_state_changed = true;
+    return NULL;
+}
+
+static struct error *carry_out(struct build *build, const struct intent *intent)
+{
+    bool is_good = true;
+    TRY(move_away(build, intent));
+    for (uint32_t i = 0; i < intent->removed_count; i++)
+        TRY(file_remove(intent->removed[i]));
+    for (uint32_t i = 0; i < intent->file_count; i++) {
+        /* All others must be durable before the directory loads again. */
+        if (i + 1 == intent->file_count && is_last(build, intent->files[i].path))
+            TRY(sync_directories(build, intent));
+        if (is_good || !is_last(build, intent->files[i].path))
+            TRY(rename_file(build, &intent->files[i], &is_good));
+    }
+    TRY(sync_directories(build, intent));
+    if (is_good)
+        TRY(take_stamps(build, intent));
+    TRY(record_nodes(build, intent, is_good));
+    if (intent->moved_to != NULL && intent->moved_to[0] != '\0' && is_good)
+        TRY(file_remove(intent->moved_to));
+    return journal_put_sealed(build->state);
+}
+
+/* ---- the two entries ---- */
+
+static struct error *remove_partials(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->file_count; i++) {
+        char *directory = path_directory(&build->arena, intent->files[i].staged);
+        if (directory == NULL)
+            return error_memory();
+        TRY(file_remove_directory(directory));
+    }
+    return NULL;
+}
+
+struct error *seal_finish_intent(struct build *build)
+{
+    struct intent *intent = build->state->intent;
+    if (intent == NULL)
+        return NULL;
+    build_say(build, EVENT_NOTE, NULL, "finishing what an interrupted build had begun to rename");
+    TRY(carry_out(build, intent));
+    build->state->intent = NULL;
+    return remove_partials(build, intent);
+}
+
+static struct error *record_only(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->record_count; i++) {
+        TRY(state_put_record(build->state, &intent->records[i]));
+        TRY(journal_put_record(build->state, &intent->records[i]));
+    }
+    build->is_state_changed = true;
+    return NULL;
+}
+
+struct error *seal_nodes(struct build *build, const uint32_t *nodes, uint32_t count)
+{
+    struct sealing *sealing = arena_alloc(&build->arena, sizeof *sealing);
+    struct record *records = arena_array(&build->arena, count, sizeof *records);
+    if (sealing == NULL || records == NULL)
+        return error_memory();
+    *sealing = (struct sealing){.build = build, .intent = {.records = records}};
+    for (uint32_t i = 0; i < count; i++) {
+        records[sealing->intent.record_count++] = build->runs[nodes[i]].record;
+        if (build->runs[nodes[i]].plan != NULL && build->runs[nodes[i]].is_changed)
+            TRY(add_node(sealing, nodes[i]));
+    }
+    struct intent *intent = &sealing->intent;
+    if (intent->file_count == 0 && intent->removed_count == 0)
+        return record_only(build, intent);
+    TRY(hide_last(sealing, nodes));
+    put_last_at_the_end(sealing);
+    TRY(file_make_directories(STATE_DIRECTORY "/pieces"));
+    TRY(journal_put_intent(build->state, intent));
+    TRY(file_sync(build->state->journal));
+    TRY(carry_out(build, intent));
+    return remove_partials(build, intent);
+}

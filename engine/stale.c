@@ -1,0 +1,409 @@
+/* stale.c - record against world. */
+#include "engine/stale.h"
+
+#include <string.h>
+
+#include "base/json_write.h"
+
+enum { JSON_FILE_BYTES_MAX = 64 << 20 };
+
+/* ---- files ---- */
+
+struct error *stale_look(struct build *build, uint32_t file)
+{
+    struct file_run *run = &build->files[file];
+    const struct state_file *known = &build->state->files[file];
+    if (run->look != LOOK_NONE)
+        return NULL;
+    enum file_kind kind;
+    build->stats.files_looked_at++;
+    TRY(file_stat(known->location, &kind, &run->stamp));
+    if (kind == FILE_ABSENT)
+        run->look = LOOK_ABSENT;
+    else if (file_stamp_equal(&run->stamp, &known->stamp) &&
+             (known->has_tree || known->identity[0] != '\0'))
+        run->look = LOOK_CURRENT;
+    else
+        run->look = LOOK_CHANGED;
+    return NULL;
+}
+
+struct error *stale_set_hashed(struct build *build, uint32_t file, struct segments *segments)
+{
+    struct state_file *known = &build->state->files[file];
+    struct file_run *run = &build->files[file];
+    struct hash128 tree = segments_tree(segments);
+    if (!known->has_tree || !hash_equal(&known->tree, &tree))
+        known->identity = ""; /* an identity belongs to its content */
+    known->tree = tree;
+    known->has_tree = true;
+    known->stamp = run->stamp;
+    run->look = LOOK_CURRENT;
+    run->segments = segments;
+    build->is_state_changed = true;
+    return build->state->journal == NULL ? NULL : journal_put_file(build->state, file);
+}
+
+/* What a node of this run made under that path; NULL when none has. */
+static const struct made_file *find_made(const struct build *build, const char *path)
+{
+    uint32_t producer = graph_find_producer(build->graph, path);
+    if (producer == NODE_NONE)
+        return NULL;
+    const struct node_run *run = &build->runs[producer];
+    if (run->status != STATUS_MADE && run->status != STATUS_SEALED)
+        return NULL;
+    for (uint32_t i = 0; i < run->file_count; i++)
+        if (strcmp(run->files[i].path, path) == 0)
+            return &run->files[i];
+    return NULL;
+}
+
+bool stale_find_tree(struct build *build, const char *path, struct hash128 *out)
+{
+    const struct made_file *made = find_made(build, path);
+    uint32_t file = map_get(&build->state->file_by_path, path);
+    if (made != NULL && made->has_tree) {
+        *out = made->tree;
+        return true;
+    }
+    if (file == MAP_NONE || build->files[file].look != LOOK_CURRENT ||
+        !build->state->files[file].has_tree)
+        return false;
+    *out = build->state->files[file].tree;
+    return true;
+}
+
+/* ---- single reads ---- */
+
+struct error *stale_hash_field(struct arena *arena, const struct json *value, struct hash128 *out)
+{
+    *out = (struct hash128){{0}};
+    if (value == NULL)
+        return NULL;
+    struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_CANONICAL);
+    struct text text;
+    if (writer == NULL)
+        return error_memory();
+    json_write_value(writer, value);
+    TRY(json_writer_finish(writer, &text));
+    *out = hash_text(text);
+    return NULL;
+}
+
+struct error *stale_hash_names(struct arena *arena, const char *directory, struct hash128 *out,
+    struct file_entry **entries, size_t *count)
+{
+    struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_CANONICAL);
+    struct text text;
+    *entries = NULL;
+    *count = 0;
+    struct error *error = file_list_directory(arena, directory, entries, count);
+    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
+        error_free(error);
+        error = NULL;
+    }
+    TRY(error);
+    if (writer == NULL)
+        return error_memory();
+    json_write_array_begin(writer);
+    for (size_t i = 0; i < *count; i++)
+        if ((*entries)[i].kind == FILE_REGULAR)
+            json_write_string(writer, (*entries)[i].name);
+    json_write_array_end(writer);
+    TRY(json_writer_finish(writer, &text));
+    *out = hash_text(text);
+    return NULL;
+}
+
+/* Where a file's bytes are now: staged by a node of this run, or in place. */
+static const char *find_location(const struct build *build, uint32_t file)
+{
+    const struct made_file *made = find_made(build, build->state->files[file].path);
+    return made == NULL ? build->state->files[file].location : made->location;
+}
+
+static struct error *parse_json(
+    struct build *build, uint32_t file, const struct json_document **out)
+{
+    struct file_run *run = &build->files[file];
+    if (run->json == NULL) {
+        struct text text;
+        TRY(file_read_whole(&build->arena, find_location(build, file), JSON_FILE_BYTES_MAX, &text));
+        TRY(json_parse(
+            &build->arena, build->state->files[file].path, text, JSON_TOLERANT, &run->json));
+    }
+    *out = run->json;
+    return NULL;
+}
+
+static struct error *check_field(
+    struct build *build, const struct record_read *read, const char **reason)
+{
+    const char *path = build->state->files[read->file].path;
+    const struct json_document *document = NULL;
+    struct error *error = parse_json(build, read->file, &document);
+    if (error != NULL && error_kind_of(error) == ERROR_FORMAT) {
+        error_free(error); /* no JSON any more: planning will say what is wrong with it */
+        *reason = arena_format(&build->arena, "%s is no valid JSON any more", path);
+        return *reason == NULL ? error_memory() : NULL;
+    }
+    TRY(error);
+    const struct json *value =
+        read->detail[0] == '\0' ? &document->root : json_get_path(&document->root, read->detail);
+    struct hash128 hash;
+    TRY(stale_hash_field(&build->arena, value, &hash));
+    if (hash_equal(&hash, &read->hash))
+        return NULL;
+    static const struct hash128 absent = {{0}};
+    bool was_absent = hash_equal(&read->hash, &absent);
+    if (read->detail[0] == '\0')
+        *reason = arena_format(&build->arena, "%s changed", path);
+    else if (value == NULL)
+        *reason = arena_format(&build->arena, "\"%s\" in %s was removed", read->detail, path);
+    else
+        *reason = arena_format(&build->arena, "\"%s\" in %s %s %s", read->detail, path,
+            was_absent ? "was added:" : "changed to", json_show(&build->arena, value));
+    return *reason == NULL ? error_memory() : NULL;
+}
+
+static struct error *check_header(
+    struct build *build, const struct record_read *read, const char **reason)
+{
+    const struct segments *segments = build->files[read->file].segments;
+    if (segments != NULL && segments->count > 0 && hash_equal(&segments->hashes[0], &read->hash))
+        return NULL;
+    *reason = arena_format(
+        &build->arena, "the header of %s changed", build->state->files[read->file].path);
+    return *reason == NULL ? error_memory() : NULL;
+}
+
+static struct error *check_names(
+    struct build *build, const struct record_read *read, const char **reason)
+{
+    struct hash128 hash;
+    struct file_entry *entries;
+    size_t count;
+    const char *directory = build->state->files[read->file].path;
+    TRY(stale_hash_names(&build->arena, directory, &hash, &entries, &count));
+    if (hash_equal(&hash, &read->hash))
+        return NULL;
+    *reason = arena_format(&build->arena, "the files in %s changed", directory);
+    return *reason == NULL ? error_memory() : NULL;
+}
+
+static struct error *check_layout(
+    struct build *build, const struct record_read *read, const char **reason)
+{
+    uint32_t producer = map_get(&build->graph->node_by_name, read->detail);
+    if (producer != MAP_NONE && hash_equal(&build->runs[producer].layout_hash, &read->hash))
+        return NULL;
+    *reason = arena_format(&build->arena, "the layout of %s changed", read->detail);
+    return *reason == NULL ? error_memory() : NULL;
+}
+
+/* A read whose file has other content than when it was recorded. */
+static struct error *check_changed(
+    struct build *build, const struct record_read *read, const char **reason)
+{
+    switch (read->kind) {
+    case READ_FIELD:
+        return check_field(build, read, reason);
+    case READ_HEADER:
+        return check_header(build, read, reason);
+    case READ_CONTENT:
+    case READ_DATA:
+        *reason = arena_format(&build->arena, "%s changed", build->state->files[read->file].path);
+        return *reason == NULL ? error_memory() : NULL;
+    default:
+        return NULL;
+    }
+}
+
+/* ---- a whole node ---- */
+
+struct check {
+    struct build *build;
+    const struct node *node;
+    struct record *record;
+    struct arena *arena;
+    struct staleness *out;
+};
+
+static struct error *say_stale(struct check *check, const char *reason)
+{
+    if (reason == NULL)
+        return error_memory();
+    if (check->out->verdict == VERDICT_STALE)
+        return NULL; /* the first reason is the nearest to the root */
+    check->out->verdict = VERDICT_STALE;
+    check->out->reason = reason;
+    return NULL;
+}
+
+static struct error *want_hash(struct check *check, uint32_t file)
+{
+    struct staleness *out = check->out;
+    if (out->files == NULL)
+        out->files = arena_array(check->arena,
+            check->record->read_count + check->record->made_count, sizeof *out->files);
+    if (out->files == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < out->file_count; i++)
+        if (out->files[i] == file)
+            return NULL;
+    out->files[out->file_count++] = file;
+    return NULL;
+}
+
+static struct error *check_read(struct check *check, struct record_read *read)
+{
+    struct build *build = check->build;
+    const char *reason = NULL;
+    if (read->kind == READ_LAYOUT || read->kind == READ_NAMES) {
+        TRY(read->kind == READ_LAYOUT ? check_layout(build, read, &reason)
+                                      : check_names(build, read, &reason));
+        return reason == NULL ? NULL : say_stale(check, reason);
+    }
+    const struct state_file *file = &build->state->files[read->file];
+    const struct made_file *made = find_made(build, file->path);
+    if (made == NULL) {
+        TRY(stale_look(build, read->file));
+        enum file_look look = build->files[read->file].look;
+        if (read->kind == READ_ABSENT)
+            return look == LOOK_ABSENT
+                       ? NULL
+                       : say_stale(check, arena_format(&build->arena, "%s appeared", file->path));
+        if (look == LOOK_ABSENT)
+            return say_stale(check, arena_format(&build->arena, "%s is gone", file->path));
+        if (look == LOOK_CHANGED || !file->has_tree)
+            return want_hash(check, read->file);
+    }
+    struct hash128 now;
+    if (stale_find_tree(build, file->path, &now) && hash_equal(&now, &read->seen))
+        return NULL;
+    TRY(check_changed(build, read, &reason));
+    if (reason != NULL)
+        return say_stale(check, reason);
+    read->seen = now; /* another content, the same to this reader */
+    build->is_state_changed = true;
+    return NULL;
+}
+
+static struct error *check_made(struct check *check, const struct record_made *made)
+{
+    struct build *build = check->build;
+    const struct state_file *file = &build->state->files[made->file];
+    TRY(stale_look(build, made->file));
+    if (build->files[made->file].look == LOOK_ABSENT)
+        return say_stale(check, arena_format(&build->arena, "%s is missing", file->path));
+    if (build->files[made->file].look == LOOK_CHANGED)
+        return want_hash(check, made->file);
+    if (made->has_tree && file->has_tree && hash_equal(&made->tree, &file->tree))
+        return NULL;
+    if (made->identity[0] != '\0' && strcmp(made->identity, file->identity) == 0)
+        return NULL;
+    return say_stale(
+        check, arena_format(&build->arena, "%s is not what was made (edited?)", file->path));
+}
+
+/* "bits": 4 -> 8: the first parameter, else the part of the declaration that differs. */
+static const char *explain_key(struct check *check)
+{
+    struct arena *arena = &check->build->arena;
+    const struct json_document *old = NULL, *new = NULL;
+    struct error *error =
+        json_parse(arena, "record", check->record->declaration, JSON_TOLERANT, &old);
+    if (error == NULL)
+        error = json_parse(arena, "node", check->node->declaration, JSON_TOLERANT, &new);
+    if (error != NULL) {
+        error_free(error);
+        return "its declaration changed";
+    }
+    const struct json *before = json_get(&old->root, "with"), *after = json_get(&new->root, "with");
+    for (size_t i = 0; after != NULL && i < after->count; i++) {
+        const char *key = after->members[i].key.bytes;
+        const struct json *value = json_get(before, key);
+        if (value == NULL)
+            return arena_format(
+                arena, "\"%s\" was set to %s", key, json_show(arena, &after->members[i].value));
+        if (!json_equal(value, &after->members[i].value))
+            return arena_format(arena, "\"%s\" changed: %s -> %s", key, json_show(arena, value),
+                json_show(arena, &after->members[i].value));
+    }
+    for (size_t i = 0; before != NULL && i < before->count; i++)
+        if (json_get(after, before->members[i].key.bytes) == NULL)
+            return arena_format(arena, "\"%s\" was unset", before->members[i].key.bytes);
+    if (!json_equal(json_get(&old->root, "task"), json_get(&new->root, "task")))
+        return "its task changed";
+    if (!json_equal(json_get(&old->root, "version"), json_get(&new->root, "version")))
+        return "the task's version changed";
+    return "its list of inputs changed";
+}
+
+struct error *stale_check(
+    struct build *build, uint32_t index, struct arena *arena, struct staleness *out)
+{
+    const struct node *node = &build->graph->nodes[index];
+    struct check check = {build, node, state_find_record(build->state, node->name), arena, out};
+    *out = (struct staleness){.verdict = VERDICT_FRESH};
+    if (build->runs[index].is_forced)
+        return say_stale(&check, "-B remakes every target");
+    if (check.record == NULL)
+        return say_stale(&check, "it was never made");
+    if (!hash_equal(&check.record->key, &node->key))
+        TRY(say_stale(&check, explain_key(&check)));
+    for (uint32_t i = 0; i < check.record->read_count; i++)
+        TRY(check_read(&check, &check.record->reads[i]));
+    for (uint32_t i = 0; i < check.record->made_count; i++)
+        TRY(check_made(&check, &check.record->made[i]));
+    if (out->file_count > 0)
+        out->verdict = VERDICT_HASH_FIRST;
+    return NULL;
+}
+
+struct error *stale_is_fresh_by_stamps(struct build *build, const struct node *node, bool *out)
+{
+    const struct record *record = state_find_record(build->state, node->name);
+    *out = false;
+    if (record == NULL || !hash_equal(&record->key, &node->key))
+        return NULL;
+    for (uint32_t i = 0; i < record->read_count; i++) {
+        const struct record_read *read = &record->reads[i];
+        const char *reason = NULL;
+        if (read->kind == READ_LAYOUT) {
+            const struct record *producer = state_find_record(build->state, read->detail);
+            struct hash128 layout = hash_text(producer == NULL ? TEXT_EMPTY : producer->layout);
+            if (!hash_equal(&layout, &read->hash))
+                return NULL;
+            continue;
+        }
+        if (read->kind == READ_NAMES) {
+            TRY(check_names(build, read, &reason));
+            if (reason != NULL)
+                return NULL;
+            continue;
+        }
+        const struct state_file *file = &build->state->files[read->file];
+        TRY(stale_look(build, read->file));
+        enum file_look look = build->files[read->file].look;
+        bool is_same = read->kind == READ_ABSENT ? look == LOOK_ABSENT
+                                                 : look == LOOK_CURRENT && file->has_tree &&
+                                                       hash_equal(&file->tree, &read->seen);
+        if (!is_same)
+            return NULL;
+    }
+    for (uint32_t i = 0; i < record->made_count; i++) {
+        const struct record_made *made = &record->made[i];
+        const struct state_file *file = &build->state->files[made->file];
+        TRY(stale_look(build, made->file));
+        bool is_same =
+            build->files[made->file].look == LOOK_CURRENT &&
+            ((made->has_tree && file->has_tree && hash_equal(&made->tree, &file->tree)) ||
+                (made->identity[0] != '\0' && strcmp(made->identity, file->identity) == 0));
+        if (!is_same)
+            return NULL;
+    }
+    *out = true;
+    return NULL;
+}

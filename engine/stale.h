@@ -1,0 +1,48 @@
+/* stale.h - is a node fresh, and if not, why: in words that name the field, file or parameter.
+ *
+ * A node is fresh when its key is the recorded one, every recorded read still has its hash, and its
+ * outputs still are what was made. Nothing is compared as "newer than". */
+#ifndef PSYBUILD_ENGINE_STALE_H
+#define PSYBUILD_ENGINE_STALE_H
+
+#include "engine/build.h"
+
+enum verdict {
+    VERDICT_FRESH,
+    VERDICT_STALE,
+    VERDICT_HASH_FIRST, /* files whose stamps changed must be hashed before this can be said */
+};
+
+struct staleness {
+    enum verdict verdict;
+    const char *reason; /* of VERDICT_STALE, in the build's arena */
+    uint32_t *files;    /* of VERDICT_HASH_FIRST: indices into the state's files */
+    uint32_t file_count;
+};
+
+/* Looks at a node whose needs are all at hand. */
+MUST_CHECK struct error *stale_check(
+    struct build *build, uint32_t node, struct arena *arena, struct staleness *out);
+
+/* Takes a file's stamp, once in a run. */
+MUST_CHECK struct error *stale_look(struct build *build, uint32_t file);
+/* A file was hashed: its tree and stamp become the state's. */
+MUST_CHECK struct error *stale_set_hashed(
+    struct build *build, uint32_t file, struct segments *segments);
+
+/* Whether the recorded outputs are on disk, by stamps: the cheap test of a null run. */
+MUST_CHECK struct error *stale_is_fresh_by_stamps(
+    struct build *build, const struct node *node, bool *out);
+
+/* The hash of a JSON field as READ_FIELD records it; all zero for NULL. */
+MUST_CHECK struct error *stale_hash_field(
+    struct arena *arena, const struct json *value, struct hash128 *out);
+/* The hash of a list of file names in a directory, and the names (sorted). */
+MUST_CHECK struct error *stale_hash_names(struct arena *arena, const char *directory,
+    struct hash128 *out, struct file_entry **entries, size_t *count);
+
+/* The tree hash of an input as it is now, if the run knows it: of a staged file, or of the state's.
+ */
+bool stale_find_tree(struct build *build, const char *path, struct hash128 *out);
+
+#endif

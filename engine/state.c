@@ -1,0 +1,834 @@
+/* state.c - reading and writing `.psybuild/state` and `.psybuild/journal`.
+ *
+ *   state    "psybuild state\n\0" (16)  version u32, 0 u32  length u64  XXH3-128 of the payload
+ * (16) payload: validity | graph | files | records journal  "psybuild journal" (16)  then entries:
+ *            type u32  length u32  XXH3-128 of sequence u64, type, payload (16)  payload
+ *
+ * Names in either are wire texts that include their NUL, so that they can be borrowed in place. */
+#include "engine/state.h"
+
+#include <string.h>
+
+#include "base/wire.h"
+
+enum { STATE_VERSION = 1, HEADER_BYTES = 48, ENTRY_BYTES = 24, STATE_BYTES_MAX = 1 << 30 };
+static const char state_magic[16] = "psybuild state\n";
+static const char journal_magic[16] = {
+    'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'j', 'o', 'u', 'r', 'n', 'a', 'l'};
+
+enum entry_type { ENTRY_RECORD = 1, ENTRY_FILE, ENTRY_INTENT, ENTRY_SEALED };
+
+/* ---- fields ---- */
+
+static void put_name(struct wire_writer *writer, const char *name)
+{
+    const char *string = name == NULL ? "" : name;
+    wire_put_text(writer, (struct text){string, strlen(string) + 1});
+}
+
+/* Borrowed from the reader's bytes; "" and failed when it is no string. */
+static const char *get_name(struct wire_reader *reader)
+{
+    struct text text = wire_get_text(reader);
+    if (text.length == 0 || memchr(text.bytes, '\0', text.length) != text.bytes + text.length - 1) {
+        reader->failed = true;
+        return "";
+    }
+    return text.bytes;
+}
+
+static void put_hash(struct wire_writer *writer, const struct hash128 *hash)
+{
+    wire_put_bytes(writer, hash->bytes, sizeof hash->bytes);
+}
+
+static struct hash128 get_hash(struct wire_reader *reader)
+{
+    struct hash128 hash = {{0}};
+    const unsigned char *bytes = wire_get_bytes(reader, sizeof hash.bytes);
+    if (bytes != NULL)
+        memcpy(hash.bytes, bytes, sizeof hash.bytes);
+    return hash;
+}
+
+static void put_stamp(struct wire_writer *writer, const struct file_stamp *stamp)
+{
+    wire_put_u64(writer, stamp->inode);
+    wire_put_u64(writer, stamp->size_bytes);
+    wire_put_u64(writer, (uint64_t)stamp->mtime_ns);
+    wire_put_u64(writer, (uint64_t)stamp->ctime_ns);
+}
+
+static struct file_stamp get_stamp(struct wire_reader *reader)
+{
+    struct file_stamp stamp;
+    stamp.inode = wire_get_u64(reader);
+    stamp.size_bytes = wire_get_u64(reader);
+    stamp.mtime_ns = (int64_t)wire_get_u64(reader);
+    stamp.ctime_ns = (int64_t)wire_get_u64(reader);
+    return stamp;
+}
+
+/* ---- files ---- */
+
+static void put_file(struct wire_writer *writer, const struct state_file *file)
+{
+    put_name(writer, file->path);
+    put_name(writer, strcmp(file->location, file->path) == 0 ? "" : file->location);
+    put_stamp(writer, &file->stamp);
+    wire_put_u8(writer, file->has_tree);
+    put_hash(writer, &file->tree);
+    put_name(writer, file->identity);
+}
+
+static struct state_file get_file(struct wire_reader *reader)
+{
+    struct state_file file = {.path = get_name(reader)};
+    file.location = get_name(reader);
+    if (file.location[0] == '\0')
+        file.location = file.path;
+    file.stamp = get_stamp(reader);
+    file.has_tree = wire_get_u8(reader) != 0;
+    file.tree = get_hash(reader);
+    file.identity = get_name(reader);
+    return file;
+}
+
+struct error *state_add_file(
+    struct state *state, const char *path, const char *location, uint32_t *out)
+{
+    *out = map_get(&state->file_by_path, path);
+    if (*out != MAP_NONE) {
+        if (location != NULL && strcmp(state->files[*out].location, location) != 0)
+            state->files[*out] =
+                (struct state_file){.path = path, .location = location, .identity = ""};
+        return NULL;
+    }
+    state->files = arena_grow(
+        state->arena, state->files, state->file_count, &state->file_capacity, sizeof *state->files);
+    if (state->files == NULL)
+        return error_memory();
+    TRY(map_put(&state->file_by_path, path, state->file_count));
+    *out = state->file_count;
+    state->files[state->file_count++] = (struct state_file){
+        .path = path, .location = location == NULL ? path : location, .identity = ""};
+    return NULL;
+}
+
+/* ---- records ---- */
+
+/* `places` maps file indices to those written; NULL: the same. */
+static void put_place(struct wire_writer *writer, const uint32_t *places, uint32_t file)
+{
+    wire_put_u32(writer, places == NULL || file == FILE_NONE ? file : places[file]);
+}
+
+static void put_record(
+    struct wire_writer *writer, const struct record *record, const uint32_t *places)
+{
+    put_name(writer, record->name);
+    put_name(writer, record->manifest);
+    wire_put_text(writer, record->declaration);
+    put_hash(writer, &record->key);
+    wire_put_text(writer, record->layout);
+    wire_put_u64(writer, record->duration_ns);
+    wire_put_u32(writer, record->read_count);
+    for (uint32_t i = 0; i < record->read_count; i++) {
+        wire_put_u8(writer, (uint8_t)record->reads[i].kind);
+        put_place(writer, places, record->reads[i].file);
+        put_name(writer, record->reads[i].detail);
+        put_hash(writer, &record->reads[i].hash);
+        put_hash(writer, &record->reads[i].seen);
+    }
+    wire_put_u32(writer, record->made_count);
+    for (uint32_t i = 0; i < record->made_count; i++) {
+        put_place(writer, places, record->made[i].file);
+        wire_put_u8(writer, record->made[i].has_tree);
+        put_hash(writer, &record->made[i].tree);
+        put_name(writer, record->made[i].identity);
+    }
+}
+
+static uint32_t get_place(
+    struct wire_reader *reader, const uint32_t *places, uint32_t count, bool may_be_none)
+{
+    uint32_t file = wire_get_u32(reader);
+    if (file == FILE_NONE && may_be_none)
+        return file;
+    if (file >= count) {
+        reader->failed = true;
+        return FILE_NONE;
+    }
+    return places == NULL ? file : places[file];
+}
+
+static struct error *get_record(struct wire_reader *reader, struct arena *arena,
+    const uint32_t *places, uint32_t place_count, struct record *out)
+{
+    enum { READ_BYTES_MIN = 1 + 4 + 5 + 16 + 16, MADE_BYTES_MIN = 4 + 1 + 16 + 5 };
+    struct record record = {.name = get_name(reader)};
+    record.manifest = get_name(reader);
+    record.declaration = wire_get_text(reader);
+    record.key = get_hash(reader);
+    record.layout = wire_get_text(reader);
+    record.duration_ns = wire_get_u64(reader);
+    record.read_count = wire_get_count(reader, READ_BYTES_MIN);
+    record.reads = arena_array(arena, record.read_count, sizeof *record.reads);
+    if (record.reads == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < record.read_count; i++) {
+        struct record_read *read = &record.reads[i];
+        read->kind = wire_get_u8(reader);
+        read->file = get_place(reader, places, place_count, true);
+        read->detail = get_name(reader);
+        read->hash = get_hash(reader);
+        read->seen = get_hash(reader);
+        bool has_file = read->kind != READ_LAYOUT;
+        if (read->kind < READ_CONTENT || read->kind > READ_ABSENT ||
+            has_file != (read->file != FILE_NONE))
+            reader->failed = true;
+    }
+    record.made_count = wire_get_count(reader, MADE_BYTES_MIN);
+    record.made = arena_array(arena, record.made_count, sizeof *record.made);
+    if (record.made == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < record.made_count; i++) {
+        record.made[i].file = get_place(reader, places, place_count, false);
+        record.made[i].has_tree = wire_get_u8(reader) != 0;
+        record.made[i].tree = get_hash(reader);
+        record.made[i].identity = get_name(reader);
+    }
+    *out = record;
+    return NULL;
+}
+
+struct record *state_find_record(const struct state *state, const char *name)
+{
+    uint32_t index = map_get(&state->record_by_name, name);
+    return index == MAP_NONE || state->records[index].is_gone ? NULL : &state->records[index];
+}
+
+struct error *state_put_record(struct state *state, const struct record *record)
+{
+    uint32_t index = map_get(&state->record_by_name, record->name);
+    if (index != MAP_NONE) {
+        state->records[index] = *record;
+        return NULL;
+    }
+    state->records = arena_grow(state->arena, state->records, state->record_count,
+        &state->record_capacity, sizeof *state->records);
+    if (state->records == NULL)
+        return error_memory();
+    TRY(map_put(&state->record_by_name, record->name, state->record_count));
+    state->records[state->record_count++] = *record;
+    return NULL;
+}
+
+void state_drop_record(struct state *state, const char *name)
+{
+    struct record *record = state_find_record(state, name);
+    if (record != NULL)
+        record->is_gone = true;
+}
+
+/* ---- the graph's shadow ---- */
+
+enum { NODE_FETCHED = 1, NODE_PATTERN = 2, NODE_VIEW = 4 };
+
+static void put_graph(struct wire_writer *writer, const struct graph *graph)
+{
+    put_name(writer, graph->manifest_name);
+    wire_put_u32(writer, graph->default_count);
+    for (uint32_t i = 0; i < graph->default_count; i++)
+        put_name(writer, graph->defaults[i]);
+    wire_put_u32(writer, graph->disk_source_count);
+    for (uint32_t i = 0; i < graph->disk_source_count; i++)
+        put_name(writer, graph->disk_sources[i]);
+    wire_put_u32(writer, graph->group_count);
+    for (uint32_t i = 0; i < graph->group_count; i++)
+        put_name(writer, graph->groups[i].directory);
+    wire_put_u32(writer, graph->node_count);
+    for (uint32_t i = 0; i < graph->node_count; i++) {
+        const struct node *node = &graph->nodes[i];
+        put_name(writer, node->name);
+        wire_put_u8(writer,
+            (uint8_t)((node->is_fetched ? NODE_FETCHED : 0) |
+                      (node->is_pattern ? NODE_PATTERN : 0) | (node->is_view ? NODE_VIEW : 0)));
+        wire_put_u32(writer, node->group);
+        put_hash(writer, &node->key);
+        wire_put_u32(writer, node->need_count);
+        for (uint32_t k = 0; k < node->need_count; k++)
+            wire_put_u32(writer, node->needs[k]);
+    }
+    for (uint32_t i = 0; i < graph->node_count; i++)
+        wire_put_u32(writer, graph->order[i]);
+}
+
+static struct error *get_names(
+    struct wire_reader *reader, struct arena *arena, const char ***names, uint32_t *count)
+{
+    *count = wire_get_count(reader, 5);
+    *names = arena_array(arena, *count, sizeof **names);
+    for (uint32_t i = 0; *names != NULL && i < *count; i++)
+        (*names)[i] = get_name(reader);
+    return *names == NULL ? error_memory() : NULL;
+}
+
+static uint32_t get_index(struct wire_reader *reader, uint32_t count)
+{
+    uint32_t index = wire_get_u32(reader);
+    if (index >= count)
+        reader->failed = true;
+    return reader->failed ? 0 : index;
+}
+
+static struct error *get_node(
+    struct wire_reader *reader, struct arena *arena, const struct graph *graph, struct node *node)
+{
+    node->name = get_name(reader);
+    uint8_t flags = wire_get_u8(reader);
+    node->is_fetched = (flags & NODE_FETCHED) != 0;
+    node->is_pattern = (flags & NODE_PATTERN) != 0;
+    node->is_view = (flags & NODE_VIEW) != 0;
+    node->group = wire_get_u32(reader);
+    if (node->group != GROUP_NONE && node->group >= graph->group_count)
+        reader->failed = true;
+    node->key = get_hash(reader);
+    node->need_count = wire_get_count(reader, 4);
+    node->needs = arena_array(arena, node->need_count, sizeof *node->needs);
+    if (node->needs == NULL)
+        return error_memory();
+    for (uint32_t k = 0; k < node->need_count; k++)
+        node->needs[k] = get_index(reader, graph->node_count);
+    return NULL;
+}
+
+static struct error *fill_lists(struct arena *arena, struct graph *graph)
+{
+    graph->patterns = arena_array(arena, graph->node_count, sizeof *graph->patterns);
+    if (graph->patterns == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < graph->node_count; i++)
+        if (graph->nodes[i].is_pattern)
+            graph->patterns[graph->pattern_count++] = i;
+    for (uint32_t i = 0; i < graph->node_count; i++)
+        if (graph->nodes[i].group != GROUP_NONE)
+            graph->groups[graph->nodes[i].group].node_count++;
+    for (uint32_t g = 0; g < graph->group_count; g++) {
+        struct group *group = &graph->groups[g];
+        group->nodes = arena_array(arena, group->node_count, sizeof *group->nodes);
+        if (group->nodes == NULL)
+            return error_memory();
+        group->node_count = 0;
+    }
+    for (uint32_t i = 0; i < graph->node_count; i++) {
+        if (graph->nodes[i].group == GROUP_NONE)
+            continue;
+        struct group *group = &graph->groups[graph->nodes[i].group];
+        group->nodes[group->node_count++] = i;
+    }
+    return NULL;
+}
+
+static struct error *get_graph(struct wire_reader *reader, struct arena *arena, struct graph **out)
+{
+    enum { NODE_BYTES_MIN = 5 + 1 + 4 + 16 + 4 };
+    struct graph *graph = arena_alloc(arena, sizeof *graph);
+    if (graph == NULL)
+        return error_memory();
+    const char **directories;
+    graph->manifest_name = get_name(reader);
+    TRY(get_names(reader, arena, &graph->defaults, &graph->default_count));
+    TRY(get_names(reader, arena, &graph->disk_sources, &graph->disk_source_count));
+    TRY(get_names(reader, arena, &directories, &graph->group_count));
+    graph->groups = arena_array(arena, graph->group_count, sizeof *graph->groups);
+    graph->node_count = wire_get_count(reader, NODE_BYTES_MIN);
+    graph->nodes = arena_array(arena, graph->node_count, sizeof *graph->nodes);
+    graph->order = arena_array(arena, graph->node_count, sizeof *graph->order);
+    if (graph->groups == NULL || graph->nodes == NULL || graph->order == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < graph->group_count; i++)
+        graph->groups[i].directory = directories[i];
+    graph->node_by_name.arena = arena;
+    for (uint32_t i = 0; i < graph->node_count && wire_reader_good(reader); i++) {
+        TRY(get_node(reader, arena, graph, &graph->nodes[i]));
+        TRY(map_put(&graph->node_by_name, graph->nodes[i].name, i));
+    }
+    for (uint32_t i = 0; i < graph->node_count; i++)
+        graph->order[i] = get_index(reader, graph->node_count);
+    if (!wire_reader_good(reader))
+        return NULL;
+    *out = graph;
+    return fill_lists(arena, graph);
+}
+
+/* ---- validity ---- */
+
+static void put_validity(
+    struct wire_writer *writer, const struct validity *validity, const struct graph *graph)
+{
+    put_name(writer, validity->manifest);
+    put_name(writer, validity->data_directory);
+    wire_put_u32(writer, (uint32_t)validity->setting_count);
+    for (size_t i = 0; i < validity->setting_count; i++) {
+        put_name(writer, validity->settings[i].name);
+        put_name(writer, validity->settings[i].value);
+    }
+    for (const struct task_type *const *type = validity->registry->types; *type != NULL; type++) {
+        put_name(writer, (*type)->name);
+        wire_put_u32(writer, (*type)->version);
+    }
+    wire_put_u32(writer, UINT32_MAX); /* ends the options; the watches follow */
+    if (graph == NULL)
+        return;
+    wire_put_u32(writer, graph->watch_count);
+    for (uint32_t i = 0; i < graph->watch_count; i++) {
+        put_name(writer, graph->watches[i].path);
+        put_stamp(writer, &graph->watches[i].stamp);
+    }
+}
+
+static struct error *check_watches(struct text bytes, size_t begin, bool *out)
+{
+    struct wire_reader reader = {
+        .bytes = (const unsigned char *)bytes.bytes, .length = bytes.length, .position = begin};
+    uint32_t count = wire_get_count(&reader, 5 + 32);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *path = get_name(&reader);
+        struct file_stamp stamp = get_stamp(&reader), now;
+        enum file_kind kind;
+        if (!wire_reader_good(&reader))
+            return NULL;
+        TRY(file_stat(path, &kind, &now));
+        if (!file_stamp_equal(&stamp, &now))
+            return NULL;
+    }
+    *out = wire_reader_done(&reader);
+    return NULL;
+}
+
+struct error *state_graph_is_current(
+    const struct state *state, const struct validity *validity, bool *out)
+{
+    *out = false;
+    if (state->graph == NULL)
+        return NULL;
+    struct wire_writer wanted = {0};
+    put_validity(&wanted, validity, NULL);
+    struct error *error = wire_writer_check(&wanted);
+    if (error == NULL && state->validity.length > wanted.count &&
+        memcmp(state->validity.bytes, wanted.bytes, wanted.count) == 0)
+        error = check_watches(state->validity, wanted.count, out);
+    wire_writer_end(&wanted);
+    return error;
+}
+
+/* ---- loading ---- */
+
+static struct error *parse_payload(struct state *state, struct text payload, bool *is_good)
+{
+    struct wire_reader reader = {
+        .bytes = (const unsigned char *)payload.bytes, .length = payload.length};
+    state->validity = wire_get_text(&reader);
+    if (wire_get_u8(&reader) != 0)
+        TRY(get_graph(&reader, state->arena, &state->graph));
+    uint32_t files = wire_get_count(&reader, 5 + 5 + 32 + 1 + 16 + 5);
+    for (uint32_t i = 0; i < files && wire_reader_good(&reader); i++) {
+        struct state_file file = get_file(&reader);
+        uint32_t index;
+        TRY(state_add_file(state, file.path, file.location, &index));
+        if (index != i)
+            reader.failed = true;
+        else
+            state->files[i] = file;
+    }
+    uint32_t records = wire_get_count(&reader, 64);
+    for (uint32_t i = 0; i < records && wire_reader_good(&reader); i++) {
+        struct record record;
+        TRY(get_record(&reader, state->arena, NULL, state->file_count, &record));
+        TRY(state_put_record(state, &record));
+    }
+    *is_good = wire_reader_done(&reader);
+    return NULL;
+}
+
+static void forget(struct state *state, const char *warning)
+{
+    struct arena *arena = state->arena;
+    *state = (struct state){.arena = arena,
+        .file_by_path = {.arena = arena},
+        .record_by_name = {.arena = arena},
+        .warning = warning};
+}
+
+static struct error *load_state(struct state *state, const char *path)
+{
+    struct text text;
+    struct error *error = file_read_whole(state->arena, path, STATE_BYTES_MAX, &text);
+    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
+        error_free(error);
+        return NULL;
+    }
+    TRY(error);
+    static const char damaged[] =
+        "the build state is damaged: outputs are compared by content or made again";
+    if (text.length < HEADER_BYTES || memcmp(text.bytes, state_magic, sizeof state_magic) != 0) {
+        forget(state, damaged);
+        return NULL;
+    }
+    uint32_t version = load_le32(text.bytes + 16);
+    if (version > STATE_VERSION && version < 0x10000)
+        return error_new(ERROR_USAGE,
+            "%s: written by a newer psybuild (format %u, this one knows up to %d); remove it to "
+            "start afresh",
+            path, version, STATE_VERSION);
+    struct text payload = {text.bytes + HEADER_BYTES, text.length - HEADER_BYTES};
+    struct hash128 hash = hash_text(payload);
+    bool is_good = false;
+    if (version == STATE_VERSION && load_le64(text.bytes + 24) == payload.length &&
+        memcmp(hash.bytes, text.bytes + 32, sizeof hash.bytes) == 0)
+        TRY(parse_payload(state, payload, &is_good));
+    if (!is_good)
+        forget(state, damaged);
+    return NULL;
+}
+
+/* ---- journal entries ---- */
+
+/* Files first, by their paths, then what refers to them by the entry's own numbers. */
+static struct error *put_used_files(struct wire_writer *writer, const struct state *state,
+    const struct record *records, uint32_t record_count, uint32_t *places)
+{
+    uint32_t count = 0;
+    struct wire_writer files = {0};
+    memset(places, 0xFF, state->file_count * sizeof *places);
+    for (uint32_t r = 0; r < record_count; r++) {
+        uint32_t uses = records[r].read_count + records[r].made_count;
+        for (uint32_t i = 0; i < uses; i++) {
+            uint32_t file = i < records[r].read_count
+                                ? records[r].reads[i].file
+                                : records[r].made[i - records[r].read_count].file;
+            if (file == FILE_NONE || places[file] != UINT32_MAX)
+                continue;
+            places[file] = count++;
+            put_file(&files, &state->files[file]);
+        }
+    }
+    wire_put_u32(writer, count);
+    wire_put_bytes(writer, files.bytes, files.count);
+    writer->failed |= files.failed;
+    wire_writer_end(&files);
+    return wire_writer_check(writer);
+}
+
+static struct error *get_used_files(
+    struct wire_reader *reader, struct state *state, uint32_t **places, uint32_t *count)
+{
+    *count = wire_get_count(reader, 5 + 5 + 32 + 1 + 16 + 5);
+    *places = arena_array(state->arena, *count, sizeof **places);
+    if (*places == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < *count && wire_reader_good(reader); i++) {
+        struct state_file file = get_file(reader);
+        if (!wire_reader_good(reader))
+            break;
+        TRY(state_add_file(state, file.path, file.location, &(*places)[i]));
+        state->files[(*places)[i]] = file;
+    }
+    return NULL;
+}
+
+static void put_intent(
+    struct wire_writer *writer, const struct intent *intent, const uint32_t *places)
+{
+    wire_put_u32(writer, intent->file_count);
+    for (uint32_t i = 0; i < intent->file_count; i++) {
+        const struct intent_file *file = &intent->files[i];
+        put_name(writer, file->staged);
+        put_name(writer, file->path);
+        wire_put_u8(writer, file->has_tree);
+        put_hash(writer, &file->tree);
+        put_name(writer, file->identity);
+        put_stamp(writer, &file->stamp);
+    }
+    wire_put_u32(writer, intent->removed_count);
+    for (uint32_t i = 0; i < intent->removed_count; i++)
+        put_name(writer, intent->removed[i]);
+    put_name(writer, intent->moved_from);
+    put_name(writer, intent->moved_to);
+    wire_put_u32(writer, intent->record_count);
+    for (uint32_t i = 0; i < intent->record_count; i++)
+        put_record(writer, &intent->records[i], places);
+}
+
+static struct error *get_intent(
+    struct wire_reader *reader, struct state *state, const uint32_t *places, uint32_t place_count)
+{
+    struct arena *arena = state->arena;
+    struct intent *intent = arena_alloc(arena, sizeof *intent);
+    if (intent == NULL)
+        return error_memory();
+    intent->file_count = wire_get_count(reader, 5 + 5 + 1 + 16 + 5 + 32);
+    intent->files = arena_array(arena, intent->file_count, sizeof *intent->files);
+    if (intent->files == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < intent->file_count; i++) {
+        struct intent_file *file = &intent->files[i];
+        file->staged = get_name(reader);
+        file->path = get_name(reader);
+        file->has_tree = wire_get_u8(reader) != 0;
+        file->tree = get_hash(reader);
+        file->identity = get_name(reader);
+        file->stamp = get_stamp(reader);
+    }
+    TRY(get_names(reader, arena, &intent->removed, &intent->removed_count));
+    intent->moved_from = get_name(reader);
+    intent->moved_to = get_name(reader);
+    intent->record_count = wire_get_count(reader, 64);
+    intent->records = arena_array(arena, intent->record_count, sizeof *intent->records);
+    if (intent->records == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < intent->record_count && wire_reader_good(reader); i++)
+        TRY(get_record(reader, arena, places, place_count, &intent->records[i]));
+    if (wire_reader_done(reader))
+        state->intent = intent;
+    return NULL;
+}
+
+static struct error *replay_entry(
+    struct state *state, uint32_t type, struct text payload, bool *is_good)
+{
+    struct wire_reader reader = {
+        .bytes = (const unsigned char *)payload.bytes, .length = payload.length};
+    uint32_t *places, count;
+    TRY(get_used_files(&reader, state, &places, &count));
+    struct record record;
+    switch (type) {
+    case ENTRY_RECORD:
+        TRY(get_record(&reader, state->arena, places, count, &record));
+        if (wire_reader_done(&reader))
+            TRY(state_put_record(state, &record));
+        break;
+    case ENTRY_INTENT:
+        TRY(get_intent(&reader, state, places, count));
+        break;
+    case ENTRY_SEALED:
+        state->intent = NULL;
+        break;
+    default:
+        break; /* ENTRY_FILE: the files are all of it */
+    }
+    *is_good = wire_reader_done(&reader) && type >= ENTRY_RECORD && type <= ENTRY_SEALED;
+    return NULL;
+}
+
+static struct hash128 hash_entry(uint64_t sequence, uint32_t type, struct text payload)
+{
+    struct hash128 inner = hash_text(payload);
+    unsigned char bytes[8 + 4 + 16];
+    store_le64(bytes, sequence);
+    store_le32(bytes + 8, type);
+    memcpy(bytes + 12, inner.bytes, sizeof inner.bytes);
+    return hash_bytes(bytes, sizeof bytes);
+}
+
+/* Replays up to the first entry that is not whole; what follows is cut when the journal is opened.
+ */
+static struct error *load_journal(struct state *state, const char *path)
+{
+    struct text text;
+    struct error *error = file_read_whole(state->arena, path, STATE_BYTES_MAX, &text);
+    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
+        error_free(error);
+        return NULL;
+    }
+    TRY(error);
+    if (text.length < sizeof journal_magic ||
+        memcmp(text.bytes, journal_magic, sizeof journal_magic) != 0)
+        return NULL;
+    uint64_t at = sizeof journal_magic;
+    while (text.length - at >= ENTRY_BYTES) {
+        const char *entry = text.bytes + at;
+        uint32_t type = load_le32(entry), length = load_le32(entry + 4);
+        if (length > text.length - at - ENTRY_BYTES)
+            break;
+        struct text payload = {entry + ENTRY_BYTES, length};
+        struct hash128 hash = hash_entry(state->journal_sequence, type, payload);
+        bool is_good = false;
+        if (memcmp(hash.bytes, entry + 8, sizeof hash.bytes) != 0)
+            break;
+        TRY(replay_entry(state, type, payload, &is_good));
+        if (!is_good)
+            break;
+        state->journal_sequence++;
+        at += ENTRY_BYTES + length;
+    }
+    state->journal_size = at;
+    return NULL;
+}
+
+struct error *state_load(struct arena *arena, const char *directory, struct state **out)
+{
+    struct state *state = arena_alloc(arena, sizeof *state);
+    char *path = path_join(arena, directory, "state");
+    char *journal = path_join(arena, directory, "journal");
+    if (state == NULL || path == NULL || journal == NULL)
+        return error_memory();
+    state->arena = arena;
+    forget(state, NULL);
+    TRY(load_state(state, path));
+    TRY(load_journal(state, journal));
+    *out = state;
+    return NULL;
+}
+
+/* ---- writing the journal ---- */
+
+struct error *journal_open(struct state *state, const char *directory)
+{
+    char *path = path_join(state->arena, directory, "journal");
+    if (path == NULL)
+        return error_memory();
+    TRY(file_open_staged(path, &state->journal));
+    if (state->journal_size < sizeof journal_magic) {
+        TRY(file_set_size(state->journal, 0));
+        TRY(file_write_at(state->journal, 0, journal_magic, sizeof journal_magic));
+        state->journal_size = sizeof journal_magic;
+        state->journal_sequence = 0;
+        return NULL;
+    }
+    return file_set_size(state->journal, state->journal_size);
+}
+
+static struct error *append_entry(
+    struct state *state, enum entry_type type, const struct wire_writer *payload)
+{
+    struct text bytes = {(const char *)payload->bytes, payload->count};
+    unsigned char head[ENTRY_BYTES];
+    store_le32(head, type);
+    store_le32(head + 4, (uint32_t)payload->count);
+    struct hash128 hash = hash_entry(state->journal_sequence, type, bytes);
+    memcpy(head + 8, hash.bytes, sizeof hash.bytes);
+    TRY(file_write_at(state->journal, state->journal_size, head, sizeof head));
+    TRY(file_write_at(
+        state->journal, state->journal_size + sizeof head, payload->bytes, payload->count));
+    state->journal_size += sizeof head + payload->count;
+    state->journal_sequence++;
+    return NULL;
+}
+
+static struct error *append_records(struct state *state, enum entry_type type,
+    const struct record *records, uint32_t record_count, const struct intent *intent)
+{
+    struct wire_writer payload = {0};
+    uint32_t *places = memory_alloc((state->file_count + 1) * sizeof *places);
+    if (places == NULL)
+        return error_memory();
+    struct error *error = put_used_files(&payload, state, records, record_count, places);
+    if (error == NULL) {
+        if (intent != NULL)
+            put_intent(&payload, intent, places);
+        for (uint32_t i = 0; intent == NULL && i < record_count; i++)
+            put_record(&payload, &records[i], places);
+        error = wire_writer_check(&payload);
+    }
+    if (error == NULL)
+        error = append_entry(state, type, &payload);
+    memory_free(places);
+    wire_writer_end(&payload);
+    return error;
+}
+
+struct error *journal_put_record(struct state *state, const struct record *record)
+{
+    return append_records(state, ENTRY_RECORD, record, 1, NULL);
+}
+
+struct error *journal_put_intent(struct state *state, const struct intent *intent)
+{
+    return append_records(state, ENTRY_INTENT, intent->records, intent->record_count, intent);
+}
+
+struct error *journal_put_sealed(struct state *state)
+{
+    return append_records(state, ENTRY_SEALED, NULL, 0, NULL);
+}
+
+struct error *journal_put_file(struct state *state, uint32_t file)
+{
+    struct wire_writer payload = {0};
+    wire_put_u32(&payload, 1);
+    put_file(&payload, &state->files[file]);
+    struct error *error = wire_writer_check(&payload);
+    if (error == NULL)
+        error = append_entry(state, ENTRY_FILE, &payload);
+    wire_writer_end(&payload);
+    return error;
+}
+
+/* ---- saving ---- */
+
+/* Only files that a record still uses are kept. */
+static struct error *put_state(struct wire_writer *writer, const struct state *state,
+    const struct graph *graph, const struct validity *validity, uint32_t *places)
+{
+    struct wire_writer valid = {0};
+    put_validity(&valid, validity, graph);
+    wire_put_text(writer, (struct text){(const char *)valid.bytes, valid.count});
+    writer->failed |= valid.failed;
+    wire_writer_end(&valid);
+    wire_put_u8(writer, graph != NULL);
+    if (graph != NULL)
+        put_graph(writer, graph);
+    uint32_t records = 0;
+    struct record *kept = memory_alloc((state->record_count + 1) * sizeof *kept);
+    if (kept == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < state->record_count; i++)
+        if (!state->records[i].is_gone)
+            kept[records++] = state->records[i];
+    struct error *error = put_used_files(writer, state, kept, records, places);
+    wire_put_u32(writer, records);
+    for (uint32_t i = 0; i < records; i++)
+        put_record(writer, &kept[i], places);
+    memory_free(kept);
+    return error != NULL ? error : wire_writer_check(writer);
+}
+
+static struct error *write_state(struct state *state, const char *directory,
+    const struct graph *graph, const struct validity *validity, struct wire_writer *writer,
+    uint32_t *places)
+{
+    unsigned char header[HEADER_BYTES] = {0};
+    wire_put_bytes(writer, header, sizeof header);
+    TRY(put_state(writer, state, graph, validity, places));
+    struct text payload = {
+        (const char *)writer->bytes + HEADER_BYTES, writer->count - HEADER_BYTES};
+    struct hash128 hash = hash_text(payload);
+    memcpy(writer->bytes, state_magic, sizeof state_magic);
+    store_le32(writer->bytes + 16, STATE_VERSION);
+    store_le64(writer->bytes + 24, payload.length);
+    memcpy(writer->bytes + 32, hash.bytes, sizeof hash.bytes);
+    char *path = path_join(state->arena, directory, "state");
+    char *journal = path_join(state->arena, directory, "journal");
+    if (path == NULL || journal == NULL)
+        return error_memory();
+    TRY(file_replace_whole(path, (struct text){(const char *)writer->bytes, writer->count}));
+    file_close(state->journal);
+    state->journal = NULL;
+    state->journal_size = state->journal_sequence = 0;
+    return file_remove(journal);
+}
+
+struct error *state_save(struct state *state, const char *directory, const struct graph *graph,
+    const struct validity *validity)
+{
+    struct wire_writer writer = {0};
+    uint32_t *places = memory_alloc((state->file_count + 1) * sizeof *places);
+    if (places == NULL)
+        return error_memory();
+    struct error *error = write_state(state, directory, graph, validity, &writer, places);
+    memory_free(places);
+    wire_writer_end(&writer);
+    return error;
+}

@@ -1,0 +1,138 @@
+/* state.h - what was built from what: `.psybuild/state`, and the journal of a build under way.
+ *
+ * The state is one flat file, read at once and replaced whole at the end of a build: the validity
+ * of the compiled graph, the graph, the files with their stamps and hashes, the records of the
+ * nodes. During a build each change is appended to `.psybuild/journal`, an append-only file of
+ * checksummed entries that is folded into the state at the end. A torn tail is cut, never trusted.
+ * The layouts are drawn in docs/design.md. */
+#ifndef PSYBUILD_ENGINE_STATE_H
+#define PSYBUILD_ENGINE_STATE_H
+
+#include "base/map.h"
+#include "engine/graph.h"
+
+#define STATE_DIRECTORY ".psybuild"
+
+/* A file as it was when last looked at. The stamp belongs to the content that the hashes name. */
+struct state_file {
+    const char *path;     /* its name */
+    const char *location; /* where it lies, when elsewhere (a dir source); else the path */
+    struct file_stamp stamp;
+    bool has_tree;
+    struct hash128 tree;
+    const char *identity; /* "sha256:HEX", "git:HEX", or "" */
+};
+
+enum read_kind {
+    READ_CONTENT = 1, /* the whole file */
+    READ_FIELD,       /* detail: dotted path; hash of the canonical value, zero when absent */
+    READ_HEADER,      /* hash of the file's first segment */
+    READ_DATA,        /* the bytes that the pieces read; they know the details (pieces.h) */
+    READ_LAYOUT,      /* detail: the node whose layout it is */
+    READ_NAMES,       /* file: a directory; detail: its list name; hash of the file names in it */
+    READ_ABSENT,      /* the file was not there */
+};
+
+struct record_read {
+    enum read_kind kind;
+    uint32_t file;       /* index into files; FILE_NONE for READ_LAYOUT */
+    const char *detail;  /* or "" */
+    struct hash128 hash; /* of what was read */
+    struct hash128 seen; /* the file's tree hash at that time */
+};
+#define FILE_NONE UINT32_MAX
+
+struct record_made {
+    uint32_t file;
+    bool has_tree;
+    struct hash128 tree;
+    const char *identity; /* or "" */
+};
+
+struct record {
+    const char *name;     /* of the node */
+    const char *manifest; /* the top manifest it was built under */
+    struct text declaration;
+    struct hash128 key;
+    struct record_read *reads;
+    uint32_t read_count;
+    struct record_made *made;
+    uint32_t made_count;
+    struct text layout; /* empty: none */
+    uint64_t duration_ns;
+    bool is_gone; /* dropped in memory: not written any more */
+};
+
+struct state {
+    struct arena *arena;
+    struct state_file *files;
+    uint32_t file_count;
+    size_t file_capacity;
+    struct map file_by_path;
+    struct record *records;
+    uint32_t record_count;
+    size_t record_capacity;
+    struct map record_by_name;
+    struct graph *graph;  /* the shadow of the compiled graph; NULL: none */
+    struct text validity; /* encoded; equal bytes and equal stamps make the graph current */
+    struct file *journal; /* open while a build runs */
+    uint64_t journal_size, journal_sequence;
+    const char *warning;   /* something was damaged and is rebuilt; NULL: nothing */
+    struct intent *intent; /* a seal that was not finished; NULL: none */
+};
+
+/* A seal about to happen: enough to finish it after a crash (seal.h). */
+struct intent_file {
+    const char *staged, *path; /* to be renamed so */
+    bool has_tree;
+    struct hash128 tree;
+    const char *identity;
+    struct file_stamp stamp; /* of the staged file; ctime changes with the rename */
+};
+struct intent {
+    struct intent_file *files; /* in the order of their renames */
+    uint32_t file_count;
+    const char **removed; /* leftovers, and the old file moved away */
+    uint32_t removed_count;
+    const char *moved_from, *moved_to; /* the old config.json into its partial; or NULL */
+    struct record *records;            /* of the nodes; their made stamps are taken at the end */
+    uint32_t record_count;
+};
+
+/* Loads state and journal from `directory`. A missing state is an empty one. A state of a newer
+ * version is ERROR_USAGE; a damaged one is empty with a warning. */
+MUST_CHECK struct error *state_load(struct arena *arena, const char *directory, struct state **out);
+
+/* The index of a file, added when new. */
+MUST_CHECK struct error *state_add_file(
+    struct state *state, const char *path, const char *location, uint32_t *out);
+struct record *state_find_record(const struct state *state, const char *name); /* or NULL */
+/* Takes over the record (its arrays must live as long as the state). */
+MUST_CHECK struct error *state_put_record(struct state *state, const struct record *record);
+void state_drop_record(struct state *state, const char *name);
+
+/* What the compiled graph depends on: stamps are compared, the rest byte by byte. */
+struct validity {
+    const char *manifest; /* -f */
+    const char *data_directory;
+    const struct manifest_setting *settings;
+    size_t setting_count;
+    const struct registry *registry;
+};
+/* True when the compiled graph is what these options would give now: nothing was edited, added to
+ * or removed from what it was made of. */
+MUST_CHECK struct error *state_graph_is_current(
+    const struct state *state, const struct validity *validity, bool *out);
+
+/* ---- the journal ---- */
+MUST_CHECK struct error *journal_open(struct state *state, const char *directory);
+MUST_CHECK struct error *journal_put_record(struct state *state, const struct record *record);
+MUST_CHECK struct error *journal_put_file(struct state *state, uint32_t file);
+MUST_CHECK struct error *journal_put_intent(struct state *state, const struct intent *intent);
+MUST_CHECK struct error *journal_put_sealed(struct state *state); /* the intent is done */
+
+/* Replaces the state with what is in memory, and empties the journal. */
+MUST_CHECK struct error *state_save(struct state *state, const char *directory,
+    const struct graph *graph, const struct validity *validity);
+
+#endif

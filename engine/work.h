@@ -1,0 +1,47 @@
+/* work.h - the jobs that run on the pool's threads: making, verifying and copying pieces, hashing
+ * files, syncing. Each gets what it needs as const values and brings back hashes and an error; the
+ * main thread alone writes them into plan and state. */
+#ifndef PSYBUILD_ENGINE_WORK_H
+#define PSYBUILD_ENGINE_WORK_H
+
+#include "engine/plan.h"
+
+enum job_kind {
+    JOB_MAKE,     /* one piece */
+    JOB_VERIFY,   /* hash a piece's staged bytes; `is_wrong` tells that they must be made */
+    JOB_COPY,     /* a range of the previous output */
+    JOB_HASH,     /* all of a file on disk, into `segments` */
+    JOB_FILL,     /* of an input: what no piece read */
+    JOB_IDENTIFY, /* is the file on disk what the source says? */
+    JOB_SYNC,     /* one staged output, the task's seal before it */
+};
+
+struct copy_run {
+    uint32_t output;
+    const char *from_path;
+    uint64_t from_offset, offset, size_bytes;
+};
+
+struct job {
+    struct pool_job pool; /* first: the pool knows no more */
+    struct build *build;
+    uint32_t node; /* NODE_NONE for JOB_HASH */
+    enum job_kind kind;
+    uint32_t index; /* of the piece, copy, input, output, or file of the state */
+    struct segments *segments;
+    const char *location;
+    const struct copy_run *copy;
+    bool is_wrong;  /* JOB_VERIFY, JOB_IDENTIFY */
+    char *identity; /* found: memory_alloc'd, or NULL */
+    char **reads;   /* paths added by work_add_read: memory_alloc'd each */
+    uint32_t read_count;
+    uint64_t bytes_read, bytes_written;
+    uint32_t hash_count;
+    struct hash128 hashes[]; /* of a piece: of its inputs' segments, then its outputs' */
+};
+
+MUST_CHECK struct error *job_new(
+    struct build *build, uint32_t node, enum job_kind kind, uint32_t index, struct job **out);
+void job_free(struct job *job);
+
+#endif

@@ -1,0 +1,152 @@
+/* copy.c - task "copy": a file as it is (docs/formats.md, "Copies").
+ *
+ * A node that is a pattern makes one file for each input, under the input's own name; a plain node
+ * makes the file its name says: of several inputs the one of that name. A small file is one text, a
+ * larger one is copied in pieces. */
+#include "tasks/copy.h"
+
+#include <string.h>
+
+#include "tasks/registry.h"
+
+enum { BLOCK_BYTES = 4 << 20 };
+
+static const struct segmenter *find_segmenter(const char *path)
+{
+    for (const struct segmenter *const *s = registry.segmenters; *s != NULL; s++)
+        if (text_ends_with(text_of(path), (*s)->suffix))
+            return *s;
+    return NULL;
+}
+
+struct error *copy_segments(struct arena *arena, const char *path, struct text header,
+    uint64_t file_size, struct span **spans, size_t *count)
+{
+    const struct segmenter *segmenter = find_segmenter(path);
+    *count = 0;
+    if (segmenter != NULL && header.length >= 8)
+        TRY(segmenter->segments(arena, path, header, file_size, spans, count));
+    if (*count > 0)
+        return NULL;
+    uint64_t blocks = file_size / BLOCK_BYTES + (file_size % BLOCK_BYTES != 0);
+    if (blocks > SIZE_MAX)
+        return error_memory();
+    *spans = arena_array(arena, (size_t)blocks, sizeof **spans);
+    if (*spans == NULL)
+        return error_memory();
+    for (uint64_t i = 0; i < blocks; i++) {
+        uint64_t offset = i * BLOCK_BYTES, rest = file_size - offset;
+        (*spans)[i] = (struct span){offset, rest < BLOCK_BYTES ? rest : BLOCK_BYTES};
+    }
+    *count = (size_t)blocks;
+    return NULL;
+}
+
+bool copy_next_run(const struct span *spans, size_t count, size_t *next, struct span *run)
+{
+    if (*next >= count)
+        return false;
+    *run = spans[(*next)++];
+    while (*next < count && run->size_bytes <= PIECE_BYTES_MAX &&
+           spans[*next].size_bytes <= PIECE_BYTES_MAX - run->size_bytes)
+        run->size_bytes += spans[(*next)++].size_bytes;
+    return true;
+}
+
+static struct error *plan_pieces(struct plan *plan, uint32_t input, uint32_t output,
+    const struct span *spans, size_t count, size_t first)
+{
+    struct span run;
+    while (copy_next_run(spans, count, &first, &run)) {
+        char *key = arena_format(plan_arena(plan), "%llu %llu", (unsigned long long)run.offset,
+            (unsigned long long)run.size_bytes);
+        if (key == NULL)
+            return error_memory();
+        struct piece piece = {.key = text_of(key), .input_count = 1, .output_count = 1};
+        piece.inputs[0] = (struct piece_range){input, run.offset, run.size_bytes};
+        piece.outputs[0] = (struct piece_range){output, run.offset, run.size_bytes};
+        TRY(plan_piece(plan, &piece));
+    }
+    return NULL;
+}
+
+static struct error *plan_file(struct plan *plan, size_t index, const char *path)
+{
+    struct text text;
+    uint64_t size_bytes;
+    TRY(plan_read_header(plan, "files", index, &text, &size_bytes));
+    if (size_bytes <= BLOCK_BYTES) {
+        TRY(plan_read_text(plan, "files", index, BLOCK_BYTES, &text));
+        return plan_output_text(plan, path, text);
+    }
+    struct span *spans = NULL;
+    size_t count;
+    uint32_t output;
+    TRY(copy_segments(
+        plan_arena(plan), plan_input_path(plan, "files", index), text, size_bytes, &spans, &count));
+    TRY(plan_output(plan, path, size_bytes, &output));
+    bool is_known = find_segmenter(path) != NULL; /* its header decides where the copy is cut */
+    if (is_known)
+        TRY(plan_output_bytes(plan, output, 0, text));
+    return plan_pieces(
+        plan, plan_input(plan, "files", index), output, spans, count, is_known ? 1 : 0);
+}
+
+static struct error *plan_pattern(struct plan *plan)
+{
+    char *directory = path_directory(plan_arena(plan), plan_name(plan));
+    if (directory == NULL)
+        return error_memory();
+    size_t count = plan_input_count(plan, "files");
+    for (size_t i = 0; i < count; i++) {
+        const char *from = plan_input_path(plan, "files", i);
+        char *path = path_join(plan_arena(plan), directory, path_base(from));
+        if (path == NULL)
+            return error_memory();
+        if (!glob_match(plan_name(plan), path))
+            return error_new(ERROR_USAGE, "%s: cannot be copied to %s: the name does not match",
+                from, plan_name(plan));
+        TRY(plan_file(plan, i, path));
+    }
+    return NULL;
+}
+
+static struct error *copy_plan(struct plan *plan, const struct node *node)
+{
+    (void)node;
+    const char *name = plan_name(plan);
+    if (glob_is_pattern(name))
+        return plan_pattern(plan);
+    size_t count = plan_input_count(plan, "files");
+    if (count <= 1)
+        return count == 0 ? NULL : plan_file(plan, 0, name);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(path_base(plan_input_path(plan, "files", i)), path_base(name)) == 0)
+            return plan_file(plan, i, name);
+    return error_new(ERROR_USAGE, "%s: none of the %zu files to copy has this name", name, count);
+}
+
+static struct error *copy_make(struct work *work, const struct piece *piece)
+{
+    const void *bytes;
+    TRY(work_read(work, 0, &bytes));
+    memcpy(work_buffer(work, 0), bytes, (size_t)piece->inputs[0].size_bytes);
+    return NULL;
+}
+
+static const struct role_spec copy_roles[] = {
+    {.name = "files", .is_many = true, .is_required = true, .help = "what is copied"},
+    {.name = NULL},
+};
+
+static const struct param_spec copy_params[] = {{.name = NULL}};
+
+const struct task_type task_copy = {
+    .name = "copy",
+    .help = "a file as it is or, for a pattern, several under their own names",
+    .version = 1,
+    .roles = copy_roles,
+    .params = copy_params,
+    .plan = copy_plan,
+    .make = copy_make,
+};

@@ -1,0 +1,241 @@
+/* quant_avx2.c - the kernels with AVX2 and F16C; equal to the scalar ones bit for bit.
+ *
+ * Eight groups make a batch: their extrema are found one group after the other, their scales
+ * computed side by side, one lane for each, then their codes. */
+#include "tasks/formats/quant.h"
+
+#include <stddef.h>
+
+#include "base/cpu.h"
+
+#if defined(__x86_64__) && defined(__AVX2__) && defined(__F16C__)
+
+#define QUANT_BATCH 8
+#define QUANT_GROUPS_BEHIND 2 /* at least the 7 bytes that a load of 8 may reach too far */
+#include "tasks/formats/quant_vector.h"
+#include "tasks/formats/quant_x86.h"
+
+/* 32 small integers, eight a vector, to as many bytes, signed ones saturated. The instructions pack
+ * within 128 bits; the permutation puts that in order. */
+INLINE __m256i pack_to_bytes(bool is_signed, const __m256i values[4])
+{
+    __m256i low = _mm256_packs_epi32(values[0], values[1]);
+    __m256i high = _mm256_packs_epi32(values[2], values[3]);
+    __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    return _mm256_permutevar8x32_epi32(
+        is_signed ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high), order);
+}
+
+/* min and max give their second operand when one is NaN: so a NaN weight is skipped. */
+INLINE void find_extrema8(enum dtype dtype, uint32_t group_size, const unsigned char *weights,
+    __m256 *lowest, __m256 *highest)
+{
+    __m256 low[QUANT_BATCH], high[QUANT_BATCH];
+    for (size_t group = 0; group < QUANT_BATCH; group++) {
+        low[group] = _mm256_set1_ps(INFINITY);
+        high[group] = _mm256_set1_ps(-INFINITY);
+        for (uint32_t i = 0; i < group_size; i += 8) {
+            __m256 values = load8(dtype, weights);
+            low[group] = _mm256_min_ps(values, low[group]);
+            high[group] = _mm256_max_ps(values, high[group]);
+            weights += 8 * size_of(dtype);
+        }
+    }
+    *lowest = least_of_each(low);
+    *highest = greatest_of_each(high);
+}
+
+/* Clamped before it is rounded, which is the same, for the ends are integers. A NaN becomes 0. */
+INLINE __m256i affine_codes8(uint32_t bits, __m256 weights, __m256 scale, __m256 bias)
+{
+    __m256 value = _mm256_div_ps(_mm256_sub_ps(weights, bias), scale);
+    value = _mm256_max_ps(value, _mm256_setzero_ps());
+    value = _mm256_min_ps(value, _mm256_set1_ps((float)((1u << bits) - 1)));
+    return _mm256_cvtps_epi32(value);
+}
+
+INLINE void affine_group(enum dtype dtype, uint32_t bits, uint32_t group_size,
+    const unsigned char *weights, unsigned char *codes, __m256 scale, __m256 bias)
+{
+    for (uint32_t i = 0; i < group_size; i += CHUNK) {
+        __m256i chunk[4];
+        for (int j = 0; j < 4; j++) {
+            chunk[j] = affine_codes8(bits, load8(dtype, weights), scale, bias);
+            weights += 8 * size_of(dtype);
+        }
+        store_codes(bits, codes, pack_to_bytes(false, chunk));
+        codes += CHUNK / 8 * bits;
+    }
+}
+
+/* False, and nothing done, if the scalar kernel must do it. At 1 bit a zero bias has the sign of
+ * the first zero among the weights, which min does not tell. */
+INLINE bool affine_batch(enum dtype dtype, uint32_t bits, const struct quantizing *at)
+{
+    uint32_t group_size = at->shape->group_size;
+    __m256 lowest, highest;
+    find_extrema8(dtype, group_size, at->weights, &lowest, &highest);
+    struct affine8 affine = affine_of8(bits, lowest, highest);
+    if (!all_finite(affine.scale) || !all_finite(affine.bias))
+        return false;
+    if (bits == 1 &&
+        _mm256_movemask_ps(_mm256_cmp_ps(lowest, _mm256_setzero_ps(), _CMP_EQ_OQ)) != 0)
+        return false;
+    store8(dtype, at->scales, affine.scale);
+    store8(dtype, at->biases, affine.bias);
+    float scales[QUANT_BATCH], biases[QUANT_BATCH];
+    _mm256_storeu_ps(scales, affine.scale);
+    _mm256_storeu_ps(biases, affine.bias);
+    for (size_t group = 0; group < QUANT_BATCH; group++)
+        affine_group(dtype, bits, group_size, at->weights + group * group_size * size_of(dtype),
+            at->codes + group * group_size / 8 * bits, _mm256_set1_ps(scales[group]),
+            _mm256_set1_ps(biases[group]));
+    return true;
+}
+
+/* How many quarters a magnitude reaches, rounded up, with the sign of the value. */
+INLINE __m256i quarters8(__m256 values)
+{
+    __m256 magnitude = _mm256_mul_ps(magnitude_of(values), _mm256_set1_ps(4));
+    __m256i quarters = _mm256_cvtps_epi32(_mm256_ceil_ps(magnitude));
+    return _mm256_sign_epi32(quarters, _mm256_castps_si256(values));
+}
+
+/* The quotients are not rounded to the dtype, as the scalar kernel does: that changes no code, for
+ * the borders times a divisor are exact in each dtype, and the next weight is farther away than
+ * rounding reaches; what underflows has code 0 either way. */
+INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
+{
+    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
+    const uint32_t bits = mode == QUANT_MXFP8 ? 8 : 4;
+    __m256 divisors;
+    if (!fp_divisor8(
+            mode, dtype, magnitude_max8(dtype, group_size, at->weights), at->scales, &divisors))
+        return false;
+    float divisor[QUANT_BATCH];
+    _mm256_storeu_ps(divisor, divisors);
+    for (size_t i = 0; i < QUANT_BATCH * group_size; i += CHUNK) {
+        __m256i chunk[4];
+        for (size_t j = 0; j < 4; j++) {
+            __m256 values = load8(dtype, at->weights + (i + 8 * j) * size_of(dtype));
+            values = _mm256_div_ps(values, _mm256_set1_ps(divisor[(i + 8 * j) / group_size]));
+            chunk[j] = mode == QUANT_MXFP8 ? e4m3_of8(values) : quarters8(values);
+        }
+        __m256i codes = pack_to_bytes(mode != QUANT_MXFP8, chunk);
+        if (mode != QUANT_MXFP8)
+            codes = fp4_codes32(codes);
+        store_codes(bits, at->codes + i / 8 * bits, codes);
+    }
+    return true;
+}
+
+INLINE int32_t two_bytes_of(uint32_t bits, uint32_t lane)
+{
+    uint32_t from = lane * bits / 8;
+    return (int32_t)(0x80800000 | (from + 1) << 8 | from);
+}
+
+/* Eight codes from `bits` bytes, of which eight are read: each lane gets the two bytes that its
+ * code lies in, shifts it down and masks it. */
+INLINE __m256i load_codes8(uint32_t bits, const unsigned char *in)
+{
+    const int b = (int)bits;
+    const __m256i from = _mm256_setr_epi32(two_bytes_of(bits, 0), two_bytes_of(bits, 1),
+        two_bytes_of(bits, 2), two_bytes_of(bits, 3), two_bytes_of(bits, 4), two_bytes_of(bits, 5),
+        two_bytes_of(bits, 6), two_bytes_of(bits, 7));
+    const __m256i shift = _mm256_setr_epi32(
+        0, b % 8, 2 * b % 8, 3 * b % 8, 4 * b % 8, 5 * b % 8, 6 * b % 8, 7 * b % 8);
+    int64_t eight;
+    memcpy(&eight, in, sizeof eight);
+    __m256i two = _mm256_shuffle_epi8(_mm256_set1_epi64x(eight), from);
+    return _mm256_and_si256(_mm256_srlv_epi32(two, shift), _mm256_set1_epi32((1 << b) - 1));
+}
+
+/* False, and nothing done, if a NaN may come of it. */
+INLINE bool affine_values(enum dtype dtype, uint32_t bits, const struct dequantizing *at)
+{
+    float scale = load1(dtype, at->scales), bias = load1(dtype, at->biases);
+    if (!isfinite(scale) || !isfinite(bias))
+        return false;
+    const unsigned char *codes = at->codes;
+    unsigned char *weights = at->weights;
+    for (uint32_t i = 0; i < at->shape->group_size; i += 8) {
+        __m256 code = _mm256_cvtepi32_ps(load_codes8(bits, codes));
+        __m256 product = rounded(dtype, _mm256_mul_ps(code, _mm256_set1_ps(scale)));
+        store8(dtype, weights, _mm256_add_ps(product, _mm256_set1_ps(bias)));
+        codes += bits;
+        weights += 8 * size_of(dtype);
+    }
+    return true;
+}
+
+INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequantizing *at)
+{
+    float scale = fp_scale_value(mode, dtype, at->scales[0]);
+    if (!isfinite(scale) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
+        return false;
+    for (size_t i = 0; i < at->shape->group_size; i += 16) {
+        __m256 values[2];
+        if (mode == QUANT_MXFP8) {
+            __m256i codes = _mm256_cvtepu8_epi16(load_16_bytes(at->codes + i));
+            values[0] = e4m3_values8(_mm256_castsi256_si128(codes));
+            values[1] = e4m3_values8(_mm256_extracti128_si256(codes, 1));
+        } else {
+            __m128i upper = fp4_upper_bytes16(at->codes + i / 2), zero = _mm_setzero_si128();
+            values[0] = _mm256_cvtph_ps(_mm_unpacklo_epi8(zero, upper));
+            values[1] = _mm256_cvtph_ps(_mm_unpackhi_epi8(zero, upper));
+        }
+        for (size_t j = 0; j < 2; j++)
+            store8(dtype, at->weights + (i + 8 * j) * size_of(dtype),
+                _mm256_mul_ps(values[j], _mm256_set1_ps(scale)));
+    }
+    return true;
+}
+
+INLINE size_t cast_front(
+    enum dtype from, enum dtype to, size_t count, const unsigned char *in, unsigned char *out)
+{
+    size_t i = 0;
+    for (; count - i >= 8; i += 8) {
+        __m256 values = load8(from, in + i * size_of(from));
+        if (to != DTYPE_F32 && any_nan(values))
+            quant_kernels_scalar.cast(from, to, 8, in + i * size_of(from), out + i * size_of(to));
+        else
+            store8(to, out + i * size_of(to), values);
+    }
+    return i;
+}
+
+INLINE size_t finite_front(bool is_wide, uint32_t exponent, size_t size, const unsigned char *bytes)
+{
+    const __m256i mask =
+        is_wide ? _mm256_set1_epi32((int)exponent) : _mm256_set1_epi16((short)exponent);
+    size_t at = 0;
+    for (; size - at >= 128; at += 128) {
+        __m256i is_bad = _mm256_setzero_si256();
+        for (size_t i = 0; i < 128; i += 32) {
+            __m256i bits = _mm256_and_si256(load_32_bytes(bytes + at + i), mask);
+            __m256i equal =
+                is_wide ? _mm256_cmpeq_epi32(bits, mask) : _mm256_cmpeq_epi16(bits, mask);
+            is_bad = _mm256_or_si256(is_bad, equal);
+        }
+        if (_mm256_movemask_epi8(is_bad) != 0)
+            break;
+    }
+    return at;
+}
+
+const struct quant_kernels quant_kernels_avx2 = {
+    .name = "avx2",
+    .features = CPU_AVX2,
+    .quantize = quantize,
+    .dequantize = dequantize,
+    .cast = cast,
+    .find_nonfinite = find_nonfinite,
+};
+
+#else
+
+const struct quant_kernels quant_kernels_avx2 = {.name = NULL};
+
+#endif

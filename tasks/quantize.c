@@ -1,0 +1,612 @@
+/* quantize.c - task "quantize": the weights of an MLX model directory, from those of a checkpoint.
+ *
+ * Every tensor of the model is quantized, cast or passed through (docs/formats.md, "What gets
+ * quantized"). A piece is a row block of one module: the rows of its weight in, the same rows of
+ * codes, scales and biases out.
+ *
+ *   headers, index --weights_read--> tensors --rules--> the model's tensors --scheme--> jobs
+ *   jobs --weights_arrange--> files, layout        jobs --plan_run--> pieces */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/wire.h"
+#include "engine/task.h"
+#include "tasks/formats/dtype.h"
+#include "tasks/formats/quant.h"
+#include "tasks/formats/rules.h"
+#include "tasks/registry.h"
+#include "tasks/scheme.h"
+#include "tasks/weights.h"
+
+enum { JOB_OUTPUTS_MAX = 3 };
+
+/* What becomes of one input tensor. */
+struct job {
+    const struct weights_tensor *input;
+    enum dtype from, to; /* `to`: after the cast; what is quantized is that */
+    bool is_quantized;
+    struct quant_shape quant;       /* when it is */
+    bool keeps_nonfinite;           /* "nonfinite": "keep" */
+    struct weights_output *outputs; /* one, or codes, scales and (affine) biases */
+    uint32_t output_count;
+};
+
+/* The parameters of a piece: rows of a job. */
+struct job_rows {
+    const struct job *job;
+    uint64_t row_begin, row_end;
+};
+
+/* One plan. */
+struct conversion {
+    struct plan *plan;
+    struct arena *arena;
+    struct weights weights;
+    struct plan_json *config;
+    struct scheme scheme;
+    bool is_cast; /* floats are, to `dtype` */
+    enum dtype dtype;
+    bool keeps_nonfinite;
+    struct rules_model *rules;
+    struct rules_result result;
+    struct job *jobs; /* one for each output of the rules */
+    struct weights_output *outputs;
+    uint32_t output_count;
+    struct layout layout;
+};
+
+/* ---- what the checkpoint is ---- */
+
+static bool is_given(const struct json *value)
+{
+    return value != NULL && !json_is(value, JSON_NULL);
+}
+
+/* Where the configuration of a quantized checkpoint says so. */
+static struct error *check_config_is_plain(struct conversion *conversion)
+{
+    static const char *const fields[] = {
+        "quantization", "quantization_config", "text_config.quantization_config"};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        const struct json *value = plan_json_get(conversion->config, fields[i]);
+        if (!is_given(value))
+            continue;
+        const struct json *method = json_get(value, "quant_method");
+        return json_error(value,
+            "the checkpoint must not be quantized, but has \"%s\"%s%s: start from the original "
+            "weights",
+            fields[i], method == NULL ? "" : " with \"quant_method\": ",
+            method == NULL ? "" : json_show(conversion->arena, method));
+    }
+    return NULL;
+}
+
+static bool is_mlx(const struct safetensors *header)
+{
+    for (size_t i = 0; i < header->metadata_count; i++)
+        if (text_is(header->metadata[i].key, "format") && text_is(header->metadata[i].value, "mlx"))
+            return true;
+    return false;
+}
+
+/* MLX's own files say what they are; then ".scales" are not just a name. */
+static struct error *check_tensors_are_plain(const struct weights *weights)
+{
+    for (uint32_t i = 0; i < weights->tensor_count; i++) {
+        const struct weights_tensor *tensor = &weights->tensors[i];
+        const struct weights_shard *shard = &weights->shards[tensor->shard];
+        if (is_mlx(shard->header) && text_ends_with(text_of(tensor->tensor->name), ".scales"))
+            return error_new(ERROR_FORMAT,
+                "%s: the checkpoint must not be quantized, but is MLX's with tensor \"%s\": start "
+                "from the original weights",
+                shard->path, tensor->tensor->name);
+    }
+    return NULL;
+}
+
+/* MLX cannot read F64, and reads 8-bit floats as plain bytes, which is not what they mean. */
+static struct error *check_dtype(const struct weights *weights, const struct weights_tensor *input)
+{
+    switch (input->tensor->dtype) {
+    case DTYPE_F64:
+    case DTYPE_F8_E4M3:
+    case DTYPE_F8_E5M2:
+    case DTYPE_F8_E8M0:
+        return error_new(ERROR_FORMAT,
+            "%s: tensor \"%s\" must be F32, F16, BF16 or of integers, not %s",
+            weights->shards[input->shard].path, input->tensor->name,
+            dtype_name(input->tensor->dtype));
+    default:
+        return NULL;
+    }
+}
+
+static bool parse_dtype(const struct json *value, enum dtype *out)
+{
+    static const struct {
+        const char *name;
+        enum dtype dtype;
+    } names[] = {{"float16", DTYPE_F16}, {"bfloat16", DTYPE_BF16}, {"float32", DTYPE_F32}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (json_is(value, JSON_STRING) && text_is(value->text, names[i].name)) {
+            *out = names[i].dtype;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The top-level "dtype" of newer configs does not count: the reference does not read it. */
+static void read_dtype(struct conversion *conversion)
+{
+    const struct json *name = plan_param(conversion->plan, "dtype");
+    if (name == NULL)
+        name = plan_json_get(conversion->config, "torch_dtype");
+    if (!is_given(name))
+        name = plan_json_get(conversion->config, "text_config.dtype");
+    conversion->is_cast = parse_dtype(name, &conversion->dtype);
+}
+
+/* ---- what its architecture says ---- */
+
+static bool is_same_directory(struct arena *arena, const char *a, const char *b)
+{
+    const char *left = path_directory(arena, a), *right = path_directory(arena, b);
+    return left != NULL && right != NULL && strcmp(left, right) == 0;
+}
+
+/* The rule file that serves the model: of the first directory that has one, the one that names the
+ * architecture before the one that serves the type whatever its architecture. */
+static struct error *find_rules(struct conversion *conversion, struct text model_type,
+    const struct json *architectures, const char **out)
+{
+    const char *const *paths;
+    size_t count;
+    enum rules_service best = RULES_SERVE_NOT;
+    *out = NULL;
+    TRY(plan_list_data(conversion->plan, "rules", &paths, &count));
+    for (size_t i = 0; i < count; i++) {
+        struct text text;
+        const struct rules *rules;
+        if (!text_ends_with(text_of(paths[i]), ".json"))
+            continue;
+        if (*out != NULL && !is_same_directory(conversion->arena, *out, paths[i]))
+            break;
+        TRY(plan_peek_data(conversion->plan, paths[i], &text));
+        TRY(rules_load(conversion->arena, paths[i], text, &rules));
+        enum rules_service service = rules_serves(rules, model_type, architectures);
+        if (service == RULES_SERVE_NOT || service < best)
+            continue;
+        if (service == best)
+            return error_new(ERROR_USAGE,
+                "model type \"%.*s\" must have one rule file, not both %s and %s",
+                (int)model_type.length, model_type.bytes, *out, paths[i]);
+        best = service;
+        *out = paths[i];
+    }
+    return NULL;
+}
+
+static const struct json *get_field(void *context, const char *dotted_path)
+{
+    return plan_json_get(context, dotted_path);
+}
+
+static struct error *bind_rules(struct conversion *conversion)
+{
+    const struct json *type = plan_json_get(conversion->config, "model_type");
+    const char *path;
+    struct text text;
+    const struct rules *rules;
+    if (!is_given(type))
+        return error_new(ERROR_FORMAT, "%s: expected a \"model_type\", found nothing",
+            plan_input_path(conversion->plan, "config", 0));
+    if (!json_is(type, JSON_STRING))
+        return json_error(
+            type, "\"model_type\" must be a string, not %s", json_show(conversion->arena, type));
+    TRY(find_rules(
+        conversion, type->text, plan_json_get(conversion->config, "architectures"), &path));
+    if (path == NULL)
+        return json_error(type,
+            "there are no rules for model type %s: add a rule file for it, see "
+            "manifests/rules/README.md",
+            json_show(conversion->arena, type));
+    TRY(plan_read_data(conversion->plan, path, &text));
+    TRY(rules_load(conversion->arena, path, text, &rules));
+    const struct rules_config config = {get_field, conversion->config};
+    return rules_bind(conversion->arena, rules, &config, &conversion->rules);
+}
+
+static struct error *apply_rules(struct conversion *conversion)
+{
+    const struct weights *weights = &conversion->weights;
+    struct rules_input *inputs =
+        arena_array(conversion->arena, weights->tensor_count, sizeof *inputs);
+    if (inputs == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < weights->tensor_count; i++) {
+        const struct tensor *tensor = weights->tensors[i].tensor;
+        inputs[i] =
+            (struct rules_input){text_of(tensor->name), tensor->dtype, tensor->rank, tensor->shape};
+    }
+    return rules_apply(conversion->rules, inputs, weights->tensor_count, &conversion->result);
+}
+
+/* ---- jobs ---- */
+
+/* The shape of a tensor but for its last axis. */
+static uint64_t *shape_with_last(
+    struct arena *arena, const struct rules_output *output, uint64_t last)
+{
+    uint64_t *shape = arena_array(arena, output->rank, sizeof *shape);
+    if (shape == NULL)
+        return NULL;
+    memcpy(shape, output->shape, output->rank * sizeof *shape);
+    shape[output->rank - 1] = last;
+    return shape;
+}
+
+static struct error *add_output(struct conversion *conversion, struct job *job, const char *name,
+    enum dtype dtype, uint32_t rank, const uint64_t *shape)
+{
+    if (name == NULL || shape == NULL)
+        return error_memory();
+    struct weights_output *output = &conversion->outputs[conversion->output_count];
+    TRY(weights_output_make(name, dtype, rank, shape, output));
+    if (job->output_count == 0)
+        job->outputs = output;
+    job->output_count++;
+    conversion->output_count++;
+    return NULL;
+}
+
+static struct error *add_companion(struct conversion *conversion, struct job *job,
+    const struct rules_output *output, const char *suffix)
+{
+    uint64_t columns = output->shape[output->rank - 1];
+    const char *name = arena_format(
+        conversion->arena, "%.*s.%s", (int)output->module.length, output->module.bytes, suffix);
+    return add_output(conversion, job, name, quant_scale_dtype(&job->quant), output->rank,
+        shape_with_last(conversion->arena, output, columns / job->quant.group_size));
+}
+
+/* Inside a module the reference's order is weight, scales, biases; then what else it has. */
+static struct error *add_quantized(
+    struct conversion *conversion, struct job *job, const struct rules_output *output)
+{
+    uint64_t code_bytes = quant_code_bytes(&job->quant, output->shape[output->rank - 1]);
+    TRY(add_output(conversion, job, output->name.bytes, DTYPE_U32, output->rank,
+        shape_with_last(conversion->arena, output, code_bytes / dtype_size_bytes(DTYPE_U32))));
+    TRY(add_companion(conversion, job, output, "scales"));
+    if (quant_has_biases(job->quant.mode))
+        TRY(add_companion(conversion, job, output, "biases"));
+    return NULL;
+}
+
+static struct error *add_entry(
+    struct conversion *conversion, const struct rules_output *output, struct text json)
+{
+    char *module = arena_copy(conversion->arena, output->module.bytes, output->module.length);
+    if (module == NULL)
+        return error_memory();
+    conversion->layout.entries[conversion->layout.entry_count++] =
+        (struct layout_entry){module, json};
+    return NULL;
+}
+
+static struct error *choose_quantization(
+    struct conversion *conversion, struct job *job, const struct rules_output *output)
+{
+    struct scheme_choice choice;
+    if (!scheme_is_layer(output))
+        return NULL;
+    TRY(scheme_choose(conversion->arena, &conversion->scheme, conversion->rules, output, &choice));
+    if (!choice.is_quantized)
+        return NULL;
+    if (!dtype_is_float(job->to))
+        return error_new(ERROR_FORMAT,
+            "%s: tensor \"%s\" must be F32, F16 or BF16 to be quantized, not %s",
+            conversion->weights.shards[job->input->shard].path, job->input->tensor->name,
+            dtype_name(job->from));
+    job->is_quantized = true;
+    job->quant = choice.shape;
+    job->quant.dtype = job->to;
+    return choice.json.bytes == NULL ? NULL : add_entry(conversion, output, choice.json);
+}
+
+static struct error *add_job(
+    struct conversion *conversion, struct job *job, const struct rules_output *output)
+{
+    const struct weights_tensor *input = &conversion->weights.tensors[output->input];
+    TRY(check_dtype(&conversion->weights, input));
+    *job = (struct job){.input = input,
+        .from = input->tensor->dtype,
+        .to = input->tensor->dtype,
+        .keeps_nonfinite = conversion->keeps_nonfinite};
+    if (conversion->is_cast && dtype_is_float(job->from) && !output->keeps_dtype)
+        job->to = conversion->dtype;
+    TRY(choose_quantization(conversion, job, output));
+    if (job->is_quantized)
+        return add_quantized(conversion, job, output);
+    return add_output(conversion, job, output->name.bytes, job->to, output->rank, output->shape);
+}
+
+static struct error *add_jobs(struct conversion *conversion)
+{
+    const struct rules_result *result = &conversion->result;
+    size_t count = result->output_count;
+    conversion->jobs = arena_array(conversion->arena, count, sizeof *conversion->jobs);
+    conversion->outputs =
+        arena_array(conversion->arena, count, JOB_OUTPUTS_MAX * sizeof *conversion->outputs);
+    conversion->layout.entries =
+        arena_array(conversion->arena, count, sizeof *conversion->layout.entries);
+    if (conversion->jobs == NULL || conversion->outputs == NULL ||
+        conversion->layout.entries == NULL)
+        return error_memory();
+    TRY(scheme_begin(
+        conversion->plan, &conversion->scheme, conversion->rules, result->outputs, count));
+    for (size_t i = 0; i < count; i++)
+        TRY(add_job(conversion, &conversion->jobs[i], &result->outputs[i]));
+    return scheme_finish(&conversion->scheme, result->outputs, count);
+}
+
+static struct error *count_parameters(struct conversion *conversion)
+{
+    const struct rules_result *result = &conversion->result;
+    struct rules_parameter *parameters =
+        arena_array(conversion->arena, result->output_count, sizeof *parameters);
+    if (parameters == NULL)
+        return error_memory();
+    for (size_t i = 0; i < result->output_count; i++) {
+        const struct tensor *tensor = conversion->jobs[i].input->tensor;
+        parameters[i] = (struct rules_parameter){
+            result->outputs[i].name, tensor->size_bytes / dtype_size_bytes(tensor->dtype)};
+    }
+    return rules_count_parameters(
+        conversion->arena, parameters, result->output_count, &conversion->layout.total_parameters);
+}
+
+/* ---- pieces ---- */
+
+/* All that decides the bytes of the rows, but what the input holds. */
+static struct error *make_key(
+    struct arena *arena, const struct job *job, const struct weights_run *run, struct text *out)
+{
+    struct wire_writer key = {0};
+    weights_put_rows(&key, job->input->tensor, run);
+    wire_put_string(&key, dtype_name(job->to));
+    wire_put_u8(&key, job->keeps_nonfinite);
+    wire_put_u8(&key, job->is_quantized);
+    if (job->is_quantized) {
+        wire_put_string(&key, quant_mode_name(job->quant.mode));
+        wire_put_u32(&key, job->quant.bits);
+        wire_put_u32(&key, job->quant.group_size);
+    }
+    for (uint32_t i = 0; i < job->output_count; i++)
+        wire_put_string(&key, job->outputs[i].tensor.name);
+    return weights_take_key(arena, &key, out);
+}
+
+static struct error *plan_run(struct conversion *conversion, const struct weights_files *files,
+    const struct job *job, const struct weights_run *run)
+{
+    const struct tensor *tensor = job->input->tensor;
+    uint32_t input = conversion->weights.shards[job->input->shard].input;
+    struct job_rows *rows = arena_alloc(conversion->arena, sizeof *rows);
+    if (rows == NULL)
+        return error_memory();
+    *rows = (struct job_rows){job, run->row_begin, run->row_end};
+    struct piece piece = {.parameters = rows,
+        .input_count = 1,
+        .inputs = {weights_range(tensor, input, run)},
+        .output_count = job->output_count};
+    for (uint32_t i = 0; i < job->output_count; i++) {
+        const struct weights_output *output = &job->outputs[i];
+        piece.outputs[i] = weights_range(&output->tensor, files->items[output->file].output, run);
+    }
+    if (job->is_quantized && job->from != job->to)
+        piece.scratch_bytes =
+            piece.inputs[0].size_bytes / dtype_size_bytes(job->from) * dtype_size_bytes(job->to);
+    TRY(make_key(conversion->arena, job, run, &piece.key));
+    return plan_piece(conversion->plan, &piece);
+}
+
+static struct error *plan_pieces(struct conversion *conversion, const struct weights_files *files)
+{
+    for (size_t i = 0; i < conversion->result.output_count; i++) {
+        const struct job *job = &conversion->jobs[i];
+        struct weights_run run = {0};
+        while (weights_next_run(job->input->tensor, &run))
+            TRY(plan_run(conversion, files, job, &run));
+    }
+    return NULL;
+}
+
+/* ---- plan ---- */
+
+static struct error *read_inputs(struct conversion *conversion)
+{
+    struct plan *plan = conversion->plan;
+    TRY(scheme_read(plan, &conversion->scheme));
+    conversion->keeps_nonfinite = strcmp(plan_param_text(plan, "nonfinite", "error"), "keep") == 0;
+    TRY(plan_read_json(plan, "config", 0, &conversion->config));
+    TRY(check_config_is_plain(conversion));
+    read_dtype(conversion);
+    TRY(bind_rules(conversion));
+    TRY(weights_read(plan, &conversion->weights));
+    return check_tensors_are_plain(&conversion->weights);
+}
+
+static struct error *quantize_plan(struct plan *plan, const struct node *node)
+{
+    (void)node;
+    struct conversion conversion = {.plan = plan, .arena = plan_arena(plan)};
+    uint64_t size_bytes_max;
+    struct weights_files files;
+    TRY(read_inputs(&conversion));
+    TRY(apply_rules(&conversion));
+    TRY(add_jobs(&conversion));
+    TRY(weights_shard_limit(plan, WEIGHTS_SHARD_BYTES_DEFAULT, &size_bytes_max));
+    TRY(weights_arrange(conversion.arena, plan_name(plan), conversion.outputs,
+        conversion.output_count, size_bytes_max, "mlx", &files));
+    TRY(count_parameters(&conversion));
+    conversion.layout.is_quantized = conversion.scheme.is_on;
+    conversion.layout.quantization = TEXT_EMPTY;
+    if (conversion.scheme.is_on)
+        conversion.layout.quantization = scheme_quantization(conversion.arena, &conversion.scheme);
+    if (conversion.layout.quantization.bytes == NULL)
+        return error_memory();
+    TRY(weights_publish(plan, &files, conversion.output_count, &conversion.layout));
+    return plan_pieces(&conversion, &files);
+}
+
+/* ---- make ---- */
+
+static float value_at(enum dtype dtype, const void *values, uint64_t index)
+{
+    float value;
+    cast_values(dtype, DTYPE_F32, 1,
+        (const unsigned char *)values + index * dtype_size_bytes(dtype), &value);
+    return value;
+}
+
+/* "[12, 77]": where element `flat` of the tensor is. */
+static const char *index_text(struct arena *arena, const struct tensor *tensor, uint64_t flat)
+{
+    uint64_t index[SAFETENSORS_RANK_MAX];
+    for (uint32_t axis = tensor->rank; axis-- > 0; flat /= tensor->shape[axis])
+        index[axis] = flat % tensor->shape[axis];
+    return safetensors_shape_text(arena, tensor->rank, index);
+}
+
+/* The error for element `at` of the rows, which the values before and after the cast explain. */
+static struct error *nonfinite_error(struct work *work, const struct piece *piece,
+    const struct job_rows *rows, uint64_t at, const void *values_in)
+{
+    const struct job *job = rows->job;
+    const struct tensor *tensor = job->input->tensor;
+    uint64_t columns = safetensors_row_bytes(tensor) / dtype_size_bytes(job->from);
+    const char *index = index_text(work_arena(work), tensor, rows->row_begin * columns + at);
+    if (index == NULL)
+        return error_memory();
+    float value = value_at(job->from, values_in, at);
+    uint64_t byte = piece->inputs[0].offset + at * dtype_size_bytes(job->from);
+    if (isfinite(value))
+        return error_new(ERROR_FAILED,
+            "tensor \"%s\" must fit %s, but holds %.9g at index %s (%s, byte %" PRIu64 ")",
+            tensor->name, job->to == DTYPE_F16 ? "float16" : "bfloat16", (double)value, index,
+            work_input_path(work, 0), byte);
+    return error_new(ERROR_FAILED, "tensor \"%s\" holds %s at index %s (%s, byte %" PRIu64 ")",
+        tensor->name,
+        isnan(value) ? "NaN"
+        : value > 0  ? "infinity"
+                     : "-infinity",
+        index, work_input_path(work, 0), byte);
+}
+
+static struct error *check_finite(struct work *work, const struct piece *piece,
+    const struct job_rows *rows, enum dtype dtype, const void *values, const void *values_in)
+{
+    uint64_t count = piece->inputs[0].size_bytes / dtype_size_bytes(rows->job->from);
+    if (rows->job->keeps_nonfinite || !dtype_is_float(dtype))
+        return NULL;
+    uint64_t at = quant_find_nonfinite(dtype, count, values);
+    return at == count ? NULL : nonfinite_error(work, piece, rows, at, values_in);
+}
+
+static struct error *quantize_make(struct work *work, const struct piece *piece)
+{
+    const struct job_rows *rows = piece->parameters;
+    const struct job *job = rows->job;
+    const void *values_in, *values;
+    TRY(work_read(work, 0, &values_in));
+    TRY(check_finite(work, piece, rows, job->from, values_in, values_in));
+    values = values_in;
+    if (job->from != job->to) {
+        void *cast = job->is_quantized ? work_scratch(work) : work_buffer(work, 0);
+        cast_values(job->from, job->to, piece->inputs[0].size_bytes / dtype_size_bytes(job->from),
+            values_in, cast);
+        TRY(check_finite(work, piece, rows, job->to, cast, values_in));
+        values = cast;
+    } else if (!job->is_quantized) {
+        memcpy(work_buffer(work, 0), values, (size_t)piece->inputs[0].size_bytes);
+    }
+    if (job->is_quantized) {
+        const struct tensor *tensor = job->input->tensor;
+        quant_rows(&job->quant, rows->row_end - rows->row_begin, tensor->shape[tensor->rank - 1],
+            values, work_buffer(work, 0), work_buffer(work, 1),
+            job->output_count > 2 ? work_buffer(work, 2) : NULL);
+    }
+    return NULL;
+}
+
+/* ---- tables ---- */
+
+static const struct role_spec quantize_roles[] = {
+    {.name = "weights",
+        .is_many = true,
+        .is_required = true,
+        .help = "the checkpoint's safetensors files"},
+    {.name = "config", .is_required = true, .help = "its config.json"},
+    {.name = "index", .help = "its model.safetensors.index.json, to check the files against"},
+    {.name = NULL},
+};
+
+static const int64_t bits_allowed[] = {1, 2, 3, 4, 5, 6, 8, -1};
+static const int64_t group_sizes_allowed[] = {16, 32, 64, 128, -1};
+static const char *const mode_words[] = {"affine", "mxfp4", "mxfp8", "nvfp4", NULL};
+static const char *const recipe_words[] = {
+    "mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6", NULL};
+static const char *const dtype_words[] = {"float16", "bfloat16", "float32", NULL};
+static const char *const shard_words[] = {"none", NULL};
+static const char *const nonfinite_words[] = {"error", "keep", NULL};
+
+static const struct param_spec quantize_params[] = {
+    {.name = "quantize",
+        .type = PARAM_BOOLEAN,
+        .help = "whether to quantize; default: if any of the five below is given"},
+    {.name = "bits",
+        .type = PARAM_INTEGER,
+        .integers = bits_allowed,
+        .help = "bits of a weight; default by mode, 4 for affine"},
+    {.name = "group_size",
+        .type = PARAM_INTEGER,
+        .integers = group_sizes_allowed,
+        .help = "weights that share a scale; default by mode, 64 for affine"},
+    {.name = "mode",
+        .type = PARAM_STRING,
+        .words = mode_words,
+        .help = "kind of quantization; default affine"},
+    {.name = "quant_predicate",
+        .type = PARAM_STRING,
+        .words = recipe_words,
+        .help = "recipe that gives sensitive layers more bits"},
+    {.name = "overrides",
+        .type = PARAM_LIST,
+        .entries = scheme_override_params,
+        .help = "layers that are quantized differently, or not; the first match counts"},
+    {.name = "dtype",
+        .type = PARAM_STRING,
+        .words = dtype_words,
+        .help = "type of what is not quantized; default the checkpoint's torch_dtype"},
+    {.name = "max_shard_size",
+        .type = PARAM_SIZE,
+        .words = shard_words,
+        .help = "tensor data of a file at most; default 5G"},
+    {.name = "nonfinite",
+        .type = PARAM_STRING,
+        .words = nonfinite_words,
+        .help = "what a NaN or infinite weight is: error (default) or keep"},
+    {.name = NULL},
+};
+
+const struct task_type task_quantize = {
+    .name = "quantize",
+    .help = "the weights of an MLX model: quantized, cast or passed through",
+    .version = 1,
+    .roles = quantize_roles,
+    .params = quantize_params,
+    .plan = quantize_plan,
+    .make = quantize_make,
+};

@@ -1,0 +1,107 @@
+/* registry.c - the tables that the engine is handed (registry.h). */
+#include "tasks/registry.h"
+
+#include <string.h>
+
+#include "base/wire.h"
+#include "tasks/formats/digest.h"
+#include "tasks/formats/safetensors.h"
+
+static const struct task_type *const types[] = {&task_fetch, &task_copy, &task_merge,
+    &task_quantize, &task_index, &task_config, &task_tokenizer, &task_chat_template, &task_card,
+    &task_exec, NULL};
+
+static const struct source_kind *const sources[] = {&source_hub, &source_files, NULL};
+
+/* ---- safetensors ---- */
+
+static uint64_t header_bytes(const unsigned char first[8], uint64_t file_size)
+{
+    uint64_t length = load_le64(first);
+    if (length > SAFETENSORS_HEADER_MAX || file_size < 8 || length > file_size - 8)
+        return 0;
+    return 8 + length;
+}
+
+/* What is no valid file of this format is hashed in plain blocks; who reads it as one will say why.
+ */
+static struct error *segments(struct arena *arena, const char *path, struct text header,
+    uint64_t file_size, struct span **spans, size_t *count)
+{
+    *count = 0;
+    uint64_t length =
+        header.length < 8 ? 0 : header_bytes((const unsigned char *)header.bytes, file_size);
+    if (length == 0 || length > header.length)
+        return NULL;
+    struct safetensors *file;
+    struct text json = {header.bytes + 8, (size_t)length - 8};
+    struct error *error = safetensors_parse(arena, path, json, file_size, &file);
+    if (error == NULL)
+        return safetensors_segments(file, arena, count, spans);
+    if (error_kind_of(error) != ERROR_FORMAT)
+        return error;
+    error_free(error);
+    return NULL;
+}
+
+static const struct segmenter safetensors = {
+    .suffix = ".safetensors", .header_bytes = header_bytes, .segments = segments};
+static const struct segmenter *const segmenters[] = {&safetensors, NULL};
+
+/* ---- identities ---- */
+
+enum { IDENTIFY_BYTES = 1 << 20 };
+
+static struct error *digest_file(
+    struct digest *digest, const struct file *file, unsigned char *buffer)
+{
+    uint64_t size_bytes = file_size(file);
+    for (uint64_t offset = 0; offset < size_bytes;) {
+        uint64_t rest = size_bytes - offset;
+        size_t length = rest < IDENTIFY_BYTES ? (size_t)rest : IDENTIFY_BYTES;
+        TRY(file_read_at(file, offset, buffer, length));
+        TRY(digest_update(digest, buffer, length));
+        offset += length;
+    }
+    return NULL;
+}
+
+static struct error *hash_file(
+    enum digest_kind kind, const struct file *file, char hex[DIGEST_HEX_MAX])
+{
+    struct digest *digest;
+    TRY(digest_begin(kind, file_size(file), &digest));
+    unsigned char *buffer = memory_alloc(IDENTIFY_BYTES);
+    struct error *error = buffer == NULL ? error_memory() : digest_file(digest, file, buffer);
+    if (error == NULL)
+        error = digest_hex(digest, hex);
+    memory_free(buffer);
+    digest_end(digest);
+    return error;
+}
+
+/* The file's identity in the kind of `like`: "sha256:..." or "git:...". */
+static struct error *identify(struct arena *arena, const char *path, const char *like, char **out)
+{
+    bool is_git = strncmp(like, "git:", 4) == 0;
+    struct file *file;
+    char hex[DIGEST_HEX_MAX];
+    TRY(file_open(path, &file));
+    struct error *error = hash_file(is_git ? DIGEST_GIT_BLOB : DIGEST_SHA256, file, hex);
+    file_close(file);
+    TRY(error);
+    char *identity = arena_format(arena, "%s:%s", is_git ? "git" : "sha256", hex);
+    if (identity == NULL)
+        return error_memory();
+    *out = identity;
+    return NULL;
+}
+
+const struct registry registry = {
+    .types = types,
+    .sources = sources,
+    .segmenters = segmenters,
+    .fetch_task = "fetch",
+    .seal_last = "config.json",
+    .identify = identify,
+};

@@ -1,0 +1,92 @@
+/* fuzz_json.c - any bytes as JSON, in both modes: an error or a tree; a tree survives being written
+ * and read again. Memory never "runs out": that is what json.c says when cJSON refuses what the
+ * scanner has accepted, and neither may the two read anything differently. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_write.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+static void must(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+static struct text write_value(
+    struct arena *arena, const struct json *value, const struct json_style *style)
+{
+    struct text text = TEXT_EMPTY;
+    struct json_writer *writer = json_writer_new(arena, style);
+    must(writer != NULL);
+    json_write_value(writer, value);
+    must(json_writer_finish(writer, &text) == NULL);
+    must(text_is_utf8(text));
+    return text;
+}
+
+static void check_error(struct error *error)
+{
+    must(error_kind_of(error) != ERROR_MEMORY);
+    must(strstr(error_text(error), "expected cJSON to read") == NULL);
+    must(strlen(error_report(error)) > strlen(error_text(error)));
+    error_free(error);
+}
+
+static void check_tree(
+    struct arena *arena, const struct json_document *document, enum json_mode mode)
+{
+    const struct json_document *again = NULL;
+    struct text text = write_value(arena, &document->root, &JSON_STYLE_CANONICAL);
+    must(json_parse(arena, "again", text, mode, &again) == NULL);
+    must(json_equal(&document->root, &again->root));
+    must(text_equal(write_value(arena, &again->root, &JSON_STYLE_CANONICAL), text));
+    write_value(arena, &document->root, &JSON_STYLE_CONFIG);
+    write_value(arena, &document->root, &JSON_STYLE_TOKENIZER);
+    must(json_show(arena, &document->root) != NULL);
+    for (size_t i = 0; json_is(&document->root, JSON_OBJECT) && i < document->root.count; i++) {
+        const struct json_member *member = &document->root.members[i];
+        if (strlen(member->key.bytes) == member->key.length)
+            must(json_get(&document->root, member->key.bytes) == &member->value);
+    }
+}
+
+static void parse(const uint8_t *bytes, size_t size, enum json_mode mode)
+{
+    struct arena arena = {0};
+    const struct json_document *document = NULL;
+    struct text text = {(const char *)bytes, size};
+    struct error *error = json_parse(&arena, "fuzz.json", text, mode, &document);
+    if (error != NULL)
+        check_error(error);
+    else
+        check_tree(&arena, document, mode);
+    arena_end(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    parse(bytes, size, JSON_STRICT);
+    parse(bytes, size, JSON_TOLERANT);
+    return 0;
+}
+
+#ifdef PSYBUILD_FUZZ_MAIN /* without libFuzzer: the files given, once each */
+int main(int count, char **paths)
+{
+    static uint8_t bytes[1 << 20];
+    for (int i = 1; i < count; i++) {
+        FILE *file = fopen(paths[i], "rb");
+        if (file == NULL)
+            return 1;
+        size_t size = fread(bytes, 1, sizeof bytes, file);
+        fclose(file);
+        LLVMFuzzerTestOneInput(bytes, size);
+    }
+    return 0;
+}
+#endif

@@ -1,0 +1,117 @@
+/* fuzz_safetensors.c - any bytes as a safetensors header: an error or tensors that cover the file.
+ *
+ *   0         8                        The size of the file is part of the input, so that large
+ *   | size    | header's JSON ... |    tensors need no data behind them. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/wire.h"
+#include "tasks/formats/safetensors.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+enum { SEGMENTS_MAX = 1 << 12 }; /* larger tables would only cost time */
+
+static void must(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+static void check_error(struct error *error)
+{
+    must(error_kind_of(error) == ERROR_FORMAT);
+    must(strstr(error_text(error), "\n") == NULL);
+    error_free(error);
+}
+
+static void check_segments(struct arena *arena, const struct safetensors *file)
+{
+    uint64_t blocks = 0;
+    for (size_t i = 0; i < file->count && blocks <= SEGMENTS_MAX; i++)
+        blocks += safetensors_block_count(&file->tensors[i]);
+    if (blocks > SEGMENTS_MAX)
+        return;
+    struct span *spans = NULL;
+    size_t count = 0;
+    uint64_t end = 0;
+    must(safetensors_segments(file, arena, &count, &spans) == NULL);
+    must(count == blocks + 1);
+    for (size_t i = 0; i < count; i++) {
+        must(spans[i].offset == end && spans[i].size > 0);
+        end += spans[i].size;
+    }
+    must(end == file->file_size);
+}
+
+/* What was read is laid out anew, in the order of names, and read again. */
+static void check_layout(struct arena *arena, const struct safetensors *file)
+{
+    struct tensor *tensors = arena_array(arena, file->count, sizeof *tensors);
+    for (size_t i = 0; i < file->count; i++)
+        tensors[i] = *file->tensors_by_name[i];
+    struct text header = TEXT_EMPTY;
+    struct error *error = safetensors_layout(
+        arena, "again", tensors, file->count, file->metadata, file->metadata_count, &header);
+    if (error != NULL) {
+        check_error(error);
+        return;
+    }
+    must(header.length % SAFETENSORS_ALIGNMENT == 0);
+    struct safetensors *again = NULL;
+    struct text json = {header.bytes + 8, header.length - 8};
+    uint64_t data_bytes = file->file_size - file->data_start;
+    must(safetensors_parse(arena, "again", json, header.length + data_bytes, &again) == NULL);
+    must(again->count == file->count && again->metadata_count == file->metadata_count);
+    for (size_t i = 0; i < file->count; i++) {
+        const struct tensor *tensor = safetensors_find(again, tensors[i].name);
+        must(tensor != NULL && tensor->offset == tensors[i].offset);
+        must(tensor->size_bytes == tensors[i].size_bytes);
+        must(tensor->dtype == tensors[i].dtype && tensor->rank == tensors[i].rank);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    if (size < 8)
+        return 0;
+    uint64_t file_size = load_le64(bytes), header_bytes = 0;
+    struct error *error = safetensors_header_size(bytes, size, "fuzz", &header_bytes);
+    if (error == NULL)
+        must(header_bytes <= size - 8);
+    else
+        check_error(error);
+    if (file_size < size)
+        return 0;
+    struct arena arena = {0};
+    struct safetensors *file = NULL;
+    struct text json = {(const char *)bytes + 8, size - 8};
+    error = safetensors_parse(&arena, "fuzz", json, file_size, &file);
+    if (error != NULL) {
+        check_error(error);
+    } else {
+        check_segments(&arena, file);
+        check_layout(&arena, file);
+    }
+    arena_end(&arena);
+    return 0;
+}
+
+#ifdef PSYBUILD_FUZZ_MAIN /* without libFuzzer: the files given, once each */
+int main(int count, char **paths)
+{
+    static uint8_t bytes[1 << 20];
+    for (int i = 1; i < count; i++) {
+        FILE *file = fopen(paths[i], "rb");
+        if (file == NULL)
+            return 1;
+        size_t size = fread(bytes, 1, sizeof bytes, file);
+        fclose(file);
+        LLVMFuzzerTestOneInput(bytes, size);
+    }
+    return 0;
+}
+#endif

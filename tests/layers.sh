@@ -1,0 +1,123 @@
+#!/bin/sh
+# layers.sh - the picture of docs/design.md, held against the code: who includes whom, who alone may
+# call what, and that the build knows every file. Says each breach as FILE:LINE: what.
+# usage: layers.sh [SOURCE-DIRECTORY]
+set -eu
+cd "${1:-${PSYBUILD_SOURCE:-$(dirname "$0")/..}}"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/psybuild-layers.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+find base engine tasks cli -name '*.[ch]' | sort >"$work/files"
+
+# Comments and literals are blanked, but not the names in #include lines: what is left is code.
+tr '\n' '\0' <"$work/files" | xargs -0 awk '
+    # What the files of a layer may include; an arrow points at what may be included.
+    BEGIN {
+        may["base"] = "base"
+        may["formats"] = "base formats"
+        may["engine"] = "base engine"
+        may["tasks"] = "base formats tasks"
+        may["cli"] = "base formats engine tasks cli"
+    }
+
+    function layer_of(path) {
+        if (path ~ /^tasks\/formats\//)
+            return "formats"
+        sub(/\/.*/, "", path)
+        return path
+    }
+
+    function breach(what) { print FILENAME ":" FNR ": " what }
+
+    function blank(line,    out, c, next_two) {
+        out = ""
+        while (line != "") {
+            c = substr(line, 1, 1)
+            next_two = substr(line, 1, 2)
+            if (in_comment) {
+                if (next_two == "*/") {
+                    in_comment = 0
+                    line = substr(line, 3)
+                } else
+                    line = substr(line, 2)
+            } else if (next_two == "/*") {
+                in_comment = 1
+                line = substr(line, 3)
+            } else if (next_two == "//") {
+                line = ""
+            } else if (c == "\"" && match(line, /^"([^"\\]|\\.)*"/)) {
+                out = out "\"\""
+                line = substr(line, RLENGTH + 1)
+            } else if (c == "\047" && match(line, /^\047([^\047\\]|\\.)+\047/)) {
+                out = out "0"
+                line = substr(line, RLENGTH + 1)
+            } else {
+                out = out c
+                line = substr(line, 2)
+            }
+        }
+        return out
+    }
+
+    # Does the code call one of these functions? Members and longer names are others.
+    function calls(code, names) {
+        return code ~ ("(^|[^A-Za-z0-9_.>])(" names ")[ \t]*\\(")
+    }
+
+    FNR == 1 {
+        in_comment = 0
+        layer = layer_of(FILENAME)
+    }
+
+    /^[ \t]*#[ \t]*include[ \t]*"/ {
+        target = $0
+        sub(/^[^"]*"/, "", target)
+        sub(/".*/, "", target)
+        if (target == "config.h")
+            next
+        to = layer_of(target)
+        if (target !~ /\// || !(to in may))
+            breach("\"" target "\" is not written from the root")
+        else if (layer == "tasks" && to == "engine") {
+            if (target != "engine/task.h" && FILENAME !~ /^tasks\/registry\./)
+                breach("tasks/ includes engine/task.h and no other engine header, not " target)
+        } else if (index(" " may[layer] " ", " " to " ") == 0)
+            breach(layer " must not include " target)
+        next
+    }
+
+    /^[ \t]*#[ \t]*include[ \t]*<(cjson\/)?cJSON\.h>/ && FILENAME != "base/json.c" {
+        breach("only base/json.c uses cJSON")
+    }
+
+    {
+        code = blank($0)
+        if (FILENAME != "base/arena.c" && calls(code, "malloc|calloc|realloc|reallocarray|free"))
+            breach("only base/arena.c calls malloc, calloc, realloc and free")
+        if (FILENAME != "base/file.c" &&
+            calls(code, "open|openat|creat|fopen|pwrite|pwritev|fsync|fdatasync|rename|renameat"))
+            breach("only base/file.c calls open, pwrite, fsync and rename")
+        if (FILENAME != "base/json.c" && code ~ /(^|[^A-Za-z0-9_])cJSON_/)
+            breach("only base/json.c uses cJSON")
+        if (layer != "cli" &&
+            calls(code, "printf|vprintf|fprintf|vfprintf|dprintf|puts|fputs|putchar|putc|perror|exit"))
+            breach("only cli/ prints and exits")
+    }' >"$work/breaches"
+
+# The build lists every file by name, each once, and none that does not exist.
+find base engine tasks cli tests -name '*.[ch]' | sort >"$work/there"
+sed -n -E 's/^(source|main|header|support|program|test|fuzz) +([^ ]+).*/\2/p' build.ninja.in |
+    sort >"$work/listed"
+uniq -d "$work/listed" | sed 's/^/build.ninja.in: listed twice: /' >>"$work/breaches"
+sort -u "$work/listed" >"$work/listed-once"
+comm -23 "$work/there" "$work/listed-once" |
+    sed 's/$/:1: build.ninja.in does not list this file/' >>"$work/breaches"
+comm -13 "$work/there" "$work/listed-once" |
+    sed 's/^/build.ninja.in: there is no /' >>"$work/breaches"
+
+if [ -s "$work/breaches" ]; then
+    cat "$work/breaches"
+    exit 1
+fi
+printf 'layers: %d files, every arrow as drawn\n' "$(wc -l <"$work/files")"
