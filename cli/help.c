@@ -28,6 +28,7 @@ static const char *const type_names[] = {[PARAM_STRING] = "string",
     [PARAM_NUMBER] = "number",
     [PARAM_BOOLEAN] = "true or false",
     [PARAM_LIST] = "list of strings",
+    [PARAM_ENVIRONMENT] = "list of names",
     [PARAM_PATH] = "path",
     [PARAM_SIZE] = "size",
     [PARAM_OBJECT] = "object"};

@@ -21,7 +21,7 @@ struct builder {
     struct disk_file *files;
     size_t file_count, file_capacity;
     struct map file_by_path, group_by_directory;
-    size_t node_capacity, watch_capacity, group_capacity;
+    size_t node_capacity, watch_capacity, group_capacity, environment_capacity;
     const struct manifest_node **declared; /* by node index; NULL for fetched files */
     size_t declared_capacity;
     size_t pattern_capacity;
@@ -618,6 +618,38 @@ static void write_refs(struct json_writer *writer, const struct node_input *inpu
     json_write_array_end(writer);
 }
 
+/* The variables that the node's parameters name, under "environment". */
+static struct error *write_environment(
+    struct builder *builder, struct json_writer *writer, const struct node *node)
+{
+    struct graph *graph = builder->graph;
+    for (const struct param_spec *spec = node->type->params; spec != NULL && spec->name != NULL;
+         spec++) {
+        const struct json *names =
+            spec->type == PARAM_ENVIRONMENT ? json_get(node->with, spec->name) : NULL;
+        if (names == NULL)
+            continue;
+        json_write_key(writer, TEXT_LITERAL("environment"));
+        json_write_object_begin(writer);
+        for (size_t i = 0; i < names->count; i++) {
+            const char *name = names->items[i].text.bytes, *value = getenv(name);
+            graph->environment =
+                arena_grow(builder->arena, graph->environment, graph->environment_count,
+                    &builder->environment_capacity, sizeof *graph->environment);
+            if (graph->environment == NULL)
+                return error_memory();
+            graph->environment[graph->environment_count++] = (struct setting){name, value};
+            json_write_key(writer, text_of(name));
+            if (value == NULL)
+                json_write_null(writer);
+            else
+                json_write_string(writer, value);
+        }
+        json_write_object_end(writer);
+    }
+    return NULL;
+}
+
 static int compare_inputs(const void *a, const void *b)
 {
     const struct node_input *x = a, *y = b;
@@ -665,6 +697,7 @@ static struct error *declare(struct builder *builder, struct node *node)
         }
         json_write_object_end(writer);
     }
+    TRY(write_environment(builder, writer, node));
     json_write_object_end(writer);
     TRY(json_writer_finish(writer, &node->declaration));
     return NULL;

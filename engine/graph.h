@@ -79,7 +79,14 @@ struct graph {
     struct watch *watches; /* manifests, recipes, the lock, directories of sources on disk, and
                             * optional files that were not there */
     uint32_t watch_count;
+    struct setting *environment; /* variables that count for some key, with their values */
+    uint32_t environment_count;
     const char *data_directory;
+};
+
+/* An environment variable as it was; value NULL: not set. */
+struct setting {
+    const char *name, *value;
 };
 
 /* Lists the sources, resolves every role, finds cycles, computes keys. */

@@ -123,6 +123,7 @@ static bool has_type(const struct param_spec *spec, const struct json *value)
     case PARAM_BOOLEAN:
         return value->kind == JSON_BOOL;
     case PARAM_LIST:
+    case PARAM_ENVIRONMENT:
         return value->kind == JSON_ARRAY;
     case PARAM_OBJECT:
         return value->kind == JSON_OBJECT;
@@ -138,6 +139,7 @@ static const char *const type_words[] = {[PARAM_STRING] = "a string",
     [PARAM_NUMBER] = "a number",
     [PARAM_BOOLEAN] = "true or false",
     [PARAM_LIST] = "a list",
+    [PARAM_ENVIRONMENT] = "a list",
     [PARAM_PATH] = "a path",
     [PARAM_SIZE] = "a size such as 4096, \"512M\" or \"5G\"",
     [PARAM_OBJECT] = "an object"};
@@ -156,7 +158,7 @@ static struct error *check_param(
     if (!has_type(spec, value))
         return json_error(value, "\"%s\" must be %s%s%s, not %s", spec->name,
             type_words[spec->type], words[0] != '\0' ? " or " : "", words, json_show(arena, value));
-    for (size_t i = 0; spec->type == PARAM_LIST && i < value->count; i++) {
+    for (size_t i = 0; value->kind == JSON_ARRAY && i < value->count; i++) {
         const struct json *item = &value->items[i];
         enum json_kind kind = spec->entries != NULL ? JSON_OBJECT : JSON_STRING;
         if (item->kind != kind)

@@ -556,6 +556,9 @@ static struct error *check_pieces(struct plan *plan)
 {
     for (uint32_t i = 0; i < plan->piece_count; i++)
         TRY(check_piece(plan, &plan->pieces[i].piece));
+    for (uint32_t i = 0; i < plan->input_count; i++)
+        if (plan->inputs[i].is_numbered)
+            TRY(need_segments(plan, &plan->inputs[i])); /* hashed in any case */
     for (uint32_t i = 0; i < plan->output_count; i++) {
         const struct segments *segments = plan->outputs[i].segments;
         for (uint32_t s = 0; segments != NULL && s < segments->count; s++)

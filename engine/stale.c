@@ -33,7 +33,9 @@ struct error *stale_set_hashed(struct build *build, uint32_t file, struct segmen
     struct state_file *known = &build->state->files[file];
     struct file_run *run = &build->files[file];
     struct hash128 tree = segments_tree(segments);
-    if (!known->has_tree || !hash_equal(&known->tree, &tree))
+    bool is_same =
+        run->look == LOOK_CURRENT || (known->has_tree && hash_equal(&known->tree, &tree));
+    if (!is_same)
         known->identity = ""; /* an identity belongs to its content */
     known->tree = tree;
     known->has_tree = true;
@@ -280,7 +282,9 @@ static struct error *check_read(struct check *check, struct record_read *read)
             return want_hash(check, read->file);
     }
     struct hash128 now;
-    if (stale_find_tree(build, file->path, &now) && hash_equal(&now, &read->seen))
+    if (!stale_find_tree(build, file->path, &now))
+        return want_hash(check, read->file); /* just fetched: known by another identity only */
+    if (hash_equal(&now, &read->seen))
         return NULL;
     TRY(check_changed(build, read, &reason));
     if (reason != NULL)

@@ -7,6 +7,7 @@
  * Names in either are wire texts that include their NUL, so that they can be borrowed in place. */
 #include "engine/state.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/wire.h"
@@ -386,6 +387,12 @@ static void put_validity(
         put_name(writer, graph->watches[i].path);
         put_stamp(writer, &graph->watches[i].stamp);
     }
+    wire_put_u32(writer, graph->environment_count);
+    for (uint32_t i = 0; i < graph->environment_count; i++) {
+        put_name(writer, graph->environment[i].name);
+        wire_put_u8(writer, graph->environment[i].value != NULL);
+        put_name(writer, graph->environment[i].value);
+    }
 }
 
 static struct error *check_watches(struct text bytes, size_t begin, bool *out)
@@ -401,6 +408,14 @@ static struct error *check_watches(struct text bytes, size_t begin, bool *out)
             return NULL;
         TRY(file_stat(path, &kind, &now));
         if (!file_stamp_equal(&stamp, &now))
+            return NULL;
+    }
+    count = wire_get_count(&reader, 5 + 1 + 5);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *now = getenv(get_name(&reader));
+        bool was_set = wire_get_u8(&reader) != 0;
+        const char *was = get_name(&reader);
+        if (was_set != (now != NULL) || (now != NULL && strcmp(was, now) != 0))
             return NULL;
     }
     *out = wire_reader_done(&reader);

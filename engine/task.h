@@ -33,10 +33,11 @@ enum param_type {
     PARAM_INTEGER,
     PARAM_NUMBER,
     PARAM_BOOLEAN,
-    PARAM_LIST,   /* of strings, or of objects when `entries` is set */
-    PARAM_PATH,   /* of a user's file, relative to the top manifest */
-    PARAM_SIZE,   /* integer or "5G"; also the words in `words` */
-    PARAM_OBJECT, /* checked by the task itself */
+    PARAM_LIST,        /* of strings, or of objects when `entries` is set */
+    PARAM_PATH,        /* of a user's file, relative to the top manifest */
+    PARAM_SIZE,        /* integer or "5G"; also the words in `words` */
+    PARAM_OBJECT,      /* checked by the task itself */
+    PARAM_ENVIRONMENT, /* of names of environment variables: their values count for the key */
 };
 
 struct param_spec {

@@ -532,7 +532,7 @@ static const struct param_spec exec_params[] = {
         .type = PARAM_STRING,
         .help = "file that the command writes, as gcc -M does, to say what it has read"},
     {.name = "env",
-        .type = PARAM_LIST,
+        .type = PARAM_ENVIRONMENT,
         .help = "environment variables whose values count: another value runs it again"},
     {.name = NULL},
 };

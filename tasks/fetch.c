@@ -297,9 +297,11 @@ static struct error *list_files(struct source_context *context, const char *dire
 {
     (void)directory;
     const struct json *files = json_get(declaration, "files");
-    if (files->kind != JSON_OBJECT || files->count == 0)
-        return json_error(files, "\"files\" must be an object with at least one file, not %s",
-            json_show(context->arena, files));
+    if (files->kind != JSON_OBJECT)
+        return json_error(
+            files, "\"files\" must be an object, not %s", json_show(context->arena, files));
+    if (files->count == 0)
+        return json_error(files, "\"files\" must hold at least one file");
     struct source_file *items = arena_array(context->arena, files->count, sizeof *items);
     if (items == NULL)
         return error_memory();

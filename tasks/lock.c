@@ -189,8 +189,10 @@ static struct error *read_files(
     struct arena *arena, const struct json *object, struct hub_files *out)
 {
     const struct json *files = json_get(object, "files");
-    if (!json_is(files, JSON_OBJECT) || files->count == 0)
-        return must_be(arena, object, "files", files, "an object with at least one file");
+    if (!json_is(files, JSON_OBJECT))
+        return must_be(arena, object, "files", files, "an object");
+    if (files->count == 0)
+        return json_error(files, "\"files\" must hold at least one file");
     struct hub_file *items = arena_array(arena, files->count, sizeof *items);
     if (items == NULL)
         return error_memory();

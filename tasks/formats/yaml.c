@@ -16,9 +16,9 @@
 enum {
     WIDTH = 80,
     INDENT = 2,
-    SIMPLE_KEY_MAX = 128 - 5 /* of "!!str" */,
+    SIMPLE_KEY_BYTES = 128 - 5, /* of "!!str" */
     NUMBER_BYTES_MAX = 300,
-    KEYS_MAX = 4096
+    KEYS_MAX = 4096, /* of one map: they are searched one by one */
 };
 
 /* ---- trees ---- */
@@ -523,6 +523,13 @@ static struct error *read_quoted(
 
 /* ---- flow collections ---- */
 
+/* A key that is written in front of its colon, without "? ". */
+static bool is_simple_key(const struct yaml *key)
+{
+    return key->text.length > 0 && key->text.length < SIMPLE_KEY_BYTES &&
+           memchr(key->text.bytes, '\n', key->text.length) == NULL;
+}
+
 struct flow {
     struct reader *reader;
     struct text text;
@@ -595,6 +602,7 @@ static struct error *read_flow_map(struct flow *flow, struct yaml *out)
     while (!take(flow, '}')) {
         struct yaml key, value;
         TRY(read_flow_scalar(flow, &key));
+        flow->reader->is_odd |= !flow->reader->is_odd && !is_simple_key(&key);
         if (flow->reader->is_odd || out->count == KEYS_MAX || !take(flow, ':') ||
             !at(flow->text, flow->position, ' ')) {
             flow->reader->is_odd = true;
@@ -702,6 +710,7 @@ static struct error *read_key(
         TRY(resolve(reader->arena, trim(cut(content, 0, end)), key, &is_understood));
         reader->is_odd |= !is_understood;
     }
+    reader->is_odd |= !is_simple_key(key);
     *is_key = true;
     *rest = trim(cut(content, end + 1, content.length));
     return NULL;

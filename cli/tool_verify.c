@@ -1,0 +1,132 @@
+/* tool_verify.c - `-t verify`: every byte of every recorded output, read again.
+ *
+ * The state alone is asked, so what was built can be verified whatever became of its manifest. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "cli/content.h"
+#include "cli/signals.h"
+#include "cli/tool_table.h"
+
+struct verification {
+    struct cli *cli;
+    struct state *state;
+    uint32_t files, damaged;
+    uint64_t bytes;
+};
+
+static bool is_named(const char *const *targets, size_t count, const char *path, const char *node)
+{
+    if (count == 0)
+        return true;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(targets[i], path) == 0 || strcmp(targets[i], node) == 0 ||
+            path_is_below(path, targets[i]))
+            return true;
+    return false;
+}
+
+static struct error *check_file(struct verification *verification, const struct record_made *made)
+{
+    struct cli *cli = verification->cli;
+    const struct state_file *file = &verification->state->files[made->file];
+    _Atomic uint64_t bytes_read = 0;
+    enum content content = CONTENT_SAME;
+    struct arena arena = {0};
+    const char *found = "";
+    char *line = arena_format(&arena, "verifying %s", file->path);
+    if (line != NULL && cli->status->mode == PROGRESS_TTY)
+        terminal_draw(cli->terminal, line);
+    struct error *error = content_check(&arena, cli->registry, verification->state, made,
+        signals_flag(), &bytes_read, &content, &found);
+    if (error == NULL) {
+        verification->files++;
+        verification->damaged += content != CONTENT_SAME;
+        verification->bytes += content == CONTENT_ABSENT ? 0 : file->stamp.size_bytes;
+        if (content == CONTENT_OTHER)
+            terminal_say(cli->terminal, TONE_BAD, "damaged: %s: %s", file->path, found);
+        else if (content == CONTENT_ABSENT)
+            terminal_say(cli->terminal, TONE_BAD, "missing: %s", file->path);
+        else if (cli->options->is_verbose)
+            terminal_say(cli->terminal, TONE_PLAIN, "good: %s", file->path);
+    }
+    arena_end(&arena);
+    return error;
+}
+
+static struct error *check_records(
+    struct verification *verification, const char *const *targets, size_t count)
+{
+    for (uint32_t i = 0; i < verification->state->record_count; i++) {
+        const struct record *record = &verification->state->records[i];
+        for (uint32_t k = 0; k < record->made_count && !record->is_gone; k++) {
+            const char *path = verification->state->files[record->made[k].file].path;
+            if (is_named(targets, count, path, record->name))
+                TRY(check_file(verification, &record->made[k]));
+            if (atomic_load(signals_flag()))
+                return error_new(ERROR_INTERRUPTED, "interrupted");
+        }
+    }
+    return NULL;
+}
+
+static struct error *check_targets(
+    const struct verification *verification, const char *const *targets, size_t count)
+{
+    for (size_t t = 0; t < count; t++) {
+        bool is_known = false;
+        for (uint32_t i = 0; i < verification->state->record_count && !is_known; i++) {
+            const struct record *record = &verification->state->records[i];
+            is_known = is_named(&targets[t], 1, record->name, record->name);
+            for (uint32_t k = 0; k < record->made_count; k++)
+                is_known |= is_named(&targets[t], 1,
+                    verification->state->files[record->made[k].file].path, record->name);
+        }
+        if (!is_known)
+            return error_new(ERROR_USAGE, "nothing was made at \"%s\" yet", targets[t]);
+    }
+    return NULL;
+}
+
+static void say_end(const struct verification *verification)
+{
+    struct cli *cli = verification->cli;
+    char size[SIZE_TEXT_MAX];
+    const char *plural = verification->files == 1 ? "" : "s";
+    size_print(size, verification->bytes);
+    if (verification->damaged > 0)
+        cli->exit_code = EXIT_DAMAGED;
+    if (cli->options->is_quiet)
+        return;
+    if (verification->damaged == 0)
+        terminal_say(cli->terminal, TONE_PLAIN,
+            "psybuild: %" PRIu32 " file%s verified, %s, all as they were made",
+            verification->files, plural, size);
+    else
+        terminal_say(cli->terminal, TONE_PLAIN,
+            "psybuild: %" PRIu32 " of %" PRIu32 " file%s not as made; psybuild remakes them",
+            verification->damaged, verification->files, plural);
+}
+
+static struct error *run(struct cli *cli)
+{
+    struct tool_words words;
+    const char *const *targets;
+    struct verification verification = {.cli = cli};
+    TRY(tool_words(cli, NULL, &words));
+    TRY(tool_targets(cli, &words, &targets));
+    TRY(state_load(cli->arena, STATE_DIRECTORY, &verification.state));
+    if (verification.state->warning != NULL)
+        terminal_warn(cli->terminal, "%s", verification.state->warning);
+    TRY(check_targets(&verification, targets, words.count));
+    signals_catch();
+    TRY(check_records(&verification, targets, words.count));
+    say_end(&verification);
+    return NULL;
+}
+
+const struct tool tool_verify = {.name = "verify",
+    .usage = "[TARGET...]",
+    .help = "read every byte again and compare it with the records",
+    .needs_manifest = true,
+    .run = run};
