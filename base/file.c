@@ -422,8 +422,13 @@ struct error *file_make_directories(const char *path)
         if (slash != NULL)
             *slash = '\0';
         int result = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : mkdir(part, 0777);
-        if (result != 0 && errno != EEXIST)
-            error = error_new_errno(errno, part, "make the directory");
+        int code = result == 0 ? 0 : errno;
+        struct stat status;
+        if (code == EEXIST &&
+            (slash != NULL || (stat(part, &status) == 0 && S_ISDIR(status.st_mode))))
+            code = 0;
+        if (code != 0)
+            error = error_new_errno(code, part, "make the directory");
         if (slash != NULL)
             *slash = '/';
     }

@@ -127,6 +127,41 @@ char *wire_get_string(struct wire_reader *reader, struct arena *arena)
     return reader->failed ? empty : string;
 }
 
+void wire_put_name(struct wire_writer *writer, const char *name)
+{
+    const char *string = name == NULL ? "" : name;
+    wire_put_text(writer, (struct text){string, strlen(string) + 1});
+}
+
+/* Borrowed from the reader's bytes; "" and failed when it is no string. */
+const char *wire_get_name(struct wire_reader *reader)
+{
+    struct text text = wire_get_text(reader);
+    if (text.length == 0 || memchr(text.bytes, '\0', text.length) != text.bytes + text.length - 1) {
+        reader->failed = true;
+        return "";
+    }
+    return text.bytes;
+}
+
+void wire_put_stamp(struct wire_writer *writer, const struct file_stamp *stamp)
+{
+    wire_put_u64(writer, stamp->inode);
+    wire_put_u64(writer, stamp->size_bytes);
+    wire_put_u64(writer, (uint64_t)stamp->mtime_ns);
+    wire_put_u64(writer, (uint64_t)stamp->ctime_ns);
+}
+
+struct file_stamp wire_get_stamp(struct wire_reader *reader)
+{
+    struct file_stamp stamp;
+    stamp.inode = wire_get_u64(reader);
+    stamp.size_bytes = wire_get_u64(reader);
+    stamp.mtime_ns = (int64_t)wire_get_u64(reader);
+    stamp.ctime_ns = (int64_t)wire_get_u64(reader);
+    return stamp;
+}
+
 uint32_t wire_get_count(struct wire_reader *reader, size_t item_size_min)
 {
     uint32_t count = wire_get_u32(reader);

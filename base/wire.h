@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/text.h"
 
 struct wire_writer {
@@ -25,6 +26,10 @@ void wire_put_bytes(
     struct wire_writer *writer, const void *bytes, size_t length); /* no length field */
 void wire_put_text(struct wire_writer *writer, struct text text);
 void wire_put_string(struct wire_writer *writer, const char *string); /* NULL as the empty one */
+/* A text that includes its NUL, so that a reader can borrow it as a string; NULL as the empty one.
+ */
+void wire_put_name(struct wire_writer *writer, const char *name);
+void wire_put_stamp(struct wire_writer *writer, const struct file_stamp *stamp);
 MUST_CHECK struct error *wire_writer_check(const struct wire_writer *writer);
 void wire_writer_end(struct wire_writer *writer);
 
@@ -40,6 +45,8 @@ const unsigned char *wire_get_bytes(
     struct wire_reader *reader, size_t length);        /* NULL when short */
 struct text wire_get_text(struct wire_reader *reader); /* borrows; not NUL-terminated */
 char *wire_get_string(struct wire_reader *reader, struct arena *arena); /* "" when it failed */
+const char *wire_get_name(struct wire_reader *reader); /* borrowed; "" and failed if it is none */
+struct file_stamp wire_get_stamp(struct wire_reader *reader);
 /* A count of items of at least `item_size_min` bytes each: 0 and failed if they cannot fit. */
 uint32_t wire_get_count(struct wire_reader *reader, size_t item_size_min);
 bool wire_reader_good(const struct wire_reader *reader);

@@ -28,7 +28,7 @@ struct error *content_check(struct arena *arena, const struct registry *registry
     struct hash128 tree = segments_tree(segments);
     *out = hash_equal(&tree, &made->tree) ? CONTENT_SAME : CONTENT_OTHER;
     char wanted[HASH_HEX_BYTES];
-    *found = arena_format(arena, "tree hash %s, not %s", hash_hex(&tree, hex),
-        hash_hex(&made->tree, wanted));
+    *found = arena_format(
+        arena, "tree hash %s, not %s", hash_hex(&tree, hex), hash_hex(&made->tree, wanted));
     return *found == NULL ? error_memory() : NULL;
 }

@@ -23,29 +23,52 @@ static struct error *list_values(
     return list == NULL ? error_memory() : NULL;
 }
 
-static const char *const type_names[] = {[PARAM_STRING] = "string",
-    [PARAM_INTEGER] = "integer",
-    [PARAM_NUMBER] = "number",
-    [PARAM_BOOLEAN] = "true or false",
-    [PARAM_LIST] = "list of strings",
-    [PARAM_ENVIRONMENT] = "list of names",
-    [PARAM_PATH] = "path",
-    [PARAM_SIZE] = "size",
-    [PARAM_OBJECT] = "object"};
+/* A switch, so that the compiler misses a type that is new. */
+static const char *type_name(const struct param_spec *spec)
+{
+    switch (spec->type) {
+    case PARAM_STRING:
+        return "string";
+    case PARAM_INTEGER:
+        return "integer";
+    case PARAM_NUMBER:
+        return "number";
+    case PARAM_BOOLEAN:
+        return "true or false";
+    case PARAM_LIST:
+        return spec->entries != NULL ? "list of objects" : "list of strings";
+    case PARAM_PATH:
+        return "path";
+    case PARAM_SIZE:
+        return "size";
+    case PARAM_OBJECT:
+        return "object";
+    case PARAM_ENVIRONMENT:
+        return "list of environment variables";
+    }
+    return "";
+}
+
+/* "integer: 1, 2, 3, required" */
+static struct error *describe(struct arena *arena, const struct param_spec *spec, const char **out)
+{
+    const char *values;
+    TRY(list_values(arena, spec, &values));
+    bool is_word = spec->type == PARAM_STRING && values[0] != '\0'; /* its values say it all */
+    const char *between = values[0] == '\0' ? "" : spec->type == PARAM_SIZE ? " or " : ": ";
+    *out = arena_format(arena, "%s%s%s%s", is_word ? "" : type_name(spec), is_word ? "" : between,
+        values, spec->is_required ? ", required" : "");
+    return *out == NULL ? error_memory() : NULL;
+}
 
 static struct error *say_params(
     struct cli *cli, const struct param_spec *params, const char *indent)
 {
     for (const struct param_spec *spec = params; spec != NULL && spec->name != NULL; spec++) {
-        const char *values;
-        TRY(list_values(cli->arena, spec, &values));
-        const char *type = spec->entries != NULL ? "list of objects" : type_names[spec->type];
+        const char *description;
+        TRY(describe(cli->arena, spec, &description));
         terminal_put(cli->terminal, TONE_BOLD, "%s%s", indent, spec->name);
-        terminal_put(cli->terminal, TONE_DIM, "  %s%s%s%s",
-            spec->words != NULL && spec->type == PARAM_STRING ? "" : type,
-            values[0] != '\0' && (spec->words == NULL || spec->type != PARAM_STRING) ? ": " : "",
-            values, spec->is_required ? ", required" : "");
-        terminal_say(cli->terminal, TONE_PLAIN, "%s", "");
+        terminal_say(cli->terminal, TONE_DIM, "  %s", description);
         if (spec->help != NULL)
             terminal_say(cli->terminal, TONE_PLAIN, "%s    %s", indent, spec->help);
         if (spec->entries != NULL) {

@@ -61,8 +61,6 @@ static int code_of(const struct error *error)
     switch (error_kind_of(error)) {
     case ERROR_USAGE:
         return EXIT_USAGE;
-    case ERROR_DAMAGE:
-        return EXIT_DAMAGED;
     case ERROR_INTERRUPTED:
         return signals_exit_code();
     default:
@@ -70,20 +68,29 @@ static int code_of(const struct error *error)
     }
 }
 
-/* Reports, frees, and says how the program ends. */
-static int finish(struct terminal *terminal, struct error *error, int exit_code)
+/* Reports the error, saying where its paths start; frees it. */
+static void report(struct cli *cli, struct error *error)
 {
-    struct error *unwritten = terminal_finish(terminal);
-    if (error != NULL) {
-        exit_code = code_of(error);
-        terminal_report(terminal, error);
-    } else if (unwritten != NULL) {
-        exit_code = EXIT_FAILED;
-        terminal_report(terminal, unwritten);
+    if (error_kind_of(error) == ERROR_INTERRUPTED) {
+        terminal_note(cli->terminal, "%s", error_text(error));
+    } else {
+        if (cli->place.is_elsewhere && !cli->has_said_directory)
+            terminal_note(cli->terminal, "in directory '%s'", cli->place.directory);
+        terminal_report(cli->terminal, error);
     }
-    error_free(unwritten);
     error_free(error);
-    return exit_code;
+}
+
+static int finish(struct cli *cli, struct error *error)
+{
+    int exit_code = error == NULL ? cli->exit_code : code_of(error);
+    if (error != NULL)
+        report(cli, error);
+    struct error *unwritten = terminal_finish(cli->terminal);
+    if (unwritten == NULL)
+        return exit_code;
+    report(cli, unwritten);
+    return exit_code == EXIT_DONE ? EXIT_FAILED : exit_code;
 }
 
 int main(int argc, char **argv)
@@ -103,7 +110,7 @@ int main(int argc, char **argv)
         status_begin(&status, &terminal, &options);
         error = run_command(&cli);
     }
-    int exit_code = finish(&terminal, error, cli.exit_code);
+    int exit_code = finish(&cli, error);
     arena_end(&arena);
     return exit_code;
 }

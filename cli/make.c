@@ -1,41 +1,32 @@
 /* make.c - the default command: making the targets. */
 #include "cli/tools.h"
 
-#include <string.h>
+#include <inttypes.h>
 
 #include "base/cpu.h"
 #include "cli/signals.h"
 #include "tasks/formats/quant.h"
 
-/* The targets are fresh by their stamps alone: the path of a run that finds nothing to do, which
- * parses nothing and loads nothing. */
-static struct error *look(
-    struct cli *cli, struct build *build, const char *const *targets, bool *out)
+static void say_directory(struct cli *cli)
 {
-    *out = false;
-    if (cli->options->is_forced)
-        return NULL;
-    return build_is_null(build, targets, cli->options->argument_count, out);
+    if (!cli->place.is_elsewhere || cli->options->is_quiet || cli->status->mode == PROGRESS_JSON)
+        return;
+    terminal_say(
+        cli->terminal, TONE_PLAIN, "psybuild: entering directory '%s'", cli->place.directory);
+    cli->has_said_directory = true;
 }
 
-/* From here on only this process builds here, and the state is read again: another may just have
- * changed it. */
-static struct error *reopen_locked(struct cli *cli, struct build *build, struct build **out)
+/* What left the manifest is told of, never removed unasked. */
+static void say_dead(struct cli *cli, const struct build *build)
 {
-    struct file_lock *lock = NULL;
-    struct error *error = cli->options->is_dry ? NULL : build_lock(build);
-    if (error == NULL) {
-        lock = build->lock;
-        build->lock = NULL;
-    }
-    cli_close_build(cli, build);
-    TRY(error);
-    error = cli_open_build(cli, false, out);
-    if (error == NULL)
-        (*out)->lock = lock;
-    else
-        file_lock_release(lock);
-    return error;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < build->state->record_count; i++)
+        if (cli_is_dead(build, &build->state->records[i]))
+            count += build->state->records[i].made_count;
+    if (count > 0 && !cli->options->is_quiet && cli->status->mode != PROGRESS_JSON)
+        terminal_say(cli->terminal, TONE_PLAIN,
+            "psybuild: %" PRIu32 " file%s left the manifest; psybuild -t clean --dead removes %s",
+            count, count == 1 ? "" : "s", count == 1 ? "it" : "them");
 }
 
 static struct error *run(struct cli *cli, struct build *build, const char *const *targets)
@@ -45,35 +36,44 @@ static struct error *run(struct cli *cli, struct build *build, const char *const
     TRY(cpu_mask_from_environment(&cpu_mask));
     quant_init(cpu_mask);
     signals_catch();
-    if (cli->place.is_elsewhere && !cli->options->is_quiet && cli->status->mode != PROGRESS_JSON)
-        terminal_say(
-            cli->terminal, TONE_PLAIN, "psybuild: entering directory '%s'", cli->place.directory);
+    say_directory(cli);
     TRY(build_run(build, targets, cli->options->argument_count, &failures));
     status_close(cli->status);
+    say_dead(cli, build);
     if (failures > 0)
         cli->exit_code = cli->status->nodes_unusable == failures ? EXIT_USAGE : EXIT_FAILED;
     return NULL;
 }
 
+/* The path of a run that finds nothing to do, which parses nothing and loads nothing. `*build`
+ * stays NULL when even the state needed no reading. */
+static struct error *find_null(
+    struct cli *cli, const char *const *targets, struct build **build, bool *is_null)
+{
+    size_t count = cli->options->argument_count;
+    if (count == 0)
+        TRY(build_is_null_at_once(&cli->build_options, is_null));
+    if (*is_null)
+        return NULL;
+    TRY(cli_open_build(cli, true, build));
+    return cli->options->is_forced ? NULL : build_is_null(*build, targets, count, is_null);
+}
+
 struct error *make_run(struct cli *cli)
 {
     const char *const *targets;
-    struct build *build;
-    bool is_null;
+    struct build *build = NULL;
+    bool is_null = false;
     TRY(place_targets(
         cli->arena, &cli->place, cli->options->arguments, cli->options->argument_count, &targets));
-    TRY(cli_open_build(cli, true, &build));
-    struct error *error = look(cli, build, targets, &is_null);
-    if (error == NULL && is_null) {
+    struct error *error = find_null(cli, targets, &build, &is_null);
+    if (error == NULL && is_null)
         status_close(cli->status);
-        cli_close_build(cli, build);
-        return NULL;
-    }
-    if (error != NULL) {
+    if (error != NULL || is_null) {
         cli_close_build(cli, build);
         return error;
     }
-    TRY(reopen_locked(cli, build, &build));
+    TRY(cli_reopen_locked(cli, build, &build));
     error = run(cli, build, targets);
     cli_close_build(cli, build);
     return error;

@@ -43,13 +43,13 @@ static const struct option_spec specs[] = {
     {OPTION_FORCE, 'B', NULL, NULL, "remake the targets whatever their state"},
     {OPTION_DIRECTORY, 'C', NULL, "DIR", "change to this directory first"},
     {OPTION_MANIFEST, 'f', NULL, "FILE",
-        "the manifest, or the name of an installed one [nearest psybuild.json upward]"},
+        "manifest, or the name of an installed one"},
     {OPTION_THREADS, 'j', NULL, "N", "threads that convert [one a processor]"},
     {OPTION_FAILURES, 'k', NULL, "N", "go on until N nodes failed; 0 is no limit [1]"},
     {OPTION_DRY, 'n', NULL, NULL, "say what would be made, and make nothing"},
     {OPTION_VERBOSE, 'v', "verbose", NULL, "say every node that is made, sealed or confirmed"},
     {OPTION_QUIET, 'q', "quiet", NULL, "say nothing but warnings and errors"},
-    {OPTION_DEBUG, 'd', NULL, "WHAT", "explain: why a node is made; stats: where time and bytes go"},
+    {OPTION_DEBUG, 'd', NULL, "WHAT", "explain (why each is made) or stats"},
     {OPTION_TOOL, 't', NULL, "TOOL", "run a tool; what follows is the tool's"},
     {OPTION_SET, 0, "set", "NAME=VALUE", "set a variable of the manifest"},
     {OPTION_MEMORY, 0, "memory", "SIZE", "for buffers [32M and 8M a thread]"},
@@ -359,7 +359,7 @@ char *options_usage(struct arena *arena)
         "usage: psybuild [options] [target...]     make files and model directories\n"
         "       psybuild [options] -t TOOL [...]   run a tool\n"
         "       psybuild help [TASK]               what a task reads and takes\n\n"
-        "A target is a file, or a directory for all below it; none is the manifest's default.\n\n"
+        "A target is a file, or a directory for all below it [the manifest's default].\n\n"
         "options:\n");
     for (size_t i = 0; i < SPEC_COUNT && text != NULL; i++) {
         const struct option_spec *spec = &specs[i];

@@ -133,6 +133,49 @@ struct error *status_format_tick(
     return json_writer_finish(writer, out);
 }
 
+static const char *plural(uint32_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+/* "psybuild: 9 nodes made, 512 MB written, 4.1 GB taken over, 1 unchanged in 7.1 s" */
+struct error *status_format_summary(
+    struct arena *arena, const struct status_summary *summary, char **out)
+{
+    char size[SIZE_TEXT_MAX];
+    char *line = arena_format(arena, "psybuild: %" PRIu32 " node%s made, %s written",
+        summary->nodes_made, plural(summary->nodes_made), size_print(size, summary->bytes_written));
+    if (line != NULL && summary->bytes_taken_over > 0)
+        line = arena_format(
+            arena, "%s, %s taken over", line, size_print(size, summary->bytes_taken_over));
+    if (line != NULL && summary->nodes_unchanged > 0)
+        line = arena_format(arena, "%s, %" PRIu32 " unchanged", line, summary->nodes_unchanged);
+    if (line != NULL && summary->nodes_failed > 0)
+        line = arena_format(arena, "%s, %" PRIu32 " failed", line, summary->nodes_failed);
+    char *time = status_format_duration(arena, summary->duration_ns);
+    *out = line == NULL || time == NULL ? NULL : arena_format(arena, "%s in %s", line, time);
+    return *out == NULL ? error_memory() : NULL;
+}
+
+struct error *status_format_end(
+    struct arena *arena, const struct status_summary *summary, struct text *out)
+{
+    static const struct json_style line = {0};
+    struct json_writer *writer = json_writer_new(arena, &line);
+    if (writer == NULL)
+        return error_memory();
+    json_write_object_begin(writer);
+    put_string(writer, "event", "end");
+    put_number(writer, "nodes_made", summary->nodes_made);
+    put_number(writer, "nodes_unchanged", summary->nodes_unchanged);
+    put_number(writer, "nodes_failed", summary->nodes_failed);
+    put_number(writer, "bytes_written", summary->bytes_written);
+    put_number(writer, "bytes_taken_over", summary->bytes_taken_over);
+    put_number(writer, "duration_ns", summary->duration_ns);
+    json_write_object_end(writer);
+    return json_writer_finish(writer, out);
+}
+
 /* ---- a running build ---- */
 
 void status_begin(struct status *status, struct terminal *terminal, const struct options *options)
@@ -161,11 +204,20 @@ static const char *task_of(const struct status *status, const char *name)
     return node == NULL || node->type == NULL ? NULL : node->type->name;
 }
 
-/* Whether a node that is done had anything to write. */
-static bool is_changed(const struct status *status, const char *name)
+/* What became of a node that is done. */
+enum outcome { OUTCOME_MADE, OUTCOME_FETCHED, OUTCOME_UNCHANGED, OUTCOME_EMPTY };
+
+static enum outcome outcome_of(const struct status *status, const char *name)
 {
     const struct node *node = find_node(status, name);
-    return node == NULL || status->build->runs[node - status->build->graph->nodes].is_changed;
+    if (node == NULL)
+        return OUTCOME_MADE;
+    const struct node_run *run = &status->build->runs[node - status->build->graph->nodes];
+    if (run->file_count == 0)
+        return OUTCOME_EMPTY;
+    if (!run->is_changed)
+        return OUTCOME_UNCHANGED;
+    return node->is_fetched ? OUTCOME_FETCHED : OUTCOME_MADE;
 }
 
 static void count_total(struct status *status)
@@ -269,45 +321,53 @@ static void say_count(struct status *status)
             status->nodes_total);
 }
 
+static void count_planned(struct status *status, const struct build_event *event)
+{
+    bool is_known = event->size_bytes != UINT64_MAX;
+    status->nodes_changed++;
+    status->is_size_unknown |= !is_known;
+    status->bytes_planned += is_known ? event->size_bytes : 0;
+}
+
 /* -n: the whole plan is what was asked for. */
 static void say_planned(struct status *status, const struct build_event *event)
 {
     char size[SIZE_TEXT_MAX] = "?";
     const char *task = task_of(status, event->node);
-    bool is_known = event->size_bytes != UINT64_MAX;
-    status->nodes_changed++;
-    status->is_size_unknown |= !is_known;
-    if (is_known)
-        status->bytes_planned += event->size_bytes;
-    if (is_known)
+    if (event->size_bytes != UINT64_MAX)
         size_print(size, event->size_bytes);
-    if (status->mode == PROGRESS_JSON)
-        return;
-    terminal_put(
-        status->terminal, TONE_PLAIN, "%s %s  ", task == NULL ? "make" : task, event->node);
+    terminal_put(status->terminal, TONE_PLAIN, "%s %s", task == NULL ? "make" : task, event->node);
+    if (event->size_bytes > 0)
+        terminal_put(status->terminal, TONE_DIM, "  reads %s", size);
     if (event->pieces_kept > 0)
-        terminal_say(status->terminal, TONE_DIM,
-            "reads %s, %" PRIu32 " of %" PRIu32 " pieces taken over", size, event->pieces_kept,
-            event->pieces_kept + event->pieces_made);
-    else
-        terminal_say(status->terminal, TONE_DIM, "reads %s", size);
+        terminal_put(status->terminal, TONE_DIM, ", %" PRIu32 " of %" PRIu32 " pieces taken over",
+            event->pieces_kept, event->pieces_kept + event->pieces_made);
+    terminal_say(status->terminal, TONE_PLAIN, "%s", "");
+}
+
+static void count_done_node(struct status *status, const struct build_event *event)
+{
+    enum outcome outcome = outcome_of(status, event->node);
+    bool is_new = outcome == OUTCOME_MADE || outcome == OUTCOME_FETCHED;
+    status->nodes_changed += is_new;
+    status->nodes_confirmed += outcome == OUTCOME_UNCHANGED;
+    status->bytes_made += is_new ? event->size_bytes : 0;
 }
 
 static void say_done(struct status *status, const struct build_event *event)
 {
+    static const char *const words[] = {[OUTCOME_MADE] = "made",
+        [OUTCOME_FETCHED] = "fetched",
+        [OUTCOME_UNCHANGED] = "unchanged",
+        [OUTCOME_EMPTY] = "nothing to make:"};
     char size[SIZE_TEXT_MAX];
-    bool has_changed = is_changed(status, event->node);
-    if (has_changed) {
-        status->nodes_changed++;
-        status->bytes_made += event->size_bytes;
-    } else {
-        status->nodes_confirmed++;
-    }
-    if (!shows_lines(status))
+    enum outcome outcome = outcome_of(status, event->node);
+    bool is_told = outcome != OUTCOME_EMPTY || status->options->is_verbose;
+    if (!shows_lines(status) || !is_told)
         return;
     say_count(status);
-    terminal_put(status->terminal, TONE_PLAIN, "%s %s", has_changed ? "made" : "kept", event->node);
-    if (has_changed && event->size_bytes > 0)
+    terminal_put(status->terminal, TONE_PLAIN, "%s %s", words[outcome], event->node);
+    if (event->size_bytes > 0)
         terminal_put(status->terminal, TONE_DIM, "  %s", size_print(size, event->size_bytes));
     if (status->options->is_verbose && event->pieces_kept > 0)
         terminal_put(status->terminal, TONE_DIM, ", %" PRIu32 " of %" PRIu32 " pieces taken over",
@@ -377,16 +437,22 @@ static void say_event(struct status *status, const struct build_event *event)
     }
 }
 
+static void count_event(struct status *status, const struct build_event *event)
+{
+    if (event->kind == EVENT_FAILED)
+        count_failure(status, event);
+    else if (event->kind == EVENT_DONE)
+        count_done_node(status, event);
+    else if (event->kind == EVENT_STARTED && status->options->is_dry)
+        count_planned(status, event);
+}
+
 void status_on_event(void *context, const struct build_event *event)
 {
     struct status *status = context;
-    if (event->kind == EVENT_FAILED)
-        count_failure(status, event);
+    count_event(status, event);
     if (status->mode != PROGRESS_JSON) {
         say_event(status, event);
-        if (status->mode == PROGRESS_TTY && event->kind != EVENT_STALE && status->build != NULL &&
-            !status->options->is_dry)
-            fflush(status->terminal->out);
         return;
     }
     struct arena arena = {0};
@@ -394,58 +460,58 @@ void status_on_event(void *context, const struct build_event *event)
     struct error *error = status_format_event(&arena, event, task_of(status, event->node), &text);
     say_json(status, error, text);
     arena_end(&arena);
-    if (event->kind == EVENT_DONE)
-        say_done(status, event); /* counts; says nothing in this mode */
-    if (event->kind == EVENT_STARTED && status->options->is_dry)
-        say_planned(status, event);
 }
 
 /* ---- the end ---- */
 
-void status_say_idle(struct status *status)
-{
-    if (status->mode == PROGRESS_JSON) {
-        terminal_say(status->terminal, TONE_PLAIN, "%s", "{\"event\":\"idle\"}");
-        return;
-    }
-    if (!status->options->is_quiet)
-        terminal_say(status->terminal, TONE_PLAIN, "psybuild: nothing to do");
-}
-
-static const char *plural(uint32_t count)
-{
-    return count == 1 ? "" : "s";
-}
-
 static void close_dry(struct status *status)
 {
     char size[SIZE_TEXT_MAX];
-    size_print(size, status->bytes_planned);
-    terminal_say(status->terminal, TONE_PLAIN,
-        "psybuild: %" PRIu32 " node%s would be made, reading %s%s", status->nodes_changed,
-        plural(status->nodes_changed), size, status->is_size_unknown ? " and more" : "");
+    terminal_put(status->terminal, TONE_PLAIN, "psybuild: %" PRIu32 " node%s would be made",
+        status->nodes_changed, plural(status->nodes_changed));
+    if (status->bytes_planned > 0)
+        terminal_put(
+            status->terminal, TONE_PLAIN, ", reading %s", size_print(size, status->bytes_planned));
+    terminal_say(status->terminal, TONE_PLAIN, "%s",
+        status->is_size_unknown ? ", and what cannot be planned yet" : "");
 }
 
-static void close_real(struct status *status, struct arena *arena)
+/* A run that finds nothing to do may end without ever opening the build. */
+static const struct build_stats *stats_of(const struct status *status)
 {
-    char written[SIZE_TEXT_MAX], copied[SIZE_TEXT_MAX];
-    uint64_t copied_bytes = status->build->stats.bytes_copied;
-    uint64_t written_bytes =
-        status->bytes_made > copied_bytes ? status->bytes_made - copied_bytes : 0;
-    char *time = status_format_duration(arena, clock_now_ns() - status->started_ns);
-    if (time == NULL)
-        return;
-    terminal_put(status->terminal, TONE_PLAIN, "psybuild: %" PRIu32 " node%s made, %s written",
-        status->nodes_changed, plural(status->nodes_changed), size_print(written, written_bytes));
-    if (copied_bytes > 0)
-        terminal_put(
-            status->terminal, TONE_PLAIN, ", %s taken over", size_print(copied, copied_bytes));
-    if (status->nodes_confirmed > 0)
-        terminal_put(
-            status->terminal, TONE_PLAIN, ", %" PRIu32 " unchanged", status->nodes_confirmed);
-    if (status->nodes_failed > 0)
-        terminal_put(status->terminal, TONE_PLAIN, ", %" PRIu32 " failed", status->nodes_failed);
-    terminal_say(status->terminal, TONE_PLAIN, " in %s", time);
+    static const struct build_stats none = {0};
+    return status->build == NULL ? &none : &status->build->stats;
+}
+
+static struct status_summary summarize(const struct status *status)
+{
+    const struct build_stats *stats = stats_of(status);
+    struct status_summary summary = {.nodes_made = status->nodes_changed,
+        .nodes_unchanged = status->nodes_confirmed,
+        .nodes_failed = status->nodes_failed,
+        .bytes_taken_over = stats->bytes_copied,
+        .duration_ns = clock_now_ns() - status->started_ns};
+    if (status->bytes_made > stats->bytes_copied)
+        summary.bytes_written = status->bytes_made - stats->bytes_copied;
+    return summary;
+}
+
+static void say_summary(struct status *status)
+{
+    struct arena arena = {0};
+    char *line;
+    struct text text = TEXT_EMPTY;
+    struct status_summary summary = summarize(status);
+    if (status->mode == PROGRESS_JSON) {
+        struct error *error = status_format_end(&arena, &summary, &text);
+        say_json(status, error, text);
+    } else {
+        struct error *error = status_format_summary(&arena, &summary, &line);
+        if (error == NULL)
+            terminal_say(status->terminal, TONE_PLAIN, "%s", line);
+        error_free(error);
+    }
+    arena_end(&arena);
 }
 
 static uint64_t peak_memory_bytes(void)
@@ -478,7 +544,7 @@ static void say_number(struct status *status, const char *name, uint64_t number)
 
 static void say_stats(struct status *status)
 {
-    const struct build_stats *stats = &status->build->stats;
+    const struct build_stats *stats = stats_of(status);
     terminal_say(status->terminal, TONE_BOLD, "psybuild stats");
     say_time(status, "loading the state", stats->load_ns);
     say_time(status, "reading the manifest", stats->graph_ns);
@@ -500,17 +566,15 @@ static void say_stats(struct status *status)
 
 void status_close(struct status *status)
 {
-    struct arena arena = {0};
     bool is_idle = status->nodes_changed + status->nodes_confirmed + status->nodes_failed == 0;
-    if (is_idle && status->build->stats.nodes_made == 0)
-        status_say_idle(status);
-    else if (!status->options->is_quiet && status->mode != PROGRESS_JSON) {
-        if (status->options->is_dry)
-            close_dry(status);
-        else
-            close_real(status, &arena);
-    }
+    if (status->mode == PROGRESS_JSON)
+        say_summary(status);
+    else if (!status->options->is_quiet && is_idle)
+        terminal_say(status->terminal, TONE_PLAIN, "psybuild: nothing to do");
+    else if (!status->options->is_quiet && status->options->is_dry)
+        close_dry(status);
+    else if (!status->options->is_quiet)
+        say_summary(status);
     if (status->options->shows_stats && status->mode != PROGRESS_JSON)
         say_stats(status);
-    arena_end(&arena);
 }

@@ -26,6 +26,15 @@ MUST_CHECK struct error *status_format_event(
     struct arena *arena, const struct build_event *event, const char *task, struct text *out);
 MUST_CHECK struct error *status_format_tick(
     struct arena *arena, const struct build_progress *progress, struct text *out);
+/* The last line of a run. */
+struct status_summary {
+    uint32_t nodes_made, nodes_unchanged, nodes_failed;
+    uint64_t bytes_written, bytes_taken_over, duration_ns;
+};
+MUST_CHECK struct error *status_format_summary(
+    struct arena *arena, const struct status_summary *summary, char **out);
+MUST_CHECK struct error *status_format_end(
+    struct arena *arena, const struct status_summary *summary, struct text *out);
 /* "0:05", "12:30", "1:02:03" */
 char *status_format_seconds(struct arena *arena, uint64_t seconds);
 /* "0.4 ms", "7.1 s", "12:30" */
@@ -58,6 +67,5 @@ void status_on_event(void *context, const struct build_event *event);
 void status_on_tick(void *context, const struct build_progress *progress);
 /* The closing line of a run that came to its end, and -d stats. */
 void status_close(struct status *status);
-void status_say_idle(struct status *status); /* nothing to do */
 
 #endif

@@ -22,14 +22,12 @@ static void on_event(void *context, const struct build_event *event)
     if (event->kind == EVENT_STALE)
         keep_reason(survey, event->node, event->text);
     if (event->kind == EVENT_FAILED) {
-        const char *reason =
-            arena_format(survey->cli->arena, "%s", error_text(event->error));
+        const char *reason = arena_format(survey->cli->arena, "%s", error_text(event->error));
         keep_reason(survey, event->node, reason);
     }
 }
 
-static struct error *run(
-    struct survey *survey, const char *const *targets, size_t target_count)
+static struct error *run(struct survey *survey, const char *const *targets, size_t target_count)
 {
     struct arena *arena = survey->cli->arena;
     uint32_t count = survey->build->graph->node_count, failures;
@@ -52,6 +50,7 @@ struct error *survey_take(
     cli->build_options.on_event = on_event;
     cli->build_options.on_tick = NULL;
     cli->build_options.context = out;
+    cli->build_options.is_dry = true; /* reading tools write nothing */
     TRY(cli_open_build(cli, false, &out->build));
     struct error *error = run(out, targets, target_count);
     if (error != NULL)

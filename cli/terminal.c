@@ -174,6 +174,16 @@ static void begin_error(struct terminal *terminal, enum tone tone, const char *w
     put_clean(terminal, terminal->err, tone, text_of(word), false);
 }
 
+void terminal_note(struct terminal *terminal, const char *format, ...)
+{
+    begin_error(terminal, TONE_PLAIN, "");
+    va_list list;
+    va_start(list, format);
+    put_list(terminal, terminal->err, TONE_PLAIN, format, list);
+    va_end(list);
+    put_string(terminal, terminal->err, "\n");
+}
+
 void terminal_warn(struct terminal *terminal, const char *format, ...)
 {
     begin_error(terminal, TONE_WARN, "warning: ");

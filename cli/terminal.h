@@ -35,6 +35,8 @@ void terminal_say(struct terminal *terminal, enum tone tone, const char *format,
 /* Text that may have several lines and is our own but for its names: as it is, checked. */
 void terminal_put_text(struct terminal *terminal, struct text text);
 
+/* "psybuild: ..." on err: neither a warning nor an error. */
+void terminal_note(struct terminal *terminal, const char *format, ...) PRINTF_LIKE(2, 3);
 /* "psybuild: warning: ..." */
 void terminal_warn(struct terminal *terminal, const char *format, ...) PRINTF_LIKE(2, 3);
 /* "psybuild: error: ", then all of the report. */

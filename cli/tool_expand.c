@@ -24,6 +24,6 @@ static struct error *run(struct cli *cli)
 
 const struct tool tool_expand = {.name = "expand",
     .usage = "[TARGET]",
-    .help = "the manifest with recipes and variables written out",
+    .help = "recipes and variables written out",
     .needs_manifest = true,
     .run = run};

@@ -75,8 +75,8 @@ static struct error *say_edges(const struct survey *survey, const struct node *n
 {
     const struct graph *graph = survey->build->graph;
     for (uint32_t k = 0; k < node->need_count; k++)
-        TRY(say_edge(survey, graph->nodes[node->needs[k]].name, node->name,
-            node->needs_content[k]));
+        TRY(say_edge(
+            survey, graph->nodes[node->needs[k]].name, node->name, node->needs_content[k]));
     for (uint32_t i = 0; i < node->input_count; i++)
         for (uint32_t k = 0; k < node->inputs[i].ref_count; k++) {
             const struct node_ref *ref = &node->inputs[i].refs[k];
@@ -124,6 +124,6 @@ static struct error *run(struct cli *cli)
 
 const struct tool tool_graph = {.name = "graph",
     .usage = "[TARGET...]",
-    .help = "what needs what, for Graphviz's dot; stale nodes are marked",
+    .help = "what needs what, for Graphviz's dot",
     .needs_manifest = true,
     .run = run};

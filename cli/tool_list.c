@@ -30,9 +30,8 @@ static double bits_per_weight(struct arena *arena, const struct record *record)
     }
     for (uint32_t i = 0; i < layout.tensor_count; i++)
         size_bytes += layout.tensors[i].size_bytes;
-    return layout.total_parameters == 0
-               ? 0
-               : (double)size_bytes * 8 / (double)layout.total_parameters;
+    return layout.total_parameters == 0 ? 0
+                                        : (double)size_bytes * 8 / (double)layout.total_parameters;
 }
 
 static struct row make_row(const struct survey *survey, uint32_t index)
@@ -72,8 +71,8 @@ static struct error *say_row(struct cli *cli, const struct row *row)
     if (bits == NULL || time == NULL)
         return error_memory();
     terminal_put(cli->terminal, state_tones[row->state], "%-10s", state_words[row->state]);
-    terminal_say(cli->terminal, TONE_PLAIN, "  %8s  %11s  %9s  %s", size, bits, time,
-        row->node->name);
+    terminal_say(
+        cli->terminal, TONE_PLAIN, "  %8s  %11s  %9s  %s", size, bits, time, row->node->name);
     return NULL;
 }
 
@@ -99,8 +98,7 @@ static struct error *write_row(
         json_write_key(writer, TEXT_LITERAL("files"));
         json_write_array_begin(writer);
         for (uint32_t i = 0; i < row->record->made_count; i++)
-            json_write_string(
-                writer, survey->build->state->files[row->record->made[i].file].path);
+            json_write_string(writer, survey->build->state->files[row->record->made[i].file].path);
         json_write_array_end(writer);
     }
     if (row->bits_per_weight > 0) {
@@ -161,6 +159,6 @@ static struct error *run(struct cli *cli)
 
 const struct tool tool_list = {.name = "list",
     .usage = "[--json] [TARGET...]",
-    .help = "the artifacts: fresh, stale or never made, their sizes and times",
+    .help = "state, size and time of the artifacts",
     .needs_manifest = true,
     .run = run};

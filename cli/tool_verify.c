@@ -100,8 +100,8 @@ static void say_end(const struct verification *verification)
         return;
     if (verification->damaged == 0)
         terminal_say(cli->terminal, TONE_PLAIN,
-            "psybuild: %" PRIu32 " file%s verified, %s, all as they were made",
-            verification->files, plural, size);
+            "psybuild: %" PRIu32 " file%s verified, %s, all as they were made", verification->files,
+            plural, size);
     else
         terminal_say(cli->terminal, TONE_PLAIN,
             "psybuild: %" PRIu32 " of %" PRIu32 " file%s not as made; psybuild remakes them",
@@ -127,6 +127,6 @@ static struct error *run(struct cli *cli)
 
 const struct tool tool_verify = {.name = "verify",
     .usage = "[TARGET...]",
-    .help = "read every byte again and compare it with the records",
+    .help = "read every byte again, against the records",
     .needs_manifest = true,
     .run = run};

@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include "cli/signals.h"
+#include "cli/tool_table.h"
 
 #define MEMORY_BYTES_BASE (UINT64_C(32) << 20)
 #define MEMORY_BYTES_THREAD (UINT64_C(8) << 20)
 
-static const struct tool *const tools[] = {NULL};
+static const struct tool *const tools[] = {&tool_init, &tool_list, &tool_explain, &tool_verify,
+    &tool_clean, &tool_inspect, &tool_expand, &tool_graph, &tool_schema, NULL};
 
 const struct tool *tools_find(const char *name)
 {
@@ -81,9 +83,9 @@ struct error *cli_prepare_build(struct cli *cli)
     return place_data_directory(cli->arena, &cli->place, &out->data_directory);
 }
 
-struct error *cli_open_build(struct cli *cli, bool may_use_shadow, struct build **out)
+struct error *cli_open_build(struct cli *cli, bool only_shadow, struct build **out)
 {
-    TRY(build_open(&cli->build_options, may_use_shadow, out));
+    TRY(build_open(&cli->build_options, only_shadow, out));
     cli->status->build = *out;
     return NULL;
 }
@@ -92,6 +94,31 @@ void cli_close_build(struct cli *cli, struct build *build)
 {
     cli->status->build = NULL;
     build_close(build);
+}
+
+struct error *cli_reopen_locked(struct cli *cli, struct build *build, struct build **out)
+{
+    struct file_lock *lock = NULL;
+    struct error *error = cli->options->is_dry ? NULL : build_lock(build);
+    if (error == NULL) {
+        lock = build->lock;
+        build->lock = NULL;
+    }
+    cli_close_build(cli, build);
+    TRY(error);
+    error = cli_open_build(cli, false, out);
+    if (error == NULL)
+        (*out)->lock = lock;
+    else
+        file_lock_release(lock);
+    return error;
+}
+
+bool cli_is_dead(const struct build *build, const struct record *record)
+{
+    uint32_t index = map_get(&build->graph->node_by_name, record->name);
+    bool is_there = index != MAP_NONE && !build->graph->nodes[index].is_view;
+    return !is_there && !record->is_gone && strcmp(record->manifest, build->options->manifest) == 0;
 }
 
 /* ---- words ---- */

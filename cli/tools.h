@@ -24,6 +24,7 @@ struct cli {
     struct place place;
     struct build_options build_options; /* complete once the manifest is found */
     const struct registry *registry;
+    bool has_said_directory; /* "entering directory" */
     int exit_code;
 };
 
@@ -45,8 +46,15 @@ MUST_CHECK struct error *tools_list(struct arena *arena, char **out);
 /* Fills build_options; the place must be found. */
 MUST_CHECK struct error *cli_prepare_build(struct cli *cli);
 /* Opens the build for the whole graph; the status knows it from then on. */
-MUST_CHECK struct error *cli_open_build(struct cli *cli, bool may_use_shadow, struct build **out);
+MUST_CHECK struct error *cli_open_build(struct cli *cli, bool only_shadow, struct build **out);
+/* Takes the lock (but for -n), closes the build and opens it again: from here on only this process
+ * builds here, and the state is what the last one left. Ends the given build, whatever happens. */
+MUST_CHECK struct error *cli_reopen_locked(
+    struct cli *cli, struct build *build, struct build **out);
 void cli_close_build(struct cli *cli, struct build *build);
+
+/* Recorded under this manifest, and not in it any more. */
+bool cli_is_dead(const struct build *build, const struct record *record);
 
 /* The tool's words: at most one of `flags` (NULL-terminated) each, the rest in `*words`. */
 struct tool_words {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "engine/plan.h"
+#include "engine/quick.h"
 #include "engine/stale.h"
 
 const struct task_type *registry_find(const struct registry *registry, const char *name)
@@ -54,6 +55,24 @@ static void say_note(void *context, const char *line)
     build_say(context, EVENT_NOTE, NULL, line);
 }
 
+static struct validity make_validity(const struct build_options *options)
+{
+    return (struct validity){.manifest = options->manifest,
+        .data_directory = options->data_directory,
+        .settings = options->settings,
+        .setting_count = options->setting_count,
+        .registry = options->registry};
+}
+
+struct error *build_is_null_at_once(const struct build_options *options, bool *out)
+{
+    struct validity validity = make_validity(options);
+    *out = false;
+    if (options->is_forced)
+        return NULL;
+    return quick_check(STATE_DIRECTORY, &validity, out);
+}
+
 static struct error *load_graph(struct build *build)
 {
     const struct build_options *options = build->options;
@@ -67,49 +86,46 @@ static struct error *load_graph(struct build *build)
         .lock_path = manifest->lock_path,
         .is_frozen = options->is_frozen,
         .is_offline = options->is_offline,
+        .is_dry = options->is_dry,
         .say = say_note,
         .say_context = build};
     return graph_build(&build->arena, manifest, options->registry, options->data_directory,
         &context, &build->graph);
 }
 
-static struct error *open_build(struct build *build, bool may_use_shadow)
+static struct error *open_build(struct build *build, bool only_shadow)
 {
     const struct build_options *options = build->options;
     uint64_t start = clock_now_ns();
     TRY(state_load(&build->arena, STATE_DIRECTORY, &build->state));
     bool is_current;
-    TRY(state_graph_is_current(build->state, &build->validity, &is_current));
+    TRY(validity_is_current(&build->validity, build->state->validity, &is_current));
+    is_current &= build->state->graph != NULL;
     build->stats.load_ns = clock_now_ns() - start;
     if (build->state->warning != NULL)
         build_say(build, EVENT_WARNING, NULL, build->state->warning);
     start = clock_now_ns();
-    if (is_current && may_use_shadow) {
+    build->is_compiled_current = is_current;
+    if (only_shadow && !is_current)
+        return NULL;
+    if (only_shadow) {
         build->graph = build->state->graph;
         build->graph->registry = options->registry;
-        build->is_shadow = true;
     } else {
         TRY(load_graph(build));
     }
-    build->is_compiled_current = is_current;
     build->stats.graph_ns = clock_now_ns() - start;
     return begin_runs(build);
 }
 
-struct error *build_open(
-    const struct build_options *options, bool may_use_shadow, struct build **out)
+struct error *build_open(const struct build_options *options, bool only_shadow, struct build **out)
 {
     struct build *build = memory_alloc(sizeof *build);
     if (build == NULL)
         return error_memory();
-    *build = (struct build){.options = options,
-        .registry = options->registry,
-        .validity = {.manifest = options->manifest,
-            .data_directory = options->data_directory,
-            .settings = options->settings,
-            .setting_count = options->setting_count,
-            .registry = options->registry}};
-    struct error *error = open_build(build, may_use_shadow);
+    *build = (struct build){
+        .options = options, .registry = options->registry, .validity = make_validity(options)};
+    struct error *error = open_build(build, only_shadow);
     if (error != NULL)
         build_close(build);
     else
@@ -123,7 +139,8 @@ void build_close(struct build *build)
         return;
     pool_close(build->pool);
     for (uint32_t i = 0; build->runs != NULL && i < build->graph->node_count; i++) {
-        plan_end(build->runs[i].plan, build->runs[i].status == STATUS_SEALED);
+        plan_end(build->runs[i].plan,
+            build->runs[i].status == STATUS_SEALED || build->runs[i].is_sealing);
         arena_end(&build->runs[i].arena);
     }
     if (build->state != NULL)
@@ -161,13 +178,14 @@ struct error *build_is_null(
     struct build *build, const char *const *targets, size_t target_count, bool *out)
 {
     const struct graph *graph = build->graph;
+    *out = false;
+    if (!build->is_compiled_current) /* the graph is to be compiled into the state again */
+        return NULL;
     bool *is_wanted = arena_array(&build->arena, graph->node_count, sizeof *is_wanted);
     bool *is_named = arena_array(&build->arena, graph->node_count, sizeof *is_named);
-    *out = false;
     if (is_wanted == NULL || is_named == NULL)
         return error_memory();
-    if (build->state->intent != NULL || build->state->journal_sequence > 0 ||
-        build->options->is_forced)
+    if (build->state->has_journal || build->options->is_forced)
         return NULL;
     struct error *error = graph_select(graph, targets, target_count, is_wanted, is_named);
     if (error != NULL) {

@@ -68,6 +68,7 @@ struct node_run {
     struct copy_run *copies;
     uint32_t copy_count;
     bool is_changed;      /* its outputs are to be renamed into place */
+    bool is_sealing;      /* its staged files belong to an intent that is not carried out yet */
     struct record record; /* when MADE: what will be kept */
     uint64_t started_ns;
     bool is_identified; /* a fetched file that was there has been looked at */
@@ -126,7 +127,7 @@ struct build_options {
     unsigned failures_max; /* -k: 0 is no limit */
     bool is_dry;           /* -n */
     bool is_forced;        /* -B */
-    bool is_frozen, is_offline, no_wait;
+    bool is_frozen, is_offline, no_wait, no_stats;
     _Atomic bool *cancel; /* set by a signal handler */
     void (*on_event)(void *context, const struct build_event *event);
     void (*on_tick)(void *context, const struct build_progress *progress);
@@ -155,15 +156,15 @@ struct build {
     uint64_t bytes_total;
     struct build_stats stats;
     bool is_state_changed;
-    bool is_shadow;           /* graph is the one compiled in the state */
     bool is_compiled_current; /* the state's graph is what the manifest gives now */
 };
 
-/* Loads the state, and the graph from the manifest; with `may_use_shadow` the one compiled in the
- * state when that is current, which is enough for build_is_null. Nothing is written but, for a
- * source that has no lock entry yet, the lock. */
+/* Loads the state, and the graph from the manifest. With `only_shadow` no manifest is read: the
+ * graph is the one compiled in the state, or NULL when that is not current, which is enough for
+ * build_is_null. Nothing is written but, for a source that has no lock entry yet and unless is_dry,
+ * the lock. */
 MUST_CHECK struct error *build_open(
-    const struct build_options *options, bool may_use_shadow, struct build **out);
+    const struct build_options *options, bool only_shadow, struct build **out);
 void build_close(struct build *build);
 
 /* Adds a file to the state and to the run. */
@@ -175,6 +176,10 @@ void build_say(struct build *build, enum build_event_kind kind, const char *node
  * parsed. False means only that a closer look is needed. */
 MUST_CHECK struct error *build_is_null(
     struct build *build, const char *const *targets, size_t target_count, bool *out);
+
+/* The same for a run without targets, from `.psybuild/quick` alone: nothing has to be opened
+ * before. */
+MUST_CHECK struct error *build_is_null_at_once(const struct build_options *options, bool *out);
 
 /* Makes the targets. `*failures` counts failed nodes; their errors went to on_event.
  * ERROR_INTERRUPTED when cancelled. With is_dry only events tell what would be done. */

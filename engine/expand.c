@@ -65,12 +65,24 @@ static struct error *look_up(const struct scope *scope, const struct json *value
     return NULL;
 }
 
-static struct error *append_value(
-    struct parts *parts, const struct json *value, struct text name, const struct json *found)
+static struct error *append_quoted(struct parts *parts, struct text text)
+{
+    for (size_t i = 0; i < text.length; i++) {
+        TRY(append(parts, text.bytes + i, 1));
+        if (text.bytes[i] == '$')
+            TRY(append(parts, "$", 1));
+    }
+    return NULL;
+}
+
+static struct error *append_value(struct parts *parts, const struct scope *scope,
+    const struct json *value, struct text name, const struct json *found)
 {
     switch (found->kind) {
     case JSON_STRING:
     case JSON_NUMBER:
+        if (scope->is_exec)
+            return append_quoted(parts, found->text);
         return append(parts, found->text.bytes, found->text.length);
     case JSON_BOOL:
         return append(parts, found->boolean ? "true" : "false", found->boolean ? 4 : 5);
@@ -78,6 +90,29 @@ static struct error *append_value(
         return json_error(value, "variable \"%.*s\" is %s and can only be a whole string",
             (int)name.length, name.bytes, json_kind_name(found->kind));
     }
+}
+
+static struct error *finish_string(
+    struct parts *parts, const struct json *value, const struct json **out)
+{
+    TRY(append(parts, "", 1)); /* the NUL */
+    struct json *made = arena_alloc(parts->arena, sizeof *made);
+    if (made == NULL)
+        return error_memory();
+    *made = *value;
+    made->text = (struct text){parts->bytes, parts->count - 1};
+    *out = made;
+    return NULL;
+}
+
+/* A string that is one variable: its value as it is. What it holds is no text of exec's. */
+static struct error *expand_whole(struct arena *arena, const struct scope *scope,
+    const struct json *found, const struct json **out)
+{
+    if (found != NULL && scope->is_exec)
+        return expand_value(arena, &(struct scope){.is_quoting = true}, found, out);
+    *out = found;
+    return NULL;
 }
 
 static struct error *expand_string(struct arena *arena, const struct scope *scope,
@@ -88,6 +123,10 @@ static struct error *expand_string(struct arena *arena, const struct scope *scop
     if (text.length == 0 || memchr(text.bytes, '$', text.length) == NULL)
         return NULL;
     struct parts parts = {.arena = arena};
+    if (scope->is_quoting) {
+        TRY(append_quoted(&parts, text));
+        return finish_string(&parts, value, out);
+    }
     for (size_t i = 0; i < text.length;) {
         bool is_kept = false;
         struct text name = TEXT_EMPTY;
@@ -109,21 +148,13 @@ static struct error *expand_string(struct arena *arena, const struct scope *scop
         if (is_kept) {
             TRY(append(&parts, text.bytes + i, after - i));
         } else if (found == NULL || (i == 0 && after == text.length)) {
-            *out = found;
-            return NULL;
+            return expand_whole(arena, scope, found, out);
         } else {
-            TRY(append_value(&parts, value, name, found));
+            TRY(append_value(&parts, scope, value, name, found));
         }
         i = after;
     }
-    TRY(append(&parts, "", 1)); /* the NUL */
-    struct json *made = arena_alloc(arena, sizeof *made);
-    if (made == NULL)
-        return error_memory();
-    *made = *value;
-    made->text = (struct text){parts.bytes, parts.count - 1};
-    *out = made;
-    return NULL;
+    return finish_string(&parts, value, out);
 }
 
 static struct error *expand_array(struct arena *arena, const struct scope *scope,
@@ -148,8 +179,9 @@ static struct error *expand_array(struct arena *arena, const struct scope *scope
     return NULL;
 }
 
-static struct error *expand_object(struct arena *arena, const struct scope *scope,
-    const struct json *value, const struct json **out)
+/* `with` is the scope of the member of that name. */
+static struct error *expand_members(struct arena *arena, const struct scope *scope,
+    const struct scope *with, const struct json *value, const struct json **out)
 {
     struct json *made = arena_alloc(arena, sizeof *made);
     struct json_member *members = arena_array(arena, value->count, sizeof *members);
@@ -158,7 +190,8 @@ static struct error *expand_object(struct arena *arena, const struct scope *scop
     size_t count = 0;
     for (size_t i = 0; i < value->count; i++) {
         const struct json *item;
-        TRY(expand_value(arena, scope, &value->members[i].value, &item));
+        bool is_with = text_is(value->members[i].key, "with");
+        TRY(expand_value(arena, is_with ? with : scope, &value->members[i].value, &item));
         if (item == NULL)
             continue;
         members[count] = value->members[i];
@@ -181,9 +214,22 @@ struct error *expand_value(struct arena *arena, const struct scope *scope, const
     case JSON_ARRAY:
         return expand_array(arena, scope, value, out);
     case JSON_OBJECT:
-        return expand_object(arena, scope, value, out);
+        return expand_members(arena, scope, scope, value, out);
     default:
         *out = value;
         return NULL;
     }
+}
+
+struct error *expand_node(struct arena *arena, const struct scope *scope, const struct json *node,
+    const struct json **out)
+{
+    const struct json *task = json_get(node, "task");
+    if (task != NULL)
+        TRY(expand_value(arena, scope, task, &task));
+    if (node->kind != JSON_OBJECT)
+        return expand_value(arena, scope, node, out);
+    struct scope with = *scope;
+    with.is_exec = json_is(task, JSON_STRING) && text_is(task->text, "exec");
+    return expand_members(arena, scope, &with, node, out);
 }

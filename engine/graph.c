@@ -178,8 +178,6 @@ static struct error *find_group(struct builder *builder, const char *directory, 
 
 static struct error *add_declared(struct builder *builder, const struct manifest_node *declared)
 {
-    if (declared->when != NULL && !exists(builder, declared->when))
-        return NULL;
     struct node node = {.name = declared->name,
         .directory = path_directory(builder->arena, declared->name),
         .is_pattern = glob_is_pattern(declared->name),
@@ -407,30 +405,33 @@ static struct error *collect_needs(struct builder *builder, uint32_t index)
     return NULL;
 }
 
+/* The first need that is still blocked: every blocked node has one. */
+static uint32_t step_along_cycle(const struct graph *graph, const uint32_t *blocked, uint32_t at)
+{
+    for (uint32_t k = 0; k < graph->nodes[at].need_count; k++)
+        if (blocked[graph->nodes[at].needs[k]] > 0)
+            return graph->nodes[at].needs[k];
+    return at;
+}
+
 /* "a -> b -> a": follows needs that are still blocked until one repeats. */
 static struct error *cycle_error(
     struct builder *builder, const uint32_t *blocked, uint32_t start, const char *hint)
 {
+    enum { SHOWN_MAX = 100 };
     const struct graph *graph = builder->graph;
     uint32_t at = start;
     for (uint32_t step = 0; step < graph->node_count; step++) /* certainly on the cycle now */
-        for (uint32_t k = 0; k < graph->nodes[at].need_count; k++)
-            if (blocked[graph->nodes[at].needs[k]] > 0) {
-                at = graph->nodes[at].needs[k];
-                break;
-            }
+        at = step_along_cycle(graph, blocked, at);
     char *path = arena_format(builder->arena, "%s", graph->nodes[at].name);
-    uint32_t first = at;
-    for (unsigned shown = 0; path != NULL && shown < 16; shown++) {
-        for (uint32_t k = 0; k < graph->nodes[at].need_count; k++)
-            if (blocked[graph->nodes[at].needs[k]] > 0) {
-                at = graph->nodes[at].needs[k];
-                break;
-            }
-        path = arena_format(builder->arena, "%s -> %s", path, graph->nodes[at].name);
-        if (at == first)
-            break;
-    }
+    uint32_t first = at, length = 0;
+    do {
+        at = step_along_cycle(graph, blocked, at);
+        if (path != NULL && ++length <= SHOWN_MAX)
+            path = arena_format(builder->arena, "%s -> %s", path, graph->nodes[at].name);
+    } while (at != first);
+    if (path != NULL && length > SHOWN_MAX)
+        path = arena_format(builder->arena, "%s -> ... (%u nodes in all)", path, length);
     if (path == NULL)
         return error_memory();
     return json_error(graph->nodes[first].place, "%s: %s", hint, path);
@@ -656,6 +657,30 @@ static int compare_inputs(const void *a, const void *b)
     return strcmp(x->role, y->role);
 }
 
+static int compare_hex(const void *a, const void *b)
+{
+    return memcmp(a, b, HASH_HEX_BYTES);
+}
+
+/* By their keys in order, whatever the order of the roles is that name them. */
+static struct error *write_views(
+    struct builder *builder, struct json_writer *writer, const struct node *node)
+{
+    char(*keys)[HASH_HEX_BYTES] = arena_array(builder->arena, node->need_count, sizeof *keys);
+    uint32_t count = 0;
+    if (keys == NULL)
+        return error_memory();
+    for (uint32_t k = 0; k < node->need_count; k++)
+        if (builder->graph->nodes[node->needs[k]].is_view)
+            hash_hex(&builder->graph->nodes[node->needs[k]].key, keys[count++]);
+    qsort(keys, count, sizeof *keys, compare_hex);
+    json_write_array_begin(writer);
+    for (uint32_t k = 0; k < count; k++)
+        json_write_string(writer, keys[k]);
+    json_write_array_end(writer);
+    return NULL;
+}
+
 /* What is known beforehand, as canonical JSON; the key is its hash. Views are listed by their keys,
  * before they are seen through. */
 static struct error *declare(struct builder *builder, struct node *node)
@@ -667,8 +692,11 @@ static struct error *declare(struct builder *builder, struct node *node)
     if (node->input_count > 0)
         memcpy(sorted, node->inputs, node->input_count * sizeof *sorted);
     qsort(sorted, node->input_count, sizeof *sorted, compare_inputs);
-    char hex[HASH_HEX_BYTES];
     json_write_object_begin(writer);
+    if (node->expected_hash != NULL) {
+        json_write_key(writer, TEXT_LITERAL("hash"));
+        json_write_string(writer, node->expected_hash);
+    }
     json_write_key(writer, TEXT_LITERAL("in"));
     json_write_object_begin(writer);
     for (uint32_t i = 0; i < node->input_count; i++)
@@ -681,11 +709,7 @@ static struct error *declare(struct builder *builder, struct node *node)
     json_write_key(writer, TEXT_LITERAL("version"));
     json_write_u64(writer, node->type->version);
     json_write_key(writer, TEXT_LITERAL("views"));
-    json_write_array_begin(writer);
-    for (uint32_t k = 0; k < node->need_count; k++)
-        if (builder->graph->nodes[node->needs[k]].is_view)
-            json_write_string(writer, hash_hex(&builder->graph->nodes[node->needs[k]].key, hex));
-    json_write_array_end(writer);
+    TRY(write_views(builder, writer, node));
     json_write_key(writer, TEXT_LITERAL("with"));
     if (node->with != NULL) {
         json_write_value(writer, node->with);
@@ -723,6 +747,27 @@ static struct error *copy_names(struct builder *builder)
     return NULL;
 }
 
+/* Whatever the order of the manifest: a "when" may name a node that is declared after it and has a
+ * "when" of its own. */
+static struct error *add_all_declared(struct builder *builder)
+{
+    const struct manifest *manifest = builder->manifest;
+    bool *is_added = arena_array(builder->arena, manifest->node_count, sizeof *is_added);
+    if (is_added == NULL)
+        return error_memory();
+    for (bool is_growing = true; is_growing;) {
+        is_growing = false;
+        for (size_t i = 0; i < manifest->node_count; i++) {
+            const struct manifest_node *declared = &manifest->nodes[i];
+            if (is_added[i] || (declared->when != NULL && !exists(builder, declared->when)))
+                continue;
+            TRY(add_declared(builder, declared));
+            is_added[i] = is_growing = true;
+        }
+    }
+    return NULL;
+}
+
 static struct error *add_all(struct builder *builder)
 {
     TRY(copy_names(builder));
@@ -731,9 +776,7 @@ static struct error *add_all(struct builder *builder)
     TRY(watch_lock(builder));
     for (size_t i = 0; i < builder->manifest->watch_count; i++)
         TRY(add_watch(builder, builder->manifest->watches[i]));
-    for (size_t i = 0; i < builder->manifest->node_count; i++)
-        TRY(add_declared(builder, &builder->manifest->nodes[i]));
-    return NULL;
+    return add_all_declared(builder);
 }
 
 struct error *graph_build(struct arena *arena, const struct manifest *manifest,
@@ -761,7 +804,6 @@ struct error *graph_build(struct arena *arena, const struct manifest *manifest,
     for (uint32_t i = 0; i < graph->node_count; i++)
         TRY(collect_needs(&builder, i));
     TRY(sort_nodes(&builder));
-    TRY(check_groups(&builder));
     for (uint32_t at = 0; at < graph->node_count; at++) {
         struct node *node = &graph->nodes[graph->order[at]];
         TRY(declare(&builder, node));
@@ -770,6 +812,7 @@ struct error *graph_build(struct arena *arena, const struct manifest *manifest,
         node->need_count = 0;
         TRY(collect_needs(&builder, graph->order[at]));
     }
+    TRY(check_groups(&builder)); /* what is seen through a view of the group stays inside */
     *out = graph;
     return NULL;
 }

@@ -142,10 +142,12 @@ bool segments_range(const struct segments *segments, uint64_t offset, uint64_t s
     uint32_t first = segments_find(segments, offset);
     if (first == UINT32_MAX || size_bytes == 0)
         return false;
-    uint64_t last = offset + size_bytes;
     const struct span *final = &segments->spans[segments->count - 1];
-    uint32_t after =
-        last == final->offset + final->size_bytes ? segments->count : segments_find(segments, last);
+    uint64_t whole = final->offset + final->size_bytes;
+    if (size_bytes > whole - offset)
+        return false;
+    uint32_t after = offset + size_bytes == whole ? segments->count
+                                                  : segments_find(segments, offset + size_bytes);
     if (after == UINT32_MAX)
         return false;
     *begin = first;

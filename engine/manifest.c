@@ -14,9 +14,14 @@ enum { INCLUDES_MAX = 64, MANIFEST_BYTES_MAX = 16 << 20 };
 static const char *const top_keys[] = {
     "psybuild", "vars", "include", "sources", "artifacts", "default", "rules", "$schema", NULL};
 static const char *const node_keys[] = {
-    "task", "in", "with", "when", "group", "keep", "hash", "pool", NULL};
+    "task", "in", "with", "when", "group", "keep", "hash", NULL};
 static const char *const use_keys[] = {"recipe", "from", "with", NULL};
 static const char *const dir_keys[] = {"dir", NULL};
+
+struct variable {
+    const struct json *value;
+    bool is_set; /* by --set: taken as it is */
+};
 
 struct loader {
     struct arena *arena;
@@ -26,9 +31,10 @@ struct loader {
     const struct json *roots[INCLUDES_MAX]; /* the top manifest's first */
     size_t root_count;
     size_t watch_capacity;
-    struct map variables; /* name -> index */
-    const struct json **values;
-    size_t value_count, value_capacity;
+    struct map variable_by_name;
+    struct variable *variables;
+    size_t variable_count, variable_capacity;
+    size_t variables_ready; /* expanded: those that texts may use */
     struct manifest_source *sources;
     size_t source_capacity;
     struct manifest_node *nodes;
@@ -228,6 +234,28 @@ static struct error *is_file(struct loader *loader, const char *path, bool *out)
 
 static struct error *load_root(struct loader *loader, const char *path, const struct json *place);
 
+/* Where an included manifest may lie: beside the one that includes it, within the top manifest's
+ * directory, and among the installed ones. Both are normal, so that no file has two names. */
+static struct error *place_include(struct loader *loader, const char *path, const struct json *item,
+    char **beside, char **installed)
+{
+    struct arena *arena = loader->arena;
+    const char *data = loader->options->data_directory;
+    char *directory = path_directory(arena, path), *local, *below;
+    if (directory == NULL)
+        return error_memory();
+    bool is_top = directory[0] == '\0' || (path_is_normal(directory) && !path_is_below(path, data));
+    if (!path_normalize(arena, is_top ? directory : "", item->text.bytes, &local) ||
+        !path_normalize(arena, "", item->text.bytes, &below))
+        return error_memory();
+    if (strlen(item->text.bytes) != item->text.length || local == NULL || local[0] == '\0')
+        return json_error(
+            item, "\"%s\" must be a path inside the manifest's directory", item->text.bytes);
+    *beside = is_top ? local : path_join(arena, directory, local);
+    *installed = path_join(arena, data, below == NULL ? local : below);
+    return *beside == NULL || *installed == NULL ? error_memory() : NULL;
+}
+
 static struct error *load_includes(
     struct loader *loader, const char *path, const struct json *includes)
 {
@@ -237,13 +265,8 @@ static struct error *load_includes(
     for (size_t i = 0; i < includes->count; i++) {
         const struct json *item = &includes->items[i];
         TRY(must_be(loader->arena, item, JSON_STRING, "include"));
-        char *directory = path_directory(loader->arena, path);
-        char *beside =
-            directory == NULL ? NULL : path_join(loader->arena, directory, item->text.bytes);
-        char *installed =
-            arena_format(loader->arena, "%s/%s", loader->options->data_directory, item->text.bytes);
-        if (beside == NULL || installed == NULL)
-            return error_memory();
+        char *beside = NULL, *installed = NULL;
+        TRY(place_include(loader, path, item, &beside, &installed));
         bool is_beside, is_installed;
         TRY(is_file(loader, beside, &is_beside));
         TRY(is_file(loader, installed, &is_installed));
@@ -319,39 +342,42 @@ static struct error *add_variables(struct loader *loader, const struct json *var
 {
     for (size_t i = 0; variables != NULL && i < variables->count; i++) {
         const struct json_member *member = &variables->members[i];
-        if (map_get(&loader->variables, member->key.bytes) != MAP_NONE)
+        if (map_get(&loader->variable_by_name, member->key.bytes) != MAP_NONE)
             return json_error_key(
                 variables, member, "variable \"%s\" is declared twice", member->key.bytes);
-        loader->values = arena_grow(loader->arena, loader->values, loader->value_count,
-            &loader->value_capacity, sizeof *loader->values);
-        if (loader->values == NULL)
+        loader->variables = arena_grow(loader->arena, loader->variables, loader->variable_count,
+            &loader->variable_capacity, sizeof *loader->variables);
+        if (loader->variables == NULL)
             return error_memory();
-        TRY(map_put(&loader->variables, member->key.bytes, (uint32_t)loader->value_count));
-        loader->values[loader->value_count++] = &member->value;
+        uint32_t index = (uint32_t)loader->variable_count++;
+        TRY(map_put(&loader->variable_by_name, member->key.bytes, index));
+        loader->variables[index] = (struct variable){.value = &member->value};
     }
     return NULL;
 }
 
 static struct error *apply_setting(struct loader *loader, const struct manifest_setting *setting)
 {
-    uint32_t index = map_get(&loader->variables, setting->name);
+    uint32_t index = map_get(&loader->variable_by_name, setting->name);
     if (index == MAP_NONE)
         return error_new(ERROR_USAGE, "--set %s=%s: %s declares no variable \"%s\"", setting->name,
             setting->value, loader->manifest->name, setting->name);
-    const struct json *declared = loader->values[index];
+    struct variable *variable = &loader->variables[index];
+    const struct json *declared = variable->value;
     char *name = arena_format(loader->arena, "--set %s", setting->name);
     if (name == NULL)
         return error_memory();
+    variable->is_set = true;
     if (declared->kind == JSON_STRING) {
-        loader->values[index] = json_new_string(loader->arena, declared, setting->value);
-        return loader->values[index] == NULL ? error_memory() : NULL;
+        variable->value = json_new_string(loader->arena, declared, setting->value);
+        return variable->value == NULL ? error_memory() : NULL;
     }
     const struct json_document *document;
     TRY(json_parse(loader->arena, name, text_of(setting->value), JSON_STRICT, &document));
     if (document->root.kind != declared->kind)
         return error_new(ERROR_USAGE, "--set %s: expected %s, found %s", setting->name,
             json_kind_name(declared->kind), json_show(loader->arena, &document->root));
-    loader->values[index] = &document->root;
+    variable->value = &document->root;
     return NULL;
 }
 
@@ -359,16 +385,27 @@ static const struct json *get_variable(const void *context, struct text name, bo
 {
     const struct loader *loader = context;
     char *copy = arena_copy(loader->arena, name.bytes, name.length);
-    uint32_t index = copy == NULL ? MAP_NONE : map_get(&loader->variables, copy);
-    *is_known = index != MAP_NONE;
-    return *is_known ? loader->values[index] : NULL;
+    uint32_t index = copy == NULL ? MAP_NONE : map_get(&loader->variable_by_name, copy);
+    *is_known = index != MAP_NONE && index < loader->variables_ready;
+    return *is_known ? loader->variables[index].value : NULL;
 }
 
 static struct error *expand(
-    struct loader *loader, const struct json *value, bool is_exec, const struct json **out)
+    struct loader *loader, const struct json *value, const struct json **out)
 {
-    struct scope scope = {.get = get_variable, .context = loader, .is_exec = is_exec};
+    struct scope scope = {.get = get_variable, .context = loader};
     return expand_value(loader->arena, &scope, value, out);
+}
+
+/* A variable may use those declared before it. */
+static struct error *expand_variables(struct loader *loader)
+{
+    for (; loader->variables_ready < loader->variable_count; loader->variables_ready++) {
+        struct variable *variable = &loader->variables[loader->variables_ready];
+        if (!variable->is_set)
+            TRY(expand(loader, variable->value, &variable->value));
+    }
+    return NULL;
 }
 
 /* A key of "sources" or "artifacts": a normal path, "*" allowed in its last component. */
@@ -380,7 +417,7 @@ static struct error *expand_name(struct loader *loader, const struct json *objec
         .offset = member->key_offset,
         .document = member->value.document};
     const struct json *expanded;
-    TRY(expand(loader, &key, false, &expanded));
+    TRY(expand(loader, &key, &expanded));
     if (expanded->kind != JSON_STRING || expanded->text.length == 0)
         return json_error_key(object, member, "a name must be a path");
     const char *name = expanded->text.bytes;
@@ -400,6 +437,19 @@ static const struct source_kind *find_kind(const struct loader *loader, const st
     for (const struct source_kind *const *kind = loader->registry->sources; *kind != NULL; kind++)
         if (json_get(value, (*kind)->key) != NULL)
             return *kind;
+    return NULL;
+}
+
+/* A key that is nearly one of "hub", "dir", "files". */
+static struct error *suggest_kind(const struct loader *loader, const struct json *value)
+{
+    const char *names[16] = {"dir"};
+    size_t count = 1;
+    for (; count < 15 && loader->registry->sources[count - 1] != NULL; count++)
+        names[count] = loader->registry->sources[count - 1]->key;
+    for (size_t i = 0; i < value->count; i++)
+        if (text_suggest(value->members[i].key.bytes, names, count) != NULL)
+            return unknown_key(value, &value->members[i], names, "a source");
     return NULL;
 }
 
@@ -432,10 +482,12 @@ static struct error *add_source(
     struct manifest_source source = {0};
     TRY(expand_name(loader, sources, member, &source.directory));
     TRY(must_be(loader->arena, &member->value, JSON_OBJECT, source.directory));
-    TRY(expand(loader, &member->value, false, &source.declaration));
+    TRY(expand(loader, &member->value, &source.declaration));
     source.place = &member->value;
     source.kind = find_kind(loader, source.declaration);
     const struct json *dir = json_get(source.declaration, "dir");
+    if (source.kind == NULL && dir == NULL)
+        TRY(suggest_kind(loader, source.declaration));
     if (source.kind == NULL && dir == NULL)
         return json_error(&member->value, "source \"%s\" needs one of \"hub\", \"dir\", \"files\"",
             source.directory);
@@ -504,6 +556,8 @@ static struct error *read_paths(
                 path->text.bytes);
         paths[i] = path;
     }
+    if (count == 0 && !input->is_optional)
+        return json_error(value, "role \"%s\" must name at least one path", input->role);
     input->paths = paths;
     input->count = count;
     return NULL;
@@ -667,6 +721,19 @@ static struct error *add_node(
     return NULL;
 }
 
+static struct error *check_outside_sources(const struct loader *loader,
+    const struct json *artifacts, const struct json_member *member, const char *name)
+{
+    for (size_t i = 0; i < loader->manifest->source_count; i++) {
+        const char *source = loader->sources[i].directory;
+        if (strcmp(name, source) == 0 || path_is_below(name, source))
+            return json_error_key(artifacts, member,
+                "artifact \"%s\" lies in source \"%s\": psybuild makes no files there", name,
+                source);
+    }
+    return NULL;
+}
+
 /* ---- recipes ---- */
 
 static struct error *find_recipe(
@@ -728,9 +795,10 @@ static struct error *use_recipe(struct loader *loader, const char *name, const s
     TRY(recipe_expand(loader->arena, recipe, &use, &artifacts));
     for (size_t i = 0; i < artifacts->count; i++) {
         const struct json_member *member = &artifacts->members[i];
-        if (!path_is_normal(member->key.bytes))
+        if (strlen(member->key.bytes) != member->key.length || !path_is_normal(member->key.bytes))
             return json_error_key(artifacts, member,
                 "\"%s\" is no path inside the manifest's directory", member->key.bytes);
+        TRY(check_outside_sources(loader, artifacts, member, member->key.bytes));
         TRY(must_be(loader->arena, &member->value, JSON_OBJECT, member->key.bytes));
         TRY(add_node(loader, member->key.bytes, &member->value, name));
     }
@@ -743,16 +811,10 @@ static struct error *add_artifact(
     const char *name;
     TRY(expand_name(loader, artifacts, member, &name));
     TRY(must_be(loader->arena, &member->value, JSON_OBJECT, name));
-    const struct json *task = json_get(&member->value, "task"), *value;
-    bool is_exec = json_is(task, JSON_STRING) && text_is(task->text, "exec");
-    TRY(expand(loader, &member->value, is_exec, &value));
-    for (size_t i = 0; i < loader->manifest->source_count; i++) {
-        const char *source = loader->sources[i].directory;
-        if (strcmp(name, source) == 0 || path_is_below(name, source))
-            return json_error_key(artifacts, member,
-                "artifact \"%s\" lies in source \"%s\": psybuild makes no files there", name,
-                source);
-    }
+    struct scope scope = {.get = get_variable, .context = loader};
+    const struct json *value;
+    TRY(expand_node(loader->arena, &scope, &member->value, &value));
+    TRY(check_outside_sources(loader, artifacts, member, name));
     if (json_get(value, "recipe") != NULL)
         return use_recipe(loader, name, value);
     return add_node(loader, name, value, NULL);
@@ -782,7 +844,11 @@ static struct error *read_defaults(struct loader *loader)
 {
     for (size_t i = 0; i < loader->root_count; i++) {
         const struct json *rules = json_get(loader->roots[i], "rules");
+        if (rules != NULL)
+            TRY(expand(loader, rules, &rules));
         TRY(must_be(loader->arena, rules, JSON_STRING, "rules"));
+        if (rules != NULL && !path_is_normal(rules->text.bytes))
+            return json_error(rules, "\"rules\" must be a path inside the manifest's directory");
         if (rules != NULL && loader->manifest->rules == NULL)
             loader->manifest->rules = rules->text.bytes;
         const struct json *list = json_get(loader->roots[i], "default");
@@ -793,7 +859,7 @@ static struct error *read_defaults(struct loader *loader)
         if (defaults == NULL)
             return error_memory();
         for (size_t k = 0; k < list->count; k++) {
-            TRY(expand(loader, &list->items[k], false, &defaults[k]));
+            TRY(expand(loader, &list->items[k], &defaults[k]));
             TRY(must_be(loader->arena, defaults[k], JSON_STRING, "default"));
         }
         loader->manifest->defaults = defaults;
@@ -813,7 +879,7 @@ struct error *manifest_load(struct arena *arena, const struct registry *registry
         .registry = registry,
         .options = options,
         .manifest = manifest,
-        .variables = {.arena = arena}};
+        .variable_by_name = {.arena = arena}};
     manifest->name = options->path;
     TRY(load_top(loader));
     TRY(name_lock(loader));
@@ -824,6 +890,7 @@ struct error *manifest_load(struct arena *arena, const struct registry *registry
     }
     for (size_t i = 0; i < options->setting_count; i++)
         TRY(apply_setting(loader, &options->settings[i]));
+    TRY(expand_variables(loader));
     TRY(read_sections(loader));
     TRY(read_defaults(loader));
     manifest->sources = loader->sources;
@@ -834,14 +901,9 @@ struct error *manifest_load(struct arena *arena, const struct registry *registry
 
 /* ---- expand ---- */
 
-/* A string as the manifest writes it: "$" doubled, but exec's runtime names as they are. */
-static struct error *write_string(
-    struct arena *arena, struct json_writer *writer, struct text text, bool is_exec)
+/* As the manifest writes it: "$" doubled. */
+static struct error *double_dollars(struct arena *arena, struct text text, struct text *out)
 {
-    if (is_exec || text.length == 0 || memchr(text.bytes, '$', text.length) == NULL) {
-        json_write_text(writer, text);
-        return NULL;
-    }
     char *doubled = arena_alloc(arena, 2 * text.length + 1);
     if (doubled == NULL)
         return error_memory();
@@ -851,7 +913,25 @@ static struct error *write_string(
         if (text.bytes[i] == '$')
             doubled[length++] = '$';
     }
-    json_write_text(writer, (struct text){doubled, length});
+    *out = (struct text){doubled, length};
+    return NULL;
+}
+
+static struct error *write_name(struct arena *arena, struct json_writer *writer, const char *name)
+{
+    struct text text;
+    TRY(double_dollars(arena, text_of(name), &text));
+    json_write_key(writer, text);
+    return NULL;
+}
+
+/* exec's runtime names stay as they are. */
+static struct error *write_string(
+    struct arena *arena, struct json_writer *writer, struct text text, bool is_exec)
+{
+    if (!is_exec)
+        TRY(double_dollars(arena, text, &text));
+    json_write_text(writer, text);
     return NULL;
 }
 
@@ -884,20 +964,25 @@ static struct error *write_value(
 static struct error *write_node(
     struct arena *arena, struct json_writer *writer, const struct manifest_node *node)
 {
-    bool is_exec = node->type->takes_any_role;
-    json_write_key(writer, text_of(node->name));
+    TRY(write_name(arena, writer, node->name));
     json_write_object_begin(writer);
     for (size_t i = 0; i < node->place->count; i++) {
         const struct json_member *member = &node->place->members[i];
+        bool is_exec = node->type->takes_any_role && text_is(member->key, "with");
         json_write_key(writer, member->key);
         TRY(write_value(arena, writer, &member->value, is_exec));
     }
     if (node->group != NULL && json_get(node->place, "group") == NULL) {
         json_write_key(writer, TEXT_LITERAL("group"));
-        json_write_string(writer, node->group);
+        TRY(write_string(arena, writer, text_of(node->group), false));
     }
     json_write_object_end(writer);
     return NULL;
+}
+
+static bool is_of_interest(const char *path, const char *only)
+{
+    return only == NULL || strcmp(path, only) == 0 || path_is_below(path, only);
 }
 
 struct error *manifest_expand(
@@ -912,7 +997,7 @@ struct error *manifest_expand(
     json_write_key(writer, TEXT_LITERAL("sources"));
     json_write_object_begin(writer);
     for (size_t i = 0; i < manifest->source_count; i++) {
-        json_write_key(writer, text_of(manifest->sources[i].directory));
+        TRY(write_name(arena, writer, manifest->sources[i].directory));
         TRY(write_value(arena, writer, manifest->sources[i].declaration, false));
     }
     json_write_object_end(writer);
@@ -920,7 +1005,7 @@ struct error *manifest_expand(
     json_write_object_begin(writer);
     for (size_t i = 0; i < manifest->node_count; i++) {
         const char *name = manifest->nodes[i].name;
-        if (only == NULL || strcmp(name, only) == 0 || path_is_below(name, only))
+        if (is_of_interest(name, only))
             TRY(write_node(arena, writer, &manifest->nodes[i]));
     }
     json_write_object_end(writer);
@@ -932,7 +1017,8 @@ struct error *manifest_expand(
         json_write_key(writer, TEXT_LITERAL("default"));
         json_write_array_begin(writer);
         for (size_t i = 0; i < manifest->default_count; i++)
-            TRY(write_value(arena, writer, manifest->defaults[i], false));
+            if (is_of_interest(manifest->defaults[i]->text.bytes, only))
+                TRY(write_value(arena, writer, manifest->defaults[i], false));
         json_write_array_end(writer);
     }
     json_write_object_end(writer);

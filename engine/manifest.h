@@ -49,7 +49,6 @@ struct manifest_node {
     const char *group; /* NULL: none */
     enum keep keep;
     const char *hash; /* "sha256:HEX" expected of the output, or NULL */
-    const char *pool; /* or NULL */
 };
 
 struct manifest {

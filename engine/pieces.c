@@ -2,8 +2,8 @@
  *
  *   "psybuild pieces\n" (16)  then entries: length u32  0 u32  XXH3-128 of the payload (16) payload
  *   first payload:   inputs (name, stamp) | outputs (name, size, head)
- *   other payloads:  key (16)  inputs u8  outputs u8  parts: file u32 offset u64 size u64 hashes
- * u32 … */
+ *   other payloads:  key (16)  inputs u8  outputs u8  result (text)  parts: file u32 offset u64
+ * size u64 hashes u32 … */
 #include "engine/pieces.h"
 
 #include <string.h>
@@ -97,6 +97,7 @@ static struct error *read_record(struct wire_reader *reader, struct piece_log *l
     const unsigned char *key = wire_get_bytes(reader, sizeof record.key);
     record.input_count = wire_get_u8(reader);
     record.output_count = wire_get_u8(reader);
+    record.result = wire_get_text(reader); /* lies in the arena, as the log's text does */
     if (key == NULL || record.input_count > PIECE_RANGES_MAX ||
         record.output_count > PIECE_RANGES_MAX)
         return NULL;
@@ -218,6 +219,7 @@ struct error *pieces_append(struct piece_log *log, const struct piece_record *re
     wire_put_bytes(&payload, record->key.bytes, sizeof record->key.bytes);
     wire_put_u8(&payload, (uint8_t)record->input_count);
     wire_put_u8(&payload, (uint8_t)record->output_count);
+    wire_put_text(&payload, record->result);
     for (uint32_t i = 0; i < record->input_count; i++)
         put_part(&payload, &record->inputs[i]);
     for (uint32_t i = 0; i < record->output_count; i++)

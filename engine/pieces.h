@@ -23,6 +23,7 @@ struct piece_record {
     struct hash128 key;
     uint32_t input_count, output_count;
     struct piece_part inputs[PIECE_RANGES_MAX], outputs[PIECE_RANGES_MAX];
+    struct text result; /* what make found out about it */
 };
 
 struct piece_file {

@@ -215,7 +215,8 @@ static struct error *read_file(struct plan *plan, uint32_t file, const char *loc
     if (!is_staged)
         TRY(touch_file(build, file));
     TRY(file_read_whole(plan->arena, location, size_max, out));
-    if (is_staged || build->files[file].look == LOOK_CURRENT)
+    if (is_staged ||
+        (build->files[file].look == LOOK_CURRENT && build->state->files[file].has_tree))
         return NULL;
     struct segments *segments;
     TRY(segments_of_plan(&build->arena, build->registry, path, *out, out->length, &segments));
@@ -461,6 +462,24 @@ struct error *plan_layout(struct plan *plan, struct text layout)
 {
     char *copy = arena_copy(&plan->build->arena, layout.bytes, layout.length);
     plan->layout = (struct text){copy, layout.length};
+    return copy == NULL ? error_memory() : NULL;
+}
+
+size_t plan_piece_count(const struct plan *plan)
+{
+    return plan->piece_count;
+}
+
+const struct piece *plan_piece_at(const struct plan *plan, size_t index, struct text *result)
+{
+    *result = plan->pieces[index].result;
+    return &plan->pieces[index].piece;
+}
+
+struct error *plan_figures(struct plan *plan, struct text figures)
+{
+    char *copy = arena_copy(&plan->build->arena, figures.bytes, figures.length);
+    plan->figures = (struct text){copy, figures.length};
     return copy == NULL ? error_memory() : NULL;
 }
 
@@ -758,9 +777,10 @@ static void set_hashes(
 static void adopt_hashes(struct plan *plan)
 {
     for (uint32_t i = 0; i < plan->piece_count; i++) {
-        const struct planned_piece *planned = &plan->pieces[i];
+        struct planned_piece *planned = &plan->pieces[i];
         if (planned->action == PIECE_MAKE)
             continue;
+        planned->result = planned->record->result;
         for (uint32_t k = 0; k < planned->piece.output_count; k++)
             set_hashes(plan->outputs[planned->piece.outputs[k].file].segments,
                 &planned->piece.outputs[k], &planned->record->outputs[k]);
@@ -951,17 +971,26 @@ struct error *plan_stage(struct plan *plan)
     return NULL;
 }
 
+void plan_close_files(struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->input_count; i++) {
+        file_close(plan->inputs[i].handle);
+        plan->inputs[i].handle = NULL;
+    }
+    for (uint32_t i = 0; i < plan->output_count; i++) {
+        file_close(plan->outputs[i].handle);
+        plan->outputs[i].handle = NULL;
+    }
+}
+
 void plan_end(struct plan *plan, bool is_sealed)
 {
     if (plan == NULL)
         return;
-    for (uint32_t i = 0; i < plan->input_count; i++)
-        file_close(plan->inputs[i].handle);
+    plan_close_files(plan);
     bool has_pieces = plan->log != NULL && plan->log->file != NULL && plan->log->size_bytes > 0 &&
                       plan->recorded_count > 0;
     pieces_close(plan->log);
-    for (uint32_t i = 0; i < plan->output_count; i++)
-        file_close(plan->outputs[i].handle);
     if (is_sealed || has_pieces || plan->directory == NULL)
         return;
     for (uint32_t i = 0; i < plan->output_count; i++)

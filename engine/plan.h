@@ -53,6 +53,7 @@ struct planned_piece {
     struct hash128 key;
     enum piece_action action;
     const struct piece_record *record; /* what it is taken over from */
+    struct text result;                /* what make found out about it */
 };
 
 struct plan {
@@ -71,7 +72,7 @@ struct plan {
     struct record_read *reads;
     uint32_t read_count;
     size_t read_capacity;
-    struct text layout;
+    struct text layout, figures;
     const char *directory;      /* of the staged files and the growing log */
     struct piece_log *previous; /* of the sealed outputs */
     struct piece_log *log;      /* of this attempt; NULL without pieces to log */
@@ -87,6 +88,8 @@ struct plan {
 MUST_CHECK struct error *plan_node(struct build *build, uint32_t node, struct plan **out);
 /* Makes the staged files with the bytes that are known, and the log. */
 MUST_CHECK struct error *plan_stage(struct plan *plan);
+/* Once its outputs are synced: a node may wait long for its group. */
+void plan_close_files(struct plan *plan);
 /* Closes files; removes what is staged unless recorded pieces lie in it (or `is_sealed`). */
 void plan_end(struct plan *plan, bool is_sealed);
 /* Records one more read, such as a depfile's. */

@@ -63,14 +63,19 @@ static bool can_start(const struct pool *pool, unsigned lane)
                pool->memory_used <= pool->memory_bytes - job->memory_bytes);
 }
 
+static void give_back(struct thread *thread)
+{
+    memory_free(thread->allocation);
+    thread->allocation = thread->worker.buffer = NULL;
+    thread->capacity = 0;
+}
+
 /* A buffer is kept for the next job unless it is unusually large. */
 static struct error *lend_buffer(struct thread *thread, uint64_t size)
 {
     if (size <= thread->capacity)
         return NULL;
-    memory_free(thread->allocation);
-    thread->capacity = 0;
-    thread->worker.buffer = NULL;
+    give_back(thread);
     if (size > SIZE_MAX - ALIGNMENT)
         return error_memory();
     thread->allocation = memory_alloc((size_t)size + ALIGNMENT);
@@ -88,11 +93,8 @@ static void run_job(struct thread *thread, struct pool_job *job)
     if (job->error == NULL)
         job->run(job, &thread->worker);
     arena_reset(&thread->worker.arena);
-    if (thread->capacity > BUFFER_KEPT_BYTES) {
-        memory_free(thread->allocation);
-        thread->allocation = NULL;
-        thread->capacity = 0;
-    }
+    if (thread->capacity > BUFFER_KEPT_BYTES)
+        give_back(thread);
 }
 
 static void *thread_main(void *argument)

@@ -99,8 +99,9 @@ static struct error *check_use(
                 recipe->name, member->key.bytes);
         struct text type = json_get(param, "type")->text;
         if (!has_type(&member->value, type))
-            return json_error(&member->value, "\"%s\" must be a %s, not %s", member->key.bytes,
-                type.bytes, json_show(arena, &member->value));
+            return json_error(&member->value, "\"%s\" must be %s %s, not %s", member->key.bytes,
+                text_is(type, "integer") ? "an" : "a", type.bytes,
+                json_show(arena, &member->value));
     }
     return NULL;
 }
@@ -143,7 +144,7 @@ static struct error *expand_key(struct arena *arena, const struct scope *scope,
     const struct json *expanded;
     TRY(expand_value(arena, scope, &key, &expanded));
     if (!json_is(expanded, JSON_STRING))
-        return json_error(&member->value, "the name of an artifact must be a string");
+        return json_error(&key, "the name of an artifact must be a string");
     *out = expanded->text;
     return NULL;
 }
@@ -161,14 +162,11 @@ struct error *recipe_expand(struct arena *arena, const struct recipe *recipe,
     size_t count = 0;
     for (size_t i = 0; i < recipe->artifacts->count; i++) {
         const struct json_member *member = &recipe->artifacts->members[i];
-        const struct json *task = json_get(&member->value, "task"), *value;
-        struct scope scope = {.get = get_variable,
-            .context = &variables,
-            .drops_unset = true,
-            .is_exec = json_is(task, JSON_STRING) && text_is(task->text, "exec")};
+        const struct json *value;
+        struct scope scope = {.get = get_variable, .context = &variables, .drops_unset = true};
         members[count] = *member;
         TRY(expand_key(arena, &scope, member, &members[count].key));
-        TRY(expand_value(arena, &scope, &member->value, &value));
+        TRY(expand_node(arena, &scope, &member->value, &value));
         if (value == NULL)
             continue;
         members[count++].value = *value;

@@ -9,11 +9,14 @@
 #include <string.h>
 
 #include "engine/plan.h"
+#include "engine/quick.h"
 #include "engine/seal.h"
 #include "engine/stale.h"
 #include "engine/work.h"
 
-enum { TICK_MS = 100, COPY_BYTES_MAX = 64 << 20 };
+/* Nodes that are planned or wait for a hash, at a time: planned ones hold files open, waiting ones
+ * are looked at again after each hash. */
+enum { TICK_MS = 100, COPY_BYTES_MAX = 64 << 20, OPEN_NODES_MAX = 64 };
 
 struct reader {
     uint32_t node;
@@ -24,9 +27,9 @@ struct schedule {
     struct build *build;
     uint32_t *first_reader; /* readers of node i: readers[first_reader[i] .. first_reader[i + 1]) */
     struct reader *readers;
-    uint32_t *ready, ready_count;     /* to be checked */
-    uint32_t *hashing, hashing_count; /* wait for files to be hashed */
-    uint32_t *active, active_count;   /* planned, not made: in order of planning */
+    uint32_t *ready, ready_first, ready_count; /* to be checked: a ring of node_count + 1 */
+    uint32_t *hashing, hashing_count;          /* wait for files to be hashed */
+    uint32_t *active, active_count;            /* planned, not made: in order of planning */
     uint32_t *sealing, sealing_count; /* made, without a group: sealed together in each round */
     bool *is_group_failed;
     uint32_t failures;
@@ -54,6 +57,20 @@ static bool serves(enum node_status status, enum node_status wanted)
     return status >= wanted && status <= STATUS_FRESH;
 }
 
+static void push_ready(struct schedule *schedule, uint32_t index)
+{
+    uint32_t capacity = schedule->build->graph->node_count + 1;
+    schedule->ready[(schedule->ready_first + schedule->ready_count++) % capacity] = index;
+}
+
+static uint32_t pop_ready(struct schedule *schedule)
+{
+    uint32_t index = schedule->ready[schedule->ready_first];
+    schedule->ready_first = (schedule->ready_first + 1) % (schedule->build->graph->node_count + 1);
+    schedule->ready_count--;
+    return index;
+}
+
 static void set_status(struct schedule *schedule, uint32_t index, enum node_status status)
 {
     struct build *build = schedule->build;
@@ -66,7 +83,7 @@ static void set_status(struct schedule *schedule, uint32_t index, enum node_stat
         if (serves(before, wanted) || !serves(status, wanted) || --run->unmet > 0)
             continue;
         if (run->status == STATUS_WAITING)
-            schedule->ready[schedule->ready_count++] = reader->node;
+            push_ready(schedule, reader->node);
     }
 }
 
@@ -106,7 +123,7 @@ static struct error *begin_schedule(struct schedule *schedule, const bool *is_wa
         build->runs[i].unmet = node->need_count;
         schedule->wanted++;
         if (node->need_count == 0)
-            schedule->ready[schedule->ready_count++] = i;
+            push_ready(schedule, i);
     }
     return NULL;
 }
@@ -147,6 +164,17 @@ static void block(struct schedule *schedule, uint32_t start)
     }
 }
 
+static void leave_active(struct schedule *schedule, uint32_t index)
+{
+    for (uint32_t i = 0; i < schedule->active_count; i++)
+        if (schedule->active[i] == index) {
+            memmove(schedule->active + i, schedule->active + i + 1,
+                (schedule->active_count - i - 1) * sizeof *schedule->active);
+            schedule->active_count--;
+            return;
+        }
+}
+
 /* Takes over the error. */
 static void fail_node(struct schedule *schedule, uint32_t index, struct error *error)
 {
@@ -161,6 +189,7 @@ static void fail_node(struct schedule *schedule, uint32_t index, struct error *e
     }
     if (build->runs[index].status != STATUS_FAILED) {
         build->runs[index].status = STATUS_FAILED;
+        leave_active(schedule, index);
         schedule->failures++;
         build->stats.nodes_failed++;
         if (build->options->on_event != NULL)
@@ -243,6 +272,7 @@ static struct error *make_record(struct build *build, uint32_t index)
         .declaration = node->declaration,
         .key = node->key,
         .layout = run->layout,
+        .figures = run->plan->figures,
         .duration_ns = clock_now_ns() - run->started_ns};
     TRY(copy_reads(build, run->plan, &run->record));
     return list_made(build, run);
@@ -411,6 +441,8 @@ static struct error *finish_node(struct schedule *schedule, uint32_t index)
     for (uint32_t i = 0; i < plan->input_count; i++)
         if (plan->inputs[i].is_numbered)
             TRY(plan_add_read(plan, READ_DATA, plan->inputs[i].file, "", &(struct hash128){{0}}));
+    if (plan->node->type->sum != NULL)
+        TRY(plan->node->type->sum(plan, plan->node));
     TRY(make_record(build, index));
     run->is_changed = plan->is_changed;
     uint64_t written = 0;
@@ -426,13 +458,8 @@ static struct error *finish_node(struct schedule *schedule, uint32_t index)
                                          .pieces_made = plan->pieces_to_make,
                                          .pieces_kept = plan->piece_count - plan->pieces_to_make,
                                          .duration_ns = run->record.duration_ns});
-    for (uint32_t i = 0; i < schedule->active_count; i++)
-        if (schedule->active[i] == index) {
-            memmove(schedule->active + i, schedule->active + i + 1,
-                (schedule->active_count - i - 1) * sizeof *schedule->active);
-            schedule->active_count--;
-            break;
-        }
+    plan_close_files(plan);
+    leave_active(schedule, index);
     set_status(schedule, index, STATUS_MADE);
     seal_if_complete(schedule, index);
     return NULL;
@@ -467,12 +494,15 @@ static void advance(struct schedule *schedule, uint32_t index)
 static void feed(struct schedule *schedule)
 {
     struct build *build = schedule->build;
-    for (uint32_t a = 0; a < schedule->active_count && !schedule->is_stopping; a++) {
+    uint32_t a = 0;
+    while (a < schedule->active_count && !schedule->is_stopping) {
         uint32_t index = schedule->active[a];
         struct node_run *run = &build->runs[index];
         struct error *error = NULL;
-        if (run->status != STATUS_PLANNED || run->phase != PHASE_PIECES)
+        if (run->status != STATUS_PLANNED || run->phase != PHASE_PIECES) {
+            a++;
             continue;
+        }
         while (error == NULL && run->next_copy < run->copy_count &&
                pool_pending(build->pool) < schedule->window) {
             struct job *job;
@@ -494,6 +524,8 @@ static void feed(struct schedule *schedule)
             fail_node(schedule, index, error);
         else if (run->jobs_left == 0)
             advance(schedule, index);
+        if (a < schedule->active_count && schedule->active[a] == index)
+            a++; /* it has not left */
     }
 }
 
@@ -751,11 +783,16 @@ static struct error *check_node(struct schedule *schedule, uint32_t index)
 static struct error *keep_piece(struct build *build, const struct job *job)
 {
     struct plan *plan = build->runs[job->node].plan;
-    const struct planned_piece *planned = &plan->pieces[job->index];
+    struct planned_piece *planned = &plan->pieces[job->index];
     const struct piece *piece = &planned->piece;
     struct piece_record record = {.key = planned->key,
         .input_count = piece->input_count,
-        .output_count = piece->output_count};
+        .output_count = piece->output_count,
+        .result = {(const char *)job->result, job->result_bytes}};
+    char *result = arena_copy(plan->arena, record.result.bytes, record.result.length);
+    if (result == NULL)
+        return error_memory();
+    planned->result = (struct text){result, record.result.length};
     uint32_t place = 0;
     for (uint32_t i = 0; i < piece->input_count + piece->output_count; i++) {
         bool is_input = i < piece->input_count;
@@ -860,7 +897,7 @@ static void take_hash_result(struct schedule *schedule, struct job *job)
             fail_node(schedule, index, error);
             error = NULL; /* the others look again, and find it themselves */
         } else {
-            schedule->ready[schedule->ready_count++] = index;
+            push_ready(schedule, index);
         }
     }
     error_free(error);
@@ -906,19 +943,22 @@ static void tick(struct schedule *schedule)
     build->options->on_tick(build->options->context, &progress);
 }
 
+static bool has_room(const struct schedule *schedule)
+{
+    return schedule->active_count + schedule->hashing_count < OPEN_NODES_MAX;
+}
+
 static void check_ready(struct schedule *schedule)
 {
-    struct build *build = schedule->build;
-    for (uint32_t at = 0; at < schedule->ready_count && !schedule->is_stopping; at++) {
-        uint32_t index = schedule->ready[at];
+    for (uint32_t looked = 1;
+         schedule->ready_count > 0 && has_room(schedule) && !schedule->is_stopping; looked++) {
+        uint32_t index = pop_ready(schedule);
         struct error *error = check_node(schedule, index);
         if (error != NULL)
             fail_node(schedule, index, error);
-        if (at % 256 == 255)
+        if (looked % 256 == 0)
             tick(schedule);
-        (void)build;
     }
-    schedule->ready_count = 0;
 }
 
 static void stop(struct schedule *schedule)
@@ -949,7 +989,7 @@ static void loop(struct schedule *schedule)
         }
         if (schedule->is_stopping)
             stop(schedule);
-        if (schedule->ready_count > 0 && !schedule->is_stopping)
+        if (schedule->ready_count > 0 && has_room(schedule) && !schedule->is_stopping)
             continue;
         if (pool_pending(build->pool) == 0)
             return;
@@ -964,12 +1004,15 @@ static void loop(struct schedule *schedule)
 
 static struct error *save(struct build *build)
 {
+    if (build->state->intent != NULL)
+        return NULL; /* sealing failed: the next build carries it out, and the journal says how */
     for (uint32_t i = 0; i < build->graph->node_count; i++)
         build->is_state_changed |= build->runs[i].status == STATUS_SEALED;
     if (!build->is_state_changed && build->is_compiled_current &&
         build->state->journal_sequence == 0)
-        return NULL;
+        return journal_remove(build->state, STATE_DIRECTORY);
     file_wait_tick(); /* no change from now on can share a stamp that is saved */
+    TRY(quick_write(build, STATE_DIRECTORY)); /* not believed as long as there is a journal */
     return state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
 }
 
@@ -994,7 +1037,8 @@ static struct error *dry_node(struct schedule *schedule, uint32_t index)
     struct staleness staleness = {.verdict = VERDICT_STALE};
     struct build_event event = {.kind = EVENT_STARTED, .node = node->name};
     for (uint32_t k = 0; k < node->need_count; k++)
-        if (build->runs[node->needs[k]].status == STATUS_PLANNED && node->needs_content[k])
+        if (build->runs[node->needs[k]].status == STATUS_PLANNED &&
+            (node->needs_content[k] || build->runs[node->needs[k]].layout.length == 0))
             staleness.reason = arena_format(&build->arena, "it needs %s, which would be made",
                 build->graph->nodes[node->needs[k]].name);
     bool is_known = staleness.reason == NULL;

@@ -208,20 +208,26 @@ static struct error *move_away(struct build *build, const struct intent *intent)
     return directory == NULL ? error_memory() : file_sync_directory(directory);
 }
 
-static struct error *rename_file(struct build *build, const struct intent_file *file, bool *is_good)
+static struct error *rename_file(const struct intent_file *file, bool *is_good)
 {
     bool is_staged, is_there;
     struct file_stamp staged, there;
     TRY(stat_file(file->staged, &is_staged, &staged));
     TRY(stat_file(file->path, &is_there, &there));
-    if (is_staged && is_same_file(&staged, &file->stamp)) {
-        char *directory = path_directory(&build->arena, file->path);
+    if (is_staged && is_same_file(&staged, &file->stamp))
+        return file_rename(file->staged, file->path);
+    *is_good &= is_there && is_same_file(&there, &file->stamp);
+    return NULL;
+}
+
+static struct error *make_directories(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->file_count; i++) {
+        char *directory = path_directory(&build->arena, intent->files[i].path);
         if (directory == NULL)
             return error_memory();
         TRY(file_make_directories(directory));
-        return file_rename(file->staged, file->path);
     }
-    *is_good &= is_there && is_same_file(&there, &file->stamp);
     return NULL;
 }
 
@@ -277,6 +283,7 @@ static struct error *record_nodes(struct build *build, const struct intent *inte
 static struct error *carry_out(struct build *build, const struct intent *intent)
 {
     bool is_good = true;
+    TRY(make_directories(build, intent));
     TRY(move_away(build, intent));
     for (uint32_t i = 0; i < intent->removed_count; i++)
         TRY(file_remove(intent->removed[i]));
@@ -285,7 +292,7 @@ static struct error *carry_out(struct build *build, const struct intent *intent)
         if (i + 1 == intent->file_count && is_last(build, intent->files[i].path))
             TRY(sync_directories(build, intent));
         if (is_good || !is_last(build, intent->files[i].path))
-            TRY(rename_file(build, &intent->files[i], &is_good));
+            TRY(rename_file(&intent->files[i], &is_good));
     }
     TRY(sync_directories(build, intent));
     if (is_good)
@@ -330,8 +337,16 @@ static struct error *record_only(struct build *build, const struct intent *inten
     return NULL;
 }
 
+static void mark_sealing(
+    struct build *build, const uint32_t *nodes, uint32_t count, bool is_sealing)
+{
+    for (uint32_t i = 0; i < count; i++)
+        build->runs[nodes[i]].is_sealing = is_sealing;
+}
+
 struct error *seal_nodes(struct build *build, const uint32_t *nodes, uint32_t count)
 {
+    TRY(seal_finish_intent(build)); /* one that failed in this run, under -k */
     struct sealing *sealing = arena_alloc(&build->arena, sizeof *sealing);
     struct record *records = arena_array(&build->arena, count, sizeof *records);
     if (sealing == NULL || records == NULL)
@@ -349,7 +364,12 @@ struct error *seal_nodes(struct build *build, const uint32_t *nodes, uint32_t co
     put_last_at_the_end(sealing);
     TRY(file_make_directories(STATE_DIRECTORY "/pieces"));
     TRY(journal_put_intent(build->state, intent));
+    /* From here on it must be carried out, now or by the next build. */
+    build->state->intent = intent;
+    mark_sealing(build, nodes, count, true);
     TRY(file_sync(build->state->journal));
     TRY(carry_out(build, intent));
+    build->state->intent = NULL;
+    mark_sealing(build, nodes, count, false);
     return remove_partials(build, intent);
 }

@@ -21,23 +21,6 @@ enum entry_type { ENTRY_RECORD = 1, ENTRY_FILE, ENTRY_INTENT, ENTRY_SEALED };
 
 /* ---- fields ---- */
 
-static void put_name(struct wire_writer *writer, const char *name)
-{
-    const char *string = name == NULL ? "" : name;
-    wire_put_text(writer, (struct text){string, strlen(string) + 1});
-}
-
-/* Borrowed from the reader's bytes; "" and failed when it is no string. */
-static const char *get_name(struct wire_reader *reader)
-{
-    struct text text = wire_get_text(reader);
-    if (text.length == 0 || memchr(text.bytes, '\0', text.length) != text.bytes + text.length - 1) {
-        reader->failed = true;
-        return "";
-    }
-    return text.bytes;
-}
-
 static void put_hash(struct wire_writer *writer, const struct hash128 *hash)
 {
     wire_put_bytes(writer, hash->bytes, sizeof hash->bytes);
@@ -52,46 +35,28 @@ static struct hash128 get_hash(struct wire_reader *reader)
     return hash;
 }
 
-static void put_stamp(struct wire_writer *writer, const struct file_stamp *stamp)
-{
-    wire_put_u64(writer, stamp->inode);
-    wire_put_u64(writer, stamp->size_bytes);
-    wire_put_u64(writer, (uint64_t)stamp->mtime_ns);
-    wire_put_u64(writer, (uint64_t)stamp->ctime_ns);
-}
-
-static struct file_stamp get_stamp(struct wire_reader *reader)
-{
-    struct file_stamp stamp;
-    stamp.inode = wire_get_u64(reader);
-    stamp.size_bytes = wire_get_u64(reader);
-    stamp.mtime_ns = (int64_t)wire_get_u64(reader);
-    stamp.ctime_ns = (int64_t)wire_get_u64(reader);
-    return stamp;
-}
-
 /* ---- files ---- */
 
 static void put_file(struct wire_writer *writer, const struct state_file *file)
 {
-    put_name(writer, file->path);
-    put_name(writer, strcmp(file->location, file->path) == 0 ? "" : file->location);
-    put_stamp(writer, &file->stamp);
+    wire_put_name(writer, file->path);
+    wire_put_name(writer, strcmp(file->location, file->path) == 0 ? "" : file->location);
+    wire_put_stamp(writer, &file->stamp);
     wire_put_u8(writer, file->has_tree);
     put_hash(writer, &file->tree);
-    put_name(writer, file->identity);
+    wire_put_name(writer, file->identity);
 }
 
 static struct state_file get_file(struct wire_reader *reader)
 {
-    struct state_file file = {.path = get_name(reader)};
-    file.location = get_name(reader);
+    struct state_file file = {.path = wire_get_name(reader)};
+    file.location = wire_get_name(reader);
     if (file.location[0] == '\0')
         file.location = file.path;
-    file.stamp = get_stamp(reader);
+    file.stamp = wire_get_stamp(reader);
     file.has_tree = wire_get_u8(reader) != 0;
     file.tree = get_hash(reader);
-    file.identity = get_name(reader);
+    file.identity = wire_get_name(reader);
     return file;
 }
 
@@ -127,17 +92,18 @@ static void put_place(struct wire_writer *writer, const uint32_t *places, uint32
 static void put_record(
     struct wire_writer *writer, const struct record *record, const uint32_t *places)
 {
-    put_name(writer, record->name);
-    put_name(writer, record->manifest);
+    wire_put_name(writer, record->name);
+    wire_put_name(writer, record->manifest);
     wire_put_text(writer, record->declaration);
     put_hash(writer, &record->key);
     wire_put_text(writer, record->layout);
+    wire_put_text(writer, record->figures);
     wire_put_u64(writer, record->duration_ns);
     wire_put_u32(writer, record->read_count);
     for (uint32_t i = 0; i < record->read_count; i++) {
         wire_put_u8(writer, (uint8_t)record->reads[i].kind);
         put_place(writer, places, record->reads[i].file);
-        put_name(writer, record->reads[i].detail);
+        wire_put_name(writer, record->reads[i].detail);
         put_hash(writer, &record->reads[i].hash);
         put_hash(writer, &record->reads[i].seen);
     }
@@ -146,7 +112,7 @@ static void put_record(
         put_place(writer, places, record->made[i].file);
         wire_put_u8(writer, record->made[i].has_tree);
         put_hash(writer, &record->made[i].tree);
-        put_name(writer, record->made[i].identity);
+        wire_put_name(writer, record->made[i].identity);
     }
 }
 
@@ -163,15 +129,18 @@ static uint32_t get_place(
     return places == NULL ? file : places[file];
 }
 
+enum { RECORD_BYTES_MIN = 5 + 5 + 4 + 16 + 4 + 8 + 4 + 4 };
+
 static struct error *get_record(struct wire_reader *reader, struct arena *arena,
     const uint32_t *places, uint32_t place_count, struct record *out)
 {
     enum { READ_BYTES_MIN = 1 + 4 + 5 + 16 + 16, MADE_BYTES_MIN = 4 + 1 + 16 + 5 };
-    struct record record = {.name = get_name(reader)};
-    record.manifest = get_name(reader);
+    struct record record = {.name = wire_get_name(reader)};
+    record.manifest = wire_get_name(reader);
     record.declaration = wire_get_text(reader);
     record.key = get_hash(reader);
     record.layout = wire_get_text(reader);
+    record.figures = wire_get_text(reader);
     record.duration_ns = wire_get_u64(reader);
     record.read_count = wire_get_count(reader, READ_BYTES_MIN);
     record.reads = arena_array(arena, record.read_count, sizeof *record.reads);
@@ -181,7 +150,7 @@ static struct error *get_record(struct wire_reader *reader, struct arena *arena,
         struct record_read *read = &record.reads[i];
         read->kind = wire_get_u8(reader);
         read->file = get_place(reader, places, place_count, true);
-        read->detail = get_name(reader);
+        read->detail = wire_get_name(reader);
         read->hash = get_hash(reader);
         read->seen = get_hash(reader);
         bool has_file = read->kind != READ_LAYOUT;
@@ -197,7 +166,7 @@ static struct error *get_record(struct wire_reader *reader, struct arena *arena,
         record.made[i].file = get_place(reader, places, place_count, false);
         record.made[i].has_tree = wire_get_u8(reader) != 0;
         record.made[i].tree = get_hash(reader);
-        record.made[i].identity = get_name(reader);
+        record.made[i].identity = wire_get_name(reader);
     }
     *out = record;
     return NULL;
@@ -238,20 +207,20 @@ enum { NODE_FETCHED = 1, NODE_PATTERN = 2, NODE_VIEW = 4 };
 
 static void put_graph(struct wire_writer *writer, const struct graph *graph)
 {
-    put_name(writer, graph->manifest_name);
+    wire_put_name(writer, graph->manifest_name);
     wire_put_u32(writer, graph->default_count);
     for (uint32_t i = 0; i < graph->default_count; i++)
-        put_name(writer, graph->defaults[i]);
+        wire_put_name(writer, graph->defaults[i]);
     wire_put_u32(writer, graph->disk_source_count);
     for (uint32_t i = 0; i < graph->disk_source_count; i++)
-        put_name(writer, graph->disk_sources[i]);
+        wire_put_name(writer, graph->disk_sources[i]);
     wire_put_u32(writer, graph->group_count);
     for (uint32_t i = 0; i < graph->group_count; i++)
-        put_name(writer, graph->groups[i].directory);
+        wire_put_name(writer, graph->groups[i].directory);
     wire_put_u32(writer, graph->node_count);
     for (uint32_t i = 0; i < graph->node_count; i++) {
         const struct node *node = &graph->nodes[i];
-        put_name(writer, node->name);
+        wire_put_name(writer, node->name);
         wire_put_u8(writer,
             (uint8_t)((node->is_fetched ? NODE_FETCHED : 0) |
                       (node->is_pattern ? NODE_PATTERN : 0) | (node->is_view ? NODE_VIEW : 0)));
@@ -271,7 +240,7 @@ static struct error *get_names(
     *count = wire_get_count(reader, 5);
     *names = arena_array(arena, *count, sizeof **names);
     for (uint32_t i = 0; *names != NULL && i < *count; i++)
-        (*names)[i] = get_name(reader);
+        (*names)[i] = wire_get_name(reader);
     return *names == NULL ? error_memory() : NULL;
 }
 
@@ -286,7 +255,7 @@ static uint32_t get_index(struct wire_reader *reader, uint32_t count)
 static struct error *get_node(
     struct wire_reader *reader, struct arena *arena, const struct graph *graph, struct node *node)
 {
-    node->name = get_name(reader);
+    node->name = wire_get_name(reader);
     uint8_t flags = wire_get_u8(reader);
     node->is_fetched = (flags & NODE_FETCHED) != 0;
     node->is_pattern = (flags & NODE_PATTERN) != 0;
@@ -338,7 +307,7 @@ static struct error *get_graph(struct wire_reader *reader, struct arena *arena, 
     if (graph == NULL)
         return error_memory();
     const char **directories;
-    graph->manifest_name = get_name(reader);
+    graph->manifest_name = wire_get_name(reader);
     TRY(get_names(reader, arena, &graph->defaults, &graph->default_count));
     TRY(get_names(reader, arena, &graph->disk_sources, &graph->disk_source_count));
     TRY(get_names(reader, arena, &directories, &graph->group_count));
@@ -363,81 +332,6 @@ static struct error *get_graph(struct wire_reader *reader, struct arena *arena, 
     return fill_lists(arena, graph);
 }
 
-/* ---- validity ---- */
-
-static void put_validity(
-    struct wire_writer *writer, const struct validity *validity, const struct graph *graph)
-{
-    put_name(writer, validity->manifest);
-    put_name(writer, validity->data_directory);
-    wire_put_u32(writer, (uint32_t)validity->setting_count);
-    for (size_t i = 0; i < validity->setting_count; i++) {
-        put_name(writer, validity->settings[i].name);
-        put_name(writer, validity->settings[i].value);
-    }
-    for (const struct task_type *const *type = validity->registry->types; *type != NULL; type++) {
-        put_name(writer, (*type)->name);
-        wire_put_u32(writer, (*type)->version);
-    }
-    wire_put_u32(writer, UINT32_MAX); /* ends the options; the watches follow */
-    if (graph == NULL)
-        return;
-    wire_put_u32(writer, graph->watch_count);
-    for (uint32_t i = 0; i < graph->watch_count; i++) {
-        put_name(writer, graph->watches[i].path);
-        put_stamp(writer, &graph->watches[i].stamp);
-    }
-    wire_put_u32(writer, graph->environment_count);
-    for (uint32_t i = 0; i < graph->environment_count; i++) {
-        put_name(writer, graph->environment[i].name);
-        wire_put_u8(writer, graph->environment[i].value != NULL);
-        put_name(writer, graph->environment[i].value);
-    }
-}
-
-static struct error *check_watches(struct text bytes, size_t begin, bool *out)
-{
-    struct wire_reader reader = {
-        .bytes = (const unsigned char *)bytes.bytes, .length = bytes.length, .position = begin};
-    uint32_t count = wire_get_count(&reader, 5 + 32);
-    for (uint32_t i = 0; i < count; i++) {
-        const char *path = get_name(&reader);
-        struct file_stamp stamp = get_stamp(&reader), now;
-        enum file_kind kind;
-        if (!wire_reader_good(&reader))
-            return NULL;
-        TRY(file_stat(path, &kind, &now));
-        if (!file_stamp_equal(&stamp, &now))
-            return NULL;
-    }
-    count = wire_get_count(&reader, 5 + 1 + 5);
-    for (uint32_t i = 0; i < count; i++) {
-        const char *now = getenv(get_name(&reader));
-        bool was_set = wire_get_u8(&reader) != 0;
-        const char *was = get_name(&reader);
-        if (was_set != (now != NULL) || (now != NULL && strcmp(was, now) != 0))
-            return NULL;
-    }
-    *out = wire_reader_done(&reader);
-    return NULL;
-}
-
-struct error *state_graph_is_current(
-    const struct state *state, const struct validity *validity, bool *out)
-{
-    *out = false;
-    if (state->graph == NULL)
-        return NULL;
-    struct wire_writer wanted = {0};
-    put_validity(&wanted, validity, NULL);
-    struct error *error = wire_writer_check(&wanted);
-    if (error == NULL && state->validity.length > wanted.count &&
-        memcmp(state->validity.bytes, wanted.bytes, wanted.count) == 0)
-        error = check_watches(state->validity, wanted.count, out);
-    wire_writer_end(&wanted);
-    return error;
-}
-
 /* ---- loading ---- */
 
 static struct error *parse_payload(struct state *state, struct text payload, bool *is_good)
@@ -457,7 +351,7 @@ static struct error *parse_payload(struct state *state, struct text payload, boo
         else
             state->files[i] = file;
     }
-    uint32_t records = wire_get_count(&reader, 64);
+    uint32_t records = wire_get_count(&reader, RECORD_BYTES_MIN);
     for (uint32_t i = 0; i < records && wire_reader_good(&reader); i++) {
         struct record record;
         TRY(get_record(&reader, state->arena, NULL, state->file_count, &record));
@@ -510,19 +404,45 @@ static struct error *load_state(struct state *state, const char *path)
 
 /* ---- journal entries ---- */
 
+/* The i-th file that a record uses. */
+static uint32_t used_file(const struct record *record, uint32_t i)
+{
+    return i < record->read_count ? record->reads[i].file
+                                  : record->made[i - record->read_count].file;
+}
+
+/* Room in `places` for all files; what is new there is UINT32_MAX. */
+static struct error *grow_places(struct state *state)
+{
+    if (state->place_count >= state->file_count)
+        return NULL;
+    uint32_t *grown = arena_array(state->arena, state->file_capacity, sizeof *grown);
+    if (grown == NULL)
+        return error_memory();
+    memset(grown, 0xFF, state->file_capacity * sizeof *grown);
+    state->places = grown;
+    state->place_count = state->file_capacity;
+    return NULL;
+}
+
+static void clear_places(struct state *state, const struct record *records, uint32_t record_count)
+{
+    for (uint32_t r = 0; r < record_count; r++)
+        for (uint32_t i = 0; i < records[r].read_count + records[r].made_count; i++)
+            if (used_file(&records[r], i) != FILE_NONE)
+                state->places[used_file(&records[r], i)] = UINT32_MAX;
+}
+
 /* Files first, by their paths, then what refers to them by the entry's own numbers. */
 static struct error *put_used_files(struct wire_writer *writer, const struct state *state,
     const struct record *records, uint32_t record_count, uint32_t *places)
 {
     uint32_t count = 0;
     struct wire_writer files = {0};
-    memset(places, 0xFF, state->file_count * sizeof *places);
     for (uint32_t r = 0; r < record_count; r++) {
         uint32_t uses = records[r].read_count + records[r].made_count;
         for (uint32_t i = 0; i < uses; i++) {
-            uint32_t file = i < records[r].read_count
-                                ? records[r].reads[i].file
-                                : records[r].made[i - records[r].read_count].file;
+            uint32_t file = used_file(&records[r], i);
             if (file == FILE_NONE || places[file] != UINT32_MAX)
                 continue;
             places[file] = count++;
@@ -559,18 +479,18 @@ static void put_intent(
     wire_put_u32(writer, intent->file_count);
     for (uint32_t i = 0; i < intent->file_count; i++) {
         const struct intent_file *file = &intent->files[i];
-        put_name(writer, file->staged);
-        put_name(writer, file->path);
+        wire_put_name(writer, file->staged);
+        wire_put_name(writer, file->path);
         wire_put_u8(writer, file->has_tree);
         put_hash(writer, &file->tree);
-        put_name(writer, file->identity);
-        put_stamp(writer, &file->stamp);
+        wire_put_name(writer, file->identity);
+        wire_put_stamp(writer, &file->stamp);
     }
     wire_put_u32(writer, intent->removed_count);
     for (uint32_t i = 0; i < intent->removed_count; i++)
-        put_name(writer, intent->removed[i]);
-    put_name(writer, intent->moved_from);
-    put_name(writer, intent->moved_to);
+        wire_put_name(writer, intent->removed[i]);
+    wire_put_name(writer, intent->moved_from);
+    wire_put_name(writer, intent->moved_to);
     wire_put_u32(writer, intent->record_count);
     for (uint32_t i = 0; i < intent->record_count; i++)
         put_record(writer, &intent->records[i], places);
@@ -589,17 +509,17 @@ static struct error *get_intent(
         return error_memory();
     for (uint32_t i = 0; i < intent->file_count; i++) {
         struct intent_file *file = &intent->files[i];
-        file->staged = get_name(reader);
-        file->path = get_name(reader);
+        file->staged = wire_get_name(reader);
+        file->path = wire_get_name(reader);
         file->has_tree = wire_get_u8(reader) != 0;
         file->tree = get_hash(reader);
-        file->identity = get_name(reader);
-        file->stamp = get_stamp(reader);
+        file->identity = wire_get_name(reader);
+        file->stamp = wire_get_stamp(reader);
     }
     TRY(get_names(reader, arena, &intent->removed, &intent->removed_count));
-    intent->moved_from = get_name(reader);
-    intent->moved_to = get_name(reader);
-    intent->record_count = wire_get_count(reader, 64);
+    intent->moved_from = wire_get_name(reader);
+    intent->moved_to = wire_get_name(reader);
+    intent->record_count = wire_get_count(reader, RECORD_BYTES_MIN);
     intent->records = arena_array(arena, intent->record_count, sizeof *intent->records);
     if (intent->records == NULL)
         return error_memory();
@@ -658,9 +578,13 @@ static struct error *load_journal(struct state *state, const char *path)
         return NULL;
     }
     TRY(error);
-    if (text.length < sizeof journal_magic ||
-        memcmp(text.bytes, journal_magic, sizeof journal_magic) != 0)
-        return NULL;
+    state->has_journal = true;
+    size_t compared = text.length < sizeof journal_magic ? text.length : sizeof journal_magic;
+    if (memcmp(text.bytes, journal_magic, compared) != 0 && state->warning == NULL)
+        state->warning = "the journal of the last build is damaged: what it had made is compared "
+                         "by content or made again";
+    if (memcmp(text.bytes, journal_magic, compared) != 0 || compared < sizeof journal_magic)
+        return NULL; /* or torn at its very first write */
     uint64_t at = sizeof journal_magic;
     while (text.length - at >= ENTRY_BYTES) {
         const char *entry = text.bytes + at;
@@ -736,20 +660,18 @@ static struct error *append_records(struct state *state, enum entry_type type,
     const struct record *records, uint32_t record_count, const struct intent *intent)
 {
     struct wire_writer payload = {0};
-    uint32_t *places = memory_alloc((state->file_count + 1) * sizeof *places);
-    if (places == NULL)
-        return error_memory();
-    struct error *error = put_used_files(&payload, state, records, record_count, places);
+    TRY(grow_places(state));
+    struct error *error = put_used_files(&payload, state, records, record_count, state->places);
     if (error == NULL) {
         if (intent != NULL)
-            put_intent(&payload, intent, places);
+            put_intent(&payload, intent, state->places);
         for (uint32_t i = 0; intent == NULL && i < record_count; i++)
-            put_record(&payload, &records[i], places);
+            put_record(&payload, &records[i], state->places);
         error = wire_writer_check(&payload);
     }
     if (error == NULL)
         error = append_entry(state, type, &payload);
-    memory_free(places);
+    clear_places(state, records, record_count);
     wire_writer_end(&payload);
     return error;
 }
@@ -781,6 +703,17 @@ struct error *journal_put_file(struct state *state, uint32_t file)
     return error;
 }
 
+struct error *journal_remove(struct state *state, const char *directory)
+{
+    char *path = path_join(state->arena, directory, "journal");
+    if (path == NULL)
+        return error_memory();
+    file_close(state->journal);
+    state->journal = NULL;
+    state->journal_size = state->journal_sequence = 0;
+    return file_remove(path);
+}
+
 /* ---- saving ---- */
 
 /* Only files that a record still uses are kept. */
@@ -788,7 +721,7 @@ static struct error *put_state(struct wire_writer *writer, const struct state *s
     const struct graph *graph, const struct validity *validity, uint32_t *places)
 {
     struct wire_writer valid = {0};
-    put_validity(&valid, validity, graph);
+    validity_write(&valid, validity, graph);
     wire_put_text(writer, (struct text){(const char *)valid.bytes, valid.count});
     writer->failed |= valid.failed;
     wire_writer_end(&valid);
@@ -825,14 +758,10 @@ static struct error *write_state(struct state *state, const char *directory,
     store_le64(writer->bytes + 24, payload.length);
     memcpy(writer->bytes + 32, hash.bytes, sizeof hash.bytes);
     char *path = path_join(state->arena, directory, "state");
-    char *journal = path_join(state->arena, directory, "journal");
-    if (path == NULL || journal == NULL)
+    if (path == NULL)
         return error_memory();
     TRY(file_replace_whole(path, (struct text){(const char *)writer->bytes, writer->count}));
-    file_close(state->journal);
-    state->journal = NULL;
-    state->journal_size = state->journal_sequence = 0;
-    return file_remove(journal);
+    return journal_remove(state, directory);
 }
 
 struct error *state_save(struct state *state, const char *directory, const struct graph *graph,
@@ -842,6 +771,7 @@ struct error *state_save(struct state *state, const char *directory, const struc
     uint32_t *places = memory_alloc((state->file_count + 1) * sizeof *places);
     if (places == NULL)
         return error_memory();
+    memset(places, 0xFF, (state->file_count + 1) * sizeof *places);
     struct error *error = write_state(state, directory, graph, validity, &writer, places);
     memory_free(places);
     wire_writer_end(&writer);

@@ -10,6 +10,7 @@
 
 #include "base/map.h"
 #include "engine/graph.h"
+#include "engine/validity.h"
 
 #define STATE_DIRECTORY ".psybuild"
 
@@ -58,7 +59,8 @@ struct record {
     uint32_t read_count;
     struct record_made *made;
     uint32_t made_count;
-    struct text layout; /* empty: none */
+    struct text layout;  /* empty: none */
+    struct text figures; /* what its pieces found out; empty: nothing */
     uint64_t duration_ns;
     bool is_gone; /* dropped in memory: not written any more */
 };
@@ -77,6 +79,9 @@ struct state {
     struct text validity; /* encoded; equal bytes and equal stamps make the graph current */
     struct file *journal; /* open while a build runs */
     uint64_t journal_size, journal_sequence;
+    bool has_journal; /* one was there when the state was loaded: a build did not get to its end */
+    uint32_t *places; /* files by the numbers of a journal entry; all UINT32_MAX between entries */
+    size_t place_count;
     const char *warning;   /* something was damaged and is rebuilt; NULL: nothing */
     struct intent *intent; /* a seal that was not finished; NULL: none */
 };
@@ -111,25 +116,14 @@ struct record *state_find_record(const struct state *state, const char *name); /
 MUST_CHECK struct error *state_put_record(struct state *state, const struct record *record);
 void state_drop_record(struct state *state, const char *name);
 
-/* What the compiled graph depends on: stamps are compared, the rest byte by byte. */
-struct validity {
-    const char *manifest; /* -f */
-    const char *data_directory;
-    const struct manifest_setting *settings;
-    size_t setting_count;
-    const struct registry *registry;
-};
-/* True when the compiled graph is what these options would give now: nothing was edited, added to
- * or removed from what it was made of. */
-MUST_CHECK struct error *state_graph_is_current(
-    const struct state *state, const struct validity *validity, bool *out);
-
 /* ---- the journal ---- */
 MUST_CHECK struct error *journal_open(struct state *state, const char *directory);
 MUST_CHECK struct error *journal_put_record(struct state *state, const struct record *record);
 MUST_CHECK struct error *journal_put_file(struct state *state, uint32_t file);
 MUST_CHECK struct error *journal_put_intent(struct state *state, const struct intent *intent);
 MUST_CHECK struct error *journal_put_sealed(struct state *state); /* the intent is done */
+/* Nothing in it is needed any more. */
+MUST_CHECK struct error *journal_remove(struct state *state, const char *directory);
 
 /* Replaces the state with what is in memory, and empties the journal. */
 MUST_CHECK struct error *state_save(struct state *state, const char *directory,

@@ -7,6 +7,8 @@
  * record each read with its hash. Declares the outputs, their sizes, the layout and the pieces.
  *   make   on any thread, makes one piece: asks for its inputs' bytes, fills its outputs' buffers.
  *          Results must depend on the piece alone, never on the order or the number of threads.
+ *   sum    optional, on the main thread, after the last piece: adds up what the pieces found out
+ *          (work_result) to figures that are kept with the record and change no byte.
  *   seal   optional, on any thread, after the last piece: the last check before the rename.
  *
  * Nothing a task does is visible outside until the engine seals its node. */
@@ -75,6 +77,7 @@ struct task_type {
     struct error *(*plan)(struct plan *plan, const struct node *node);
     struct error *(*make)(struct work *work, const struct piece *piece); /* NULL: texts only */
     struct error *(*seal)(struct work *work, const struct node *node);   /* or NULL */
+    struct error *(*sum)(struct plan *plan, const struct node *node);    /* or NULL */
 };
 
 /* A run of bytes of one file of the plan. */
@@ -82,7 +85,7 @@ struct piece_range {
     uint32_t file; /* as given by plan_input or plan_output */
     uint64_t offset, size_bytes;
 };
-enum { PIECE_RANGES_MAX = 4, PIECE_BYTES_MAX = 4 << 20 };
+enum { PIECE_RANGES_MAX = 4, PIECE_BYTES_MAX = 4 << 20, PIECE_RESULT_BYTES = 64 };
 
 /* The smallest part of an artifact that can be made, checked, resumed and reused alone. Ranges are
  * runs of whole segments of their files. `key` is what the piece is declared to be: everything that
@@ -156,6 +159,11 @@ MUST_CHECK struct error *plan_output_identity(
 /* What readers with ROLE_LAYOUT get. */
 MUST_CHECK struct error *plan_layout(struct plan *plan, struct text layout);
 MUST_CHECK struct error *plan_piece(struct plan *plan, const struct piece *piece);
+/* For sum: the pieces in the order of their planning, each with what make found out about it, now
+ * or when it was made (empty: nothing). */
+size_t plan_piece_count(const struct plan *plan);
+const struct piece *plan_piece_at(const struct plan *plan, size_t index, struct text *result);
+MUST_CHECK struct error *plan_figures(struct plan *plan, struct text figures);
 /* Says something worth knowing that is no error; shown once. */
 void plan_warn(struct plan *plan, const char *format, ...) PRINTF_LIKE(2, 3);
 
@@ -170,6 +178,9 @@ void *work_buffer(struct work *work, size_t output);
 void *work_scratch(struct work *work);
 const char *work_input_path(const struct work *work, size_t input); /* for messages: its own name */
 uint64_t work_input_size(const struct work *work, size_t input);
+/* Keeps something found out about the piece: at most PIECE_RESULT_BYTES, the last one counts. */
+void work_result(struct work *work, const void *bytes, size_t size);
+bool work_wants_figures(const struct work *work); /* false under --no-stats */
 /* For streamed pieces: */
 MUST_CHECK struct error *work_write(
     struct work *work, size_t output, uint64_t offset, const void *bytes, size_t size);
@@ -195,6 +206,7 @@ struct source_context {
     struct arena *arena;
     const char *lock_path; /* psybuild.lock */
     bool is_frozen, is_offline;
+    bool is_dry;                                  /* list, but write no lock */
     void (*say)(void *context, const char *line); /* "listing GMLHUHE/PsyLLM" */
     void *say_context;
 };

@@ -148,6 +148,19 @@ struct error *work_add_read(struct work *work, const char *path)
     return NULL;
 }
 
+void work_result(struct work *work, const void *bytes, size_t size)
+{
+    if (size > PIECE_RESULT_BYTES)
+        return;
+    memcpy(work->job->result, bytes, size);
+    work->job->result_bytes = (uint32_t)size;
+}
+
+bool work_wants_figures(const struct work *work)
+{
+    return !work->job->build->options->no_stats;
+}
+
 void work_progress(struct work *work, uint64_t size_bytes)
 {
     atomic_fetch_add_explicit(&work->job->build->bytes_done, size_bytes, memory_order_relaxed);

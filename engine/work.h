@@ -36,6 +36,8 @@ struct job {
     char **reads;   /* paths added by work_add_read: memory_alloc'd each */
     uint32_t read_count;
     uint64_t bytes_read, bytes_written;
+    unsigned char result[PIECE_RESULT_BYTES]; /* of JOB_MAKE */
+    uint32_t result_bytes;
     uint32_t hash_count;
     struct hash128 hashes[]; /* of a piece: of its inputs' segments, then its outputs' */
 };

@@ -4,6 +4,7 @@
  * manifest says what its files are. Each file becomes a node of task "fetch" with one streamed
  * piece: the bytes are written and hashed as they arrive, and nothing gets its name before its size
  * and hash are what they must be. How a file is got (its parameters) is no part of its key. */
+#include <assert.h>
 #include <string.h>
 
 #include "tasks/formats/digest.h"
@@ -25,6 +26,7 @@ struct parameters {
 
 static void add_value(struct parameters *parameters, const char *key, struct json value)
 {
+    assert(parameters->object.count < PARAMETERS_MAX);
     value.document = parameters->object.document;
     value.offset = parameters->object.offset;
     parameters->members[parameters->object.count++] =
@@ -165,6 +167,8 @@ static struct error *ask_hub(
 static struct error *write_lock(struct source_context *context, const struct lock_source *source)
 {
     struct lock lock;
+    if (context->is_dry)
+        return NULL;
     TRY(lock_read(context->arena, context->lock_path, &lock));
     TRY(lock_put(context->arena, &lock, source));
     return lock_write(context->arena, &lock, context->lock_path);

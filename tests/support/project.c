@@ -71,9 +71,9 @@ static void say(struct project_run *run, const char *word, const struct build_ev
     const char *text = event->error != NULL  ? error_text(event->error)
                        : event->text != NULL ? event->text
                                              : "";
-    run->said = arena_format(&run->arena, "%s%s%s%s%s%s\n", run->said, word,
-        event->node == NULL ? "" : " ", event->node == NULL ? "" : event->node,
-        text[0] == '\0' ? "" : ": ", text);
+    run->said =
+        arena_format(&run->arena, "%s%s%s%s%s%s\n", run->said, word, event->node == NULL ? "" : " ",
+            event->node == NULL ? "" : event->node, text[0] == '\0' ? "" : ": ", text);
     assert_non_null(run->said);
 }
 

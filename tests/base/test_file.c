@@ -1,0 +1,653 @@
+/* test_file.c - whole reads and writes, stamps, replacing, locks: all that touches the disk. The
+ * variant "portable" runs the same tests without what only Linux has. */
+#include "base/file.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/support/tree.h"
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* ---- reading and writing ---- */
+
+static void reads_are_whole_or_name_path_and_offset(void **state)
+{
+    static const struct {
+        uint64_t offset;
+        size_t size;
+        const char *want; /* the bytes, or the report */
+        bool is_good;
+    } rows[] = {
+        {0, 10, "0123456789", true},
+        {4, 3, "456", true},
+        {10, 0, "", true},
+        {99, 0, "", true},
+        {4, 7, "f: truncated: expected 7 bytes at offset 4, found 6\n", false},
+        {10, 1, "f: truncated: expected 1 bytes at offset 10, found 0\n", false},
+        {99, 5, "f: truncated: expected 5 bytes at offset 99, found 0\n", false},
+        {UINT64_MAX, 1, "f: cannot read: Invalid argument\n", false},
+        {UINT64_C(1) << 63, 1, "f: cannot read: Invalid argument\n", false},
+    };
+    struct file *file;
+    (void)state;
+    tree_write("f", "0123456789");
+    tree_assert_ok(file_open("f", &file));
+    assert_int_equal(file_size(file), 10);
+    assert_string_equal(file_path(file), "f");
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char buffer[16] = "";
+        struct error *error = file_read_at(file, rows[i].offset, buffer, rows[i].size);
+        if (rows[i].is_good) {
+            tree_assert_ok(error);
+            assert_string_equal(buffer, rows[i].want);
+        } else {
+            tree_assert_report(error, rows[i].want);
+        }
+    }
+    file_close(file);
+    file_close(NULL);
+}
+
+static void what_is_no_regular_file_is_not_opened(void **state)
+{
+    static const struct {
+        const char *path, *want;
+        enum error_kind kind;
+    } rows[] = {
+        {"nosuch", "nosuch: cannot open: No such file or directory\n", ERROR_MISSING},
+        {"f/x", "f/x: cannot open: Not a directory\n", ERROR_MISSING},
+        {"d", "d: cannot open: it is a directory, not a regular file\n", ERROR_IO},
+        {"pipe", "pipe: cannot open: it is a special file, not a regular file\n", ERROR_IO},
+        {"/dev/null", "/dev/null: cannot open: it is a special file, not a regular file\n",
+            ERROR_IO},
+        {"loop", "loop: cannot open: Too many levels of symbolic links\n", ERROR_IO},
+        {"dangling", "dangling: cannot open: No such file or directory\n", ERROR_MISSING},
+    };
+    struct file *file = NULL;
+    (void)state;
+    tree_write("f", "x");
+    assert_int_equal(mkdir("d", 0777), 0);
+    assert_int_equal(mkfifo("pipe", 0666), 0); /* opening it must not wait for a writer */
+    assert_int_equal(symlink("loop", "loop"), 0);
+    assert_int_equal(symlink("nowhere", "dangling"), 0);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct error *error = file_open(rows[i].path, &file);
+        assert_non_null(error);
+        assert_int_equal(error_kind_of(error), rows[i].kind);
+        tree_assert_report(error, rows[i].want);
+        assert_null(file);
+    }
+}
+
+static void staged_files_are_made_kept_and_never_reached_through_links(void **state)
+{
+    struct arena arena = {0};
+    struct file *file = NULL;
+    (void)state;
+    tree_assert_ok(file_open_staged("s", &file));
+    tree_assert_ok(file_write_at(file, 3, "abc", 3));
+    tree_assert_ok(file_sync(file));
+    file_close(file);
+    assert_true(text_equal(tree_read(&arena, "s"), (struct text){"\0\0\0abc", 6}));
+    tree_assert_ok(file_open_staged("s", &file));
+    assert_int_equal(file_size(file), 6);
+    tree_assert_ok(file_write_at(file, 0, "x", 1));
+    tree_assert_ok(file_set_size(file, 4));
+    assert_int_equal(file_size(file), 4);
+    tree_assert_ok(file_set_size(file, 5));
+    file_start_writeback(file, 0, 5);
+    file_forget_range(file, 0, 5);
+    file_close(file);
+    assert_true(text_equal(tree_read(&arena, "s"), (struct text){"x\0\0a\0", 5}));
+    file = NULL;
+    tree_write("victim", "mine");
+    assert_int_equal(symlink("victim", "link"), 0);
+    tree_assert_report(file_open_staged("link", &file),
+        "link: cannot create: Too many levels of symbolic links\n");
+    tree_assert_report(
+        file_open_staged("no/such", &file), "no/such: cannot create: No such file or directory\n");
+    assert_null(file);
+    assert_true(text_is(tree_read(&arena, "victim"), "mine"));
+    arena_end(&arena);
+}
+
+struct sharing {
+    struct file *file;
+    unsigned number;
+    struct error *error;
+};
+
+enum { SHARED_BYTES = 40000, SHARERS = 8 };
+
+static void *share(void *argument)
+{
+    struct sharing *sharing = argument;
+    unsigned char bytes[100], back[100];
+    memset(bytes, (int)sharing->number, sizeof bytes);
+    for (uint64_t at = sharing->number * 100; sharing->error == NULL && at < SHARED_BYTES;
+         at += SHARERS * 100) {
+        sharing->error = file_write_at(sharing->file, at, bytes, sizeof bytes);
+        if (sharing->error == NULL)
+            sharing->error = file_read_at(sharing->file, at, back, sizeof back);
+        if (sharing->error == NULL && memcmp(bytes, back, sizeof back) != 0)
+            sharing->error = error_new(ERROR_FAILED, "read something else");
+    }
+    return NULL;
+}
+
+static void threads_share_one_file(void **state)
+{
+    pthread_t threads[SHARERS];
+    struct sharing sharings[SHARERS];
+    struct file *file;
+    (void)state;
+    tree_assert_ok(file_open_staged("s", &file));
+    for (unsigned i = 0; i < SHARERS; i++) {
+        sharings[i] = (struct sharing){file, i, NULL};
+        assert_int_equal(pthread_create(&threads[i], NULL, share, &sharings[i]), 0);
+    }
+    for (unsigned i = 0; i < SHARERS; i++) {
+        pthread_join(threads[i], NULL);
+        tree_assert_ok(sharings[i].error);
+    }
+    file_close(file);
+}
+
+static void small_files_are_read_whole(void **state)
+{
+    struct arena arena = {0};
+    struct text text = TEXT_EMPTY;
+    (void)state;
+    tree_write_bytes("f", "a\0b", 3);
+    tree_write("empty", "");
+    tree_assert_ok(file_read_whole(&arena, "f", 3, &text));
+    assert_true(text_equal(text, (struct text){"a\0b", 3}));
+    assert_int_equal(text.bytes[3], '\0');
+    tree_assert_ok(file_read_whole(&arena, "empty", 0, &text));
+    assert_int_equal(text.length, 0);
+    struct error *error = file_read_whole(&arena, "f", 2, &text);
+    assert_int_equal(error_kind_of(error), ERROR_FORMAT);
+    tree_assert_report(error, "f: expected at most 2 bytes, found 3\n");
+    assert_int_equal(text.length, 0);
+    arena_end(&arena);
+}
+
+/* ---- stamps ---- */
+
+static void stat_tells_kinds_and_follows_links(void **state)
+{
+    static const struct {
+        const char *path;
+        enum file_kind want;
+        uint64_t size;
+    } rows[] = {
+        {"f", FILE_REGULAR, 5},
+        {"link", FILE_REGULAR, 5},
+        {"d", FILE_DIRECTORY, 0},
+        {"", FILE_DIRECTORY, 0},
+        {"pipe", FILE_OTHER, 0},
+        {"nosuch", FILE_ABSENT, 0},
+        {"dangling", FILE_ABSENT, 0},
+        {"f/x", FILE_ABSENT, 0},
+    };
+    (void)state;
+    tree_write("f", "hello");
+    assert_int_equal(symlink("f", "link"), 0);
+    assert_int_equal(symlink("nowhere", "dangling"), 0);
+    assert_int_equal(mkdir("d", 0777), 0);
+    assert_int_equal(mkfifo("pipe", 0666), 0);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        enum file_kind kind = FILE_OTHER;
+        struct file_stamp stamp = {.inode = 1, .size_bytes = 1, .mtime_ns = 1, .ctime_ns = 1};
+        static const struct file_stamp none = {0};
+        tree_assert_ok(file_stat(rows[i].path, &kind, &stamp));
+        assert_int_equal(kind, rows[i].want);
+        if (kind == FILE_REGULAR)
+            assert_int_equal(stamp.size_bytes, rows[i].size);
+        assert_int_equal(file_stamp_equal(&stamp, &none), kind == FILE_ABSENT);
+    }
+}
+
+/* Without settling, a change within the same clock tick would leave the stamp as it was. */
+static void a_settled_stamp_is_shared_by_no_later_change(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct file_stamp before, after;
+        enum file_kind kind;
+        struct file *file;
+        tree_write("f", "one");
+        tree_assert_ok(file_stat_settled("f", &before));
+        tree_assert_ok(file_open_staged("f", &file)); /* the same inode and size */
+        tree_assert_ok(file_write_at(file, 0, "two", 3));
+        tree_assert_ok(file_stamp_now(file, &after));
+        assert_int_equal(after.inode, before.inode);
+        assert_int_equal(after.size_bytes, before.size_bytes);
+        assert_false(file_stamp_equal(&before, &after));
+        file_close(file);
+        tree_assert_ok(file_stat("f", &kind, &before));
+        assert_true(file_stamp_equal(&before, &after));
+    }
+    struct file_stamp stamp;
+    struct error *error = file_stat_settled("nosuch", &stamp);
+    assert_int_equal(error_kind_of(error), ERROR_MISSING);
+    tree_assert_report(error, "nosuch: cannot open: No such file or directory\n");
+}
+
+static void settling_an_old_file_does_not_wait(void **state)
+{
+    struct file_stamp stamp;
+    (void)state;
+    tree_write("f", "x");
+    tree_assert_ok(file_stat_settled("f", &stamp));
+    uint64_t start = clock_now_ns();
+    for (int i = 0; i < 50; i++)
+        tree_assert_ok(file_stat_settled("f", &stamp));
+    assert_true(clock_now_ns() - start < 500000000); /* 50 waits would be at least this */
+}
+
+/* ---- copying ranges ---- */
+
+static void fill(unsigned char *bytes, size_t size, unsigned seed)
+{
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (unsigned char)(i * 7 + (i >> 9) + seed);
+}
+
+static void ranges_are_copied_whatever_their_alignment(void **state)
+{
+    enum { SIZE = 600000 };
+    static const struct {
+        uint64_t from, to, size;
+    } rows[] = {
+        {0, 0, SIZE},
+        {0, 0, 0},
+        {1, 0, 1},
+        {4096, 8192, 300000},
+        {100, 4196, 300001}, /* aligned alike, but not at its ends */
+        {1, 0, 599999},
+        {0, 12345, 262144},
+        {SIZE - 1, 7, 1},
+        {SIZE, 0, 0},
+    };
+    unsigned char *bytes = test_malloc(SIZE), *other = test_malloc(2 * SIZE);
+    struct file *from, *to;
+    (void)state;
+    fill(bytes, SIZE, 1);
+    tree_write_bytes("from", bytes, SIZE);
+    tree_assert_ok(file_open("from", &from));
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct arena arena = {0};
+        bool is_shared = true;
+        fill(other, 2 * SIZE, 99);
+        tree_write_bytes("to", other, 2 * SIZE);
+        tree_assert_ok(file_open_staged("to", &to));
+        tree_assert_ok(file_copy_range(
+            from, rows[i].from, to, rows[i].to, rows[i].size, i % 2 == 0 ? &is_shared : NULL));
+        file_close(to);
+        memcpy(other + rows[i].to, bytes + rows[i].from, (size_t)rows[i].size);
+        struct text got = tree_read(&arena, "to");
+        assert_int_equal(got.length, 2 * SIZE);
+        assert_memory_equal(got.bytes, other, 2 * SIZE);
+        arena_end(&arena);
+    }
+    file_close(from);
+    test_free(bytes);
+    test_free(other);
+}
+
+static void a_range_past_the_end_is_an_error(void **state)
+{
+    struct file *from, *to;
+    (void)state;
+    tree_write("from", "0123456789");
+    tree_assert_ok(file_open("from", &from));
+    tree_assert_ok(file_open_staged("to", &to));
+    struct error *error = file_copy_range(from, 8, to, 0, 5, NULL);
+    assert_non_null(error);
+    assert_int_equal(error_kind_of(error), ERROR_FORMAT);
+    /* The kernel copies what there is, where it can. */
+    if (strcmp(error_text(error), "from: truncated: expected 3 bytes at offset 10, found 0") != 0)
+        assert_string_equal(
+            error_text(error), "from: truncated: expected 5 bytes at offset 8, found 2");
+    error_free(error);
+    file_close(from);
+    file_close(to);
+}
+
+static void a_range_is_copied_to_another_file_system_through_memory(void **state)
+{
+    char path[] = "/dev/shm/psybuild-test.XXXXXX";
+    struct file *from, *to;
+    unsigned char bytes[5000], back[5000];
+    (void)state;
+    int descriptor = mkstemp(path);
+    if (descriptor < 0)
+        skip(); /* no such file system here */
+    close(descriptor);
+    fill(bytes, sizeof bytes, 3);
+    tree_write_bytes("from", bytes, sizeof bytes);
+    tree_assert_ok(file_open("from", &from));
+    tree_assert_ok(file_open_staged(path, &to));
+    bool is_shared = true;
+    tree_assert_ok(file_copy_range(from, 0, to, 0, sizeof bytes, &is_shared));
+    tree_assert_ok(file_read_at(to, 0, back, sizeof back));
+    assert_memory_equal(bytes, back, sizeof back);
+    assert_false(is_shared);
+    file_close(from);
+    file_close(to);
+    unlink(path);
+}
+
+/* ---- names ---- */
+
+static void replacing_is_atomic_and_leaves_nothing_beside(void **state)
+{
+    struct arena arena = {0};
+    struct file *old;
+    char buffer[4];
+    (void)state;
+    tree_write("victim", "mine");
+    assert_int_equal(mkdir("d", 0777), 0);
+    tree_write("d/f", "old\n");
+    tree_assert_ok(file_open("d/f", &old));
+    assert_int_equal(symlink("../victim", "d/f.tmp"), 0); /* left by whoever */
+    tree_assert_ok(file_replace_whole("d/f", TEXT_LITERAL("new one")));
+    assert_true(text_is(tree_read(&arena, "d/f"), "new one"));
+    assert_true(text_is(tree_read(&arena, "victim"), "mine"));
+    assert_false(tree_has("d/f.tmp"));
+    tree_assert_ok(file_read_at(old, 0, buffer, 4)); /* who had it open still reads the old one */
+    assert_memory_equal(buffer, "old\n", 4);
+    file_close(old);
+    tree_assert_ok(file_replace_whole("bare", TEXT_EMPTY));
+    assert_int_equal(tree_read(&arena, "bare").length, 0);
+    tree_assert_report(file_replace_whole("no/such", TEXT_EMPTY),
+        "no/such.tmp: cannot create: No such file or directory\n");
+    tree_assert_report(file_replace_whole("d", TEXT_LITERAL("x")),
+        "d: cannot replace: Is a directory\n    while renaming d.tmp\n");
+    assert_false(tree_has("d.tmp"));
+    arena_end(&arena);
+}
+
+static void renames_and_removals_say_what_they_could_not(void **state)
+{
+    struct arena arena = {0};
+    (void)state;
+    tree_write("a", "a");
+    tree_write("b", "b");
+    tree_write("d/f", "f");
+    tree_assert_ok(file_rename("a", "b"));
+    assert_true(text_is(tree_read(&arena, "b"), "a"));
+    assert_false(tree_has("a"));
+    tree_assert_report(file_rename("a", "c"),
+        "c: cannot replace: No such file or directory\n    while renaming a\n");
+    tree_assert_ok(file_remove("b"));
+    tree_assert_ok(file_remove("b")); /* absent is fine */
+    tree_assert_ok(file_remove("d/f/x"));
+    assert_true(tree_has("d/f"));
+    tree_assert_ok(file_remove_directory("d")); /* not empty is fine */
+    assert_true(tree_has("d"));
+    tree_assert_ok(file_remove("d/f"));
+    tree_assert_ok(file_remove_directory("d"));
+    tree_assert_ok(file_remove_directory("d"));
+    assert_false(tree_has("d"));
+    tree_assert_ok(file_sync_directory(""));
+    tree_assert_report(file_sync_directory("d"), "d: cannot open: No such file or directory\n");
+    arena_end(&arena);
+}
+
+static void directories_are_made_with_their_parents(void **state)
+{
+    struct arena arena = {0};
+    char *here;
+    (void)state;
+    tree_assert_ok(file_make_directories(""));
+    tree_assert_ok(file_make_directories("a/b/c"));
+    tree_assert_ok(file_make_directories("a/b/c"));
+    tree_assert_ok(file_make_directories("a/x"));
+    assert_true(tree_has("a/b/c") && tree_has("a/x"));
+    tree_assert_ok(file_current_directory(&arena, &here));
+    tree_assert_ok(file_make_directories(arena_format(&arena, "%s/p/q", here)));
+    assert_true(tree_has("p/q"));
+    tree_write("file", "x");
+    tree_assert_report(
+        file_make_directories("file/x/y"), "file/x: cannot make the directory: Not a directory\n");
+    tree_assert_report(
+        file_make_directories("file"), "file: cannot make the directory: File exists\n");
+    assert_int_equal(symlink("a", "link"), 0); /* the user's: followed */
+    tree_assert_ok(file_make_directories("link/new"));
+    assert_true(tree_has("a/new"));
+    arena_end(&arena);
+}
+
+static void directories_are_listed_in_byte_order(void **state)
+{
+    static const struct {
+        const char *name;
+        enum file_kind kind;
+    } want[] = {
+        {".hidden", FILE_REGULAR},
+        {"B", FILE_REGULAR},
+        {"a", FILE_REGULAR},
+        {"dir", FILE_DIRECTORY},
+        {"link-to-dir", FILE_DIRECTORY},
+        {"link-to-file", FILE_REGULAR},
+        {"pipe", FILE_OTHER},
+        {"\303\244", FILE_REGULAR},
+    };
+    struct arena arena = {0};
+    struct file_entry *entries;
+    size_t count;
+    (void)state;
+    tree_write("d/a", "");
+    tree_write("d/B", "");
+    tree_write("d/.hidden", "");
+    tree_write("d/\303\244", "");
+    tree_write("d/dir/x", "");
+    assert_int_equal(mkfifo("d/pipe", 0666), 0);
+    assert_int_equal(symlink("dir", "d/link-to-dir"), 0);
+    assert_int_equal(symlink("a", "d/link-to-file"), 0);
+    assert_int_equal(symlink("nowhere", "d/dangling"), 0); /* counts as not there */
+    tree_assert_ok(file_list_directory(&arena, "d", &entries, &count));
+    assert_int_equal(count, COUNT(want));
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(entries[i].name, want[i].name);
+        assert_int_equal(entries[i].kind, want[i].kind);
+    }
+    tree_assert_ok(file_list_directory(&arena, "", &entries, &count));
+    assert_int_equal(count, 1);
+    struct error *error = file_list_directory(&arena, "nosuch", &entries, &count);
+    assert_int_equal(error_kind_of(error), ERROR_MISSING);
+    tree_assert_report(error, "nosuch: cannot list: No such file or directory\n");
+    arena_end(&arena);
+}
+
+static void devices_and_free_space_are_those_of_the_nearest_directory(void **state)
+{
+    uint64_t here = 0, below = 0;
+    bool is_same = false;
+    (void)state;
+    tree_assert_ok(file_space_free("", &here));
+    tree_assert_ok(file_space_free("not/there/yet", &below));
+    assert_true(here > 0 && below > 0);
+    tree_assert_ok(file_same_device("", "not/there", &is_same));
+    assert_true(is_same);
+    tree_assert_ok(file_same_device("", "/proc", &is_same));
+#ifdef __linux__
+    assert_false(is_same);
+#endif
+}
+
+static void the_working_directory_can_be_changed(void **state)
+{
+    struct arena arena = {0};
+    char *before, *after;
+    (void)state;
+    tree_assert_ok(file_make_directories("d"));
+    tree_assert_ok(file_current_directory(&arena, &before));
+    tree_assert_ok(file_change_directory(""));
+    tree_assert_ok(file_change_directory("d"));
+    tree_assert_ok(file_current_directory(&arena, &after));
+    assert_string_equal(after, arena_format(&arena, "%s/d", before));
+    tree_assert_report(file_change_directory("d"), "d: cannot enter: No such file or directory\n");
+    arena_end(&arena);
+}
+
+/* ---- locks ---- */
+
+static void a_lock_has_one_holder_and_says_who(void **state)
+{
+    struct arena arena = {0};
+    struct file_lock *lock = NULL, *other;
+    (void)state;
+    tree_assert_ok(file_lock_take("lock", false, &lock));
+    assert_non_null(lock);
+    tree_assert_ok(file_lock_say(lock, TEXT_LITERAL("a long text")));
+    tree_assert_ok(file_lock_say(lock, TEXT_LITERAL("42")));
+    assert_true(text_is(tree_read(&arena, "lock"), "42"));
+    other = lock;
+    tree_assert_ok(file_lock_take("lock", false, &other));
+    assert_null(other);
+    file_lock_release(lock);
+    tree_assert_ok(file_lock_take("lock", true, &other));
+    assert_non_null(other);
+    file_lock_release(other);
+    file_lock_release(NULL);
+    tree_assert_report(file_lock_take("no/such", false, &other),
+        "no/such: cannot open: No such file or directory\n");
+    arena_end(&arena);
+}
+
+/* Holds the lock until its standard input ends, or it is killed. */
+static pid_t start_holder(int *gate)
+{
+    int ready[2], open_gate[2];
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(open_gate), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct file_lock *lock = NULL;
+        close(open_gate[1]);
+        if (file_lock_take("lock", true, &lock) != NULL || write(ready[1], "r", 1) != 1)
+            _exit(1);
+        while (read(open_gate[0], &byte, 1) < 0)
+            continue;
+        _exit(0); /* without releasing it */
+    }
+    close(open_gate[0]);
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    *gate = open_gate[1];
+    return child;
+}
+
+static void a_lock_dies_with_its_process(void **state)
+{
+    struct file_lock *lock = NULL;
+    int gate, status;
+    (void)state;
+    pid_t child = start_holder(&gate);
+    tree_assert_ok(file_lock_take("lock", false, &lock));
+    assert_null(lock);
+    kill(child, SIGKILL);
+    tree_assert_ok(file_lock_take("lock", true, &lock)); /* waits until it is gone */
+    assert_non_null(lock);
+    file_lock_release(lock);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    close(gate);
+}
+
+static void on_alarm(int number)
+{
+    (void)number;
+}
+
+static void waiting_for_a_lock_ends_with_a_signal(void **state)
+{
+    struct file_lock *lock = NULL;
+    struct sigaction action = {.sa_handler = on_alarm}, old;
+    int gate, status;
+    (void)state;
+    pid_t child = start_holder(&gate);
+    sigaction(SIGALRM, &action, &old);
+    ualarm(20000, 20000); /* again and again: the first may come before the wait */
+    struct error *error = file_lock_take("lock", true, &lock);
+    ualarm(0, 0);
+    sigaction(SIGALRM, &old, NULL);
+    assert_non_null(error);
+    assert_int_equal(error_kind_of(error), ERROR_INTERRUPTED);
+    tree_assert_report(error, "interrupted while waiting for lock\n");
+    assert_null(lock);
+    close(gate);
+    assert_int_equal(waitpid(child, &status, 0), child);
+}
+
+/* ---- programs ---- */
+
+static void programs_run_and_their_status_comes_back(void **state)
+{
+    static const struct {
+        const char *script;
+        int want;
+    } rows[] = {{"true", 0}, {"exit 7", 7}, {"kill -9 $$", 137}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char shell[] = "sh", flag[] = "-c", script[32];
+        char *arguments[] = {shell, flag, script, NULL};
+        int status = -1;
+        strcpy(script, rows[i].script);
+        tree_assert_ok(file_run_program(arguments, &status));
+        assert_int_equal(status, rows[i].want);
+    }
+    char name[] = "psybuild-no-such-program";
+    char *arguments[] = {name, NULL};
+    int status;
+    tree_assert_report(file_run_program(arguments, &status),
+        "psybuild-no-such-program: cannot run: No such file or directory\n");
+}
+
+#define TREE_TEST(test) cmocka_unit_test_setup_teardown(test, tree_begin, tree_end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TREE_TEST(reads_are_whole_or_name_path_and_offset),
+        TREE_TEST(what_is_no_regular_file_is_not_opened),
+        TREE_TEST(staged_files_are_made_kept_and_never_reached_through_links),
+        TREE_TEST(threads_share_one_file),
+        TREE_TEST(small_files_are_read_whole),
+        TREE_TEST(stat_tells_kinds_and_follows_links),
+        TREE_TEST(a_settled_stamp_is_shared_by_no_later_change),
+        TREE_TEST(settling_an_old_file_does_not_wait),
+        TREE_TEST(ranges_are_copied_whatever_their_alignment),
+        TREE_TEST(a_range_past_the_end_is_an_error),
+        TREE_TEST(a_range_is_copied_to_another_file_system_through_memory),
+        TREE_TEST(replacing_is_atomic_and_leaves_nothing_beside),
+        TREE_TEST(renames_and_removals_say_what_they_could_not),
+        TREE_TEST(directories_are_made_with_their_parents),
+        TREE_TEST(directories_are_listed_in_byte_order),
+        TREE_TEST(devices_and_free_space_are_those_of_the_nearest_directory),
+        TREE_TEST(the_working_directory_can_be_changed),
+        TREE_TEST(a_lock_has_one_holder_and_says_who),
+        TREE_TEST(a_lock_dies_with_its_process),
+        TREE_TEST(waiting_for_a_lock_ends_with_a_signal),
+        TREE_TEST(programs_run_and_their_status_comes_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,118 @@
+/* floor.c - what a conversion costs when nothing is converted: the least a disk allows.
+ *
+ *     floor [-j THREADS] OUTPUT BYTES INPUT...
+ *
+ * Reads all of the inputs and writes BYTES into OUTPUT, synced, with psybuild's own calls
+ * (base/file.h) in its block sizes: the threads take turns at blocks of 4 MiB of input, and each
+ * block read writes its share of the output. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+
+enum { BLOCK_BYTES = 4 << 20, THREADS_MAX = 64 };
+
+struct block {
+    const struct file *file;
+    uint64_t offset;
+    size_t size;
+};
+
+struct copy {
+    const struct file *output;
+    uint64_t output_bytes;
+    struct block *blocks;
+    size_t block_count;
+    _Atomic size_t next;
+};
+
+static void check(struct error *error)
+{
+    if (error == NULL)
+        return;
+    fprintf(stderr, "floor: %s\n", error_text(error));
+    exit(1);
+}
+
+static void *allocate(size_t size)
+{
+    void *memory = malloc(size);
+    if (memory == NULL)
+        check(error_memory());
+    return memory;
+}
+
+/* Where the share of block `index` begins. */
+static uint64_t share_begin(const struct copy *copy, size_t index)
+{
+    return copy->output_bytes / copy->block_count * index +
+           copy->output_bytes % copy->block_count * index / copy->block_count;
+}
+
+static void *work(void *context)
+{
+    struct copy *copy = context;
+    unsigned char *buffer = allocate(BLOCK_BYTES);
+    for (size_t i; (i = atomic_fetch_add(&copy->next, 1)) < copy->block_count;) {
+        const struct block *block = &copy->blocks[i];
+        uint64_t at = share_begin(copy, i), end = share_begin(copy, i + 1);
+        check(file_read_at(block->file, block->offset, buffer, block->size));
+        while (at < end) {
+            size_t size = end - at < BLOCK_BYTES ? (size_t)(end - at) : BLOCK_BYTES;
+            check(file_write_at(copy->output, at, buffer, size));
+            file_start_writeback(copy->output, at, size);
+            at += size;
+        }
+    }
+    free(buffer);
+    return NULL;
+}
+
+static void add_file(struct copy *copy, const char *path)
+{
+    struct file *file;
+    check(file_open(path, &file));
+    uint64_t size = file_size(file);
+    size_t count = (size_t)((size + BLOCK_BYTES - 1) / BLOCK_BYTES);
+    copy->blocks = realloc(copy->blocks, (copy->block_count + count) * sizeof *copy->blocks);
+    if (copy->blocks == NULL)
+        check(error_memory());
+    for (uint64_t at = 0; at < size; at += BLOCK_BYTES)
+        copy->blocks[copy->block_count++] = (struct block){
+            file, at, size - at < BLOCK_BYTES ? (size_t)(size - at) : (size_t)BLOCK_BYTES};
+}
+
+int main(int count, char **arguments)
+{
+    struct copy copy = {0};
+    struct file *output;
+    unsigned long threads = 2;
+    int at = 1;
+    if (count > 2 && strcmp(arguments[1], "-j") == 0) {
+        threads = strtoul(arguments[2], NULL, 10);
+        at = 3;
+    }
+    if (count < at + 3 || threads < 1 || threads > THREADS_MAX) {
+        fprintf(stderr, "usage: floor [-j THREADS] OUTPUT BYTES INPUT...\n");
+        return 2;
+    }
+    check(file_remove(arguments[at]));
+    check(file_open_staged(arguments[at], &output));
+    copy.output = output;
+    copy.output_bytes = strtoull(arguments[at + 1], NULL, 10);
+    check(file_set_size(output, copy.output_bytes));
+    for (int i = at + 2; i < count; i++)
+        add_file(&copy, arguments[i]);
+    pthread_t ids[THREADS_MAX];
+    for (unsigned long i = 0; i < threads; i++)
+        if (pthread_create(&ids[i], NULL, work, &copy) != 0)
+            check(error_memory());
+    for (unsigned long i = 0; i < threads; i++)
+        pthread_join(ids[i], NULL);
+    check(file_sync(output));
+    file_close(output);
+    return 0;
+}

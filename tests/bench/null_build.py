@@ -1,0 +1,182 @@
+"""Runs that find nothing, or nearly nothing, to do: psybuild beside the build tools that are installed.
+
+Two graphs of n copies: "wide", each of a file of its own, and "chains" of a hundred, each copy of the
+one before it.
+"""
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+import tools
+
+CHAIN, DIRECTORY = 100, 1000
+
+
+def path(letter, i):
+    return f"{letter}/{i // DIRECTORY}/{i}"
+
+
+def edges(kind, count):
+    """(input, output) of each node."""
+    for i in range(count):
+        is_first = kind == "wide" or i % CHAIN == 0
+        yield path("i", i) if is_first else path("o", i - 1), path("o", i)
+
+
+def write_psybuild(kind, count):
+    with open("psybuild.json", "w", encoding="ascii") as file:
+        json.dump({"psybuild": 1, "artifacts": {output: {"task": "copy", "in": {"files": source}}
+                                                for source, output in edges(kind, count)}}, file)
+
+
+def write_ninja(kind, count):
+    with open("build.ninja", "w", encoding="ascii") as file:
+        file.write("rule copy\n  command = cp $in $out\n")
+        file.writelines(f"build {output}: copy {source}\n" for source, output in edges(kind, count))
+
+
+def write_make(kind, count):
+    with open("Makefile", "w", encoding="ascii") as file:
+        file.write("all:" + "".join(f" {output}" for _, output in edges(kind, count)) + "\n")
+        file.writelines(f"{output}: {source} ; cp $< $@\n" for source, output in edges(kind, count))
+
+
+def write_doit(kind, count):
+    with open("dodo.py", "w", encoding="ascii") as file:
+        file.write(f"EDGES = {list(edges(kind, count))!r}\n"
+                   "def task_copy():\n"
+                   "    for source, output in EDGES:\n"
+                   "        yield {'name': output, 'actions': [f'cp {source} {output}'],\n"
+                   "               'file_dep': [source], 'targets': [output]}\n")
+
+
+def write_snakemake(kind, count):
+    with open("Snakefile", "w", encoding="ascii") as file:
+        file.write("rule all:\n    input: " + repr([output for _, output in edges(kind, count)]) + "\n")
+        file.writelines(f"rule:\n    input: '{source}'\n    output: '{output}'\n    shell: 'cp {{input}} {{output}}'\n"
+                        for source, output in edges(kind, count))
+
+
+def write_dvc(kind, count):
+    subprocess.run(["dvc", "init", "--no-scm", "--quiet"], check=True)
+    stages = {f"copy{i}": {"cmd": f"cp {source} {output}", "deps": [source], "outs": [output]}
+              for i, (source, output) in enumerate(edges(kind, count))}
+    with open("dvc.yaml", "w", encoding="ascii") as file:
+        json.dump({"stages": stages}, file)
+
+
+# name: what writes its file, the command, and the largest graph that it gets through in a coffee break
+TOOLS = {
+    "ninja": (write_ninja, ["ninja", "--quiet"], 10**6),
+    "samu": (write_ninja, ["samu"], 10**6),
+    "make": (write_make, ["make", "-s", "-j2"], 10**6),
+    "doit": (write_doit, ["doit", "-v0"], 1000),
+    "snakemake": (write_snakemake, ["snakemake", "--cores", "2", "--quiet", "all"], 100),
+    "dvc": (write_dvc, ["dvc", "repro", "--quiet"], 10),
+}
+
+
+def installed(bench):
+    """psybuild first, then what is on PATH or beside this python."""
+    found = {"psybuild": (write_psybuild, [bench.psybuild, "-q"], 10**6)}
+    beside = os.path.dirname(sys.executable)
+    for name, (write, command, limit) in TOOLS.items():
+        program = shutil.which(command[0], path=os.environ["PATH"] + os.pathsep + beside)
+        if program:
+            found[name] = (write, [program, *command[1:]], limit)
+    return found
+
+
+def make_inputs(kind, count):
+    for source, output in edges(kind, count):
+        for name in (source, output):
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+        if source[0] == "i":
+            with open(source, "w", encoding="ascii") as file:
+                file.write(source)
+
+
+def version(command):
+    return subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+
+
+def measure_tool(bench, kind, count, write, command):
+    """Costs of a null build, of one with a file touched, of one with a file changed."""
+    times = 200 if count <= 1000 else 20 if count <= 10_000 else bench.reps
+    with bench.directory("graph") as directory:
+        os.chdir(directory)
+        make_inputs(kind, count)
+        time.sleep(0.05)
+        write(kind, count)
+        bench.measure(*command, cwd=directory)
+        os.sync()
+        # The first run after a build may tidy up; it is not what is measured.
+        bench.measure(*command, cwd=directory)
+        null = bench.measure(*command, cwd=directory, times=times)
+        touched, changed = [], []
+        for run_number in range(bench.reps):
+            source = path("i", 0)
+            os.utime(source)
+            touched += bench.measure(*command, cwd=directory)
+            with open(source, "w", encoding="ascii") as file:
+                file.write(f"{run_number} {time.time()}")
+            changed += bench.measure(*command, cwd=directory)
+            with open(path("o", 0), encoding="ascii") as file:
+                if not file.read().startswith(f"{run_number} "):
+                    sys.exit(f"bench: {command[0]} did not see a change")
+        os.chdir(bench.work)
+    return [tools.Cost.median(costs) for costs in (null, touched, changed)]
+
+
+def describe(cost, base):
+    text = f"{tools.time_text(cost.seconds)}, {tools.mib(cost.peak_kib)}"
+    if base is None:
+        return text
+    return f"{text} ({cost.seconds / base.seconds:.2f} ×, {cost.peak_kib / base.peak_kib:.2f} ×)"
+
+
+def run_graphs(bench, kind):
+    found, rows = installed(bench), []
+    for count in [count for count in (10, 1000, 10_000, 100_000) if count <= bench.options.nodes]:
+        costs = {name: measure_tool(bench, kind, count, write, command)
+                 for name, (write, command, limit) in found.items() if count <= limit}
+        for number, what in enumerate(("null", "touched", "changed")):
+            base = costs.get("ninja")
+            rows.append([f"{count:,} {what}".replace(",", " ")] + [
+                describe(costs[name][number], base and name != "ninja" and base[number] or None)
+                if name in costs else "–" for name in found])
+            print("(" + ", ".join(rows[-1]) + ")", flush=True)
+    print(f"\nGraphs \"{kind}\"; in brackets the ratios to ninja's time and memory:")
+    tools.table(["", *found], rows)
+
+
+def run_psyllm(bench):
+    """The manifest PsyLLM-mlx as it is installed, from a hub of ours that serves a miniature."""
+    hub = subprocess.Popen([bench.program("hub_server"), "--root",
+                            os.path.join(bench.source, "tests", "golden", "miniature", "source"),
+                            "--repo", "GMLHUHE/PsyLLM", "--until-eof"],
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    environment = {"HF_ENDPOINT": hub.stdout.readline().strip()}
+    with bench.directory("psyllm") as directory:
+        command = [bench.psybuild, "-q", "-f", "PsyLLM-mlx", "models/PsyLLM-mlx"]
+        bench.measure(*command, cwd=directory, env={**environment, "HF_HUB_OFFLINE": "0"})
+        hub.stdin.close()
+        hub.wait()
+        costs = bench.measure(*command, cwd=directory, times=200, env=environment)
+    bare = bench.measure(bench.psybuild, "--version", times=200)
+    fastest = min(cost.seconds for cost in costs)
+    cost = tools.Cost.median(costs)
+    print(f"\nPsyLLM-mlx, null: {1000 * cost.seconds:.2f} ms (the fastest of 200: {1000 * fastest:.2f} ms), "
+          f"{tools.mib(cost.peak_kib)}; psybuild --version: "
+          f"{1000 * statistics.median(cost.seconds for cost in bare):.2f} ms")
+
+
+def run(bench):
+    print("\n" + ", ".join(f"{name}: {version(command)}" for name, (_, command, _) in installed(bench).items()))
+    run_psyllm(bench)
+    run_graphs(bench, "wide")
+    run_graphs(bench, "chains")

@@ -1,0 +1,213 @@
+/* test_build_large.c - the program on a generated checkpoint: its memory, and what it keeps when it
+ * is stopped in the middle. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <signal.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/json.h"
+#include "tests/support/checkpoint.h"
+#include "tests/support/conversion.h"
+#include "tests/support/program.h"
+#include "tests/support/snapshot.h"
+#include "tests/support/tree.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define IS_SANITIZED true
+#endif
+#endif
+#ifndef IS_SANITIZED
+#define IS_SANITIZED false
+#endif
+
+enum { KILLS = 40 };
+static const uint64_t MEBIBYTE = 1 << 20;
+
+static struct arena arena; /* of the running test */
+
+static int end(void **state)
+{
+    arena_end(&arena);
+    return tree_end(state);
+}
+
+static void start_over(void)
+{
+    if (tree_has(".psybuild"))
+        tree_remove(".psybuild");
+    if (tree_has(MODEL))
+        tree_remove(MODEL);
+}
+
+static struct snapshot make_undisturbed(void)
+{
+    static const char *const arguments[] = {"-q", NULL};
+    start_over();
+    struct program program = program_run(&arena, arguments, NULL);
+    assert_string_equal(program.said.bytes, "");
+    assert_int_equal(program.exit_code, 0);
+    return snapshot_take(&arena, MODEL);
+}
+
+/* The pieces of the weights that a build with --progress=json took over. */
+static uint64_t pieces_kept(const struct program *program)
+{
+    const char *done = strstr(
+        program->said.bytes, "{\"event\":\"done\",\"node\":\"" MODEL "/model*.safetensors\"");
+    const struct json_document *event;
+    int64_t kept;
+    if (done == NULL)
+        return 0;
+    struct text line = {done, strcspn(done, "\n")};
+    tree_assert_ok(json_parse(program->arena, "event", line, JSON_TOLERANT, &event));
+    assert_true(json_to_i64(json_get(&event->root, "pieces_kept"), &kept));
+    return (uint64_t)kept;
+}
+
+/* ---- memory ---- */
+
+static void memory_stays_within_the_budget(void **state)
+{
+    static const struct {
+        const char *arguments[5];
+        uint64_t budget_mebibytes;
+    } rows[] = {
+        {{"-q", "-j1", NULL}, 32 + 8},
+        {{"-q", "-j2", NULL}, 32 + 2 * 8},
+        {{"-q", "-j8", NULL}, 32 + 8 * 8},
+        {{"-q", "-j8", "--memory", "16M", NULL}, 16},
+    };
+    (void)state;
+    if (IS_SANITIZED) {
+        print_message("skipped: a sanitizer takes memory of its own\n");
+        skip();
+    }
+    uint64_t size = checkpoint_write(&(struct checkpoint){8, 512, 2048, 16384}, SOURCE);
+    assert_in_range(size, 95 * MEBIBYTE, 120 * MEBIBYTE);
+    conversion_declare("\"bits\": 4");
+    struct snapshot first = make_undisturbed();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        start_over();
+        struct program program = program_run(&arena, rows[i].arguments, NULL);
+        uint64_t most = (rows[i].budget_mebibytes + 16) * MEBIBYTE;
+        assert_int_equal(program.exit_code, 0);
+        print_message("%s %s: %.1f MiB of at most %.1f\n", rows[i].arguments[1],
+            rows[i].arguments[2] == NULL ? "" : rows[i].arguments[3],
+            (double)program.memory_bytes_peak / (double)MEBIBYTE, (double)most / (double)MEBIBYTE);
+        assert_in_range(program.memory_bytes_peak, MEBIBYTE, most);
+        struct snapshot made = snapshot_take(&arena, MODEL);
+        snapshot_assert_equal(&made, &first, rows[i].arguments[1]);
+    }
+}
+
+/* ---- stopping ---- */
+
+static void sleep_us(uint64_t time_us)
+{
+    struct timespec time = {(time_t)(time_us / 1000000), (long)(time_us % 1000000) * 1000};
+    nanosleep(&time, NULL);
+}
+
+/* Builds again until it is done; the result must be the undisturbed one. Returns the pieces kept.
+ */
+static uint64_t finish(const struct snapshot *wanted, struct arena *work, const char *when)
+{
+    static const char *const arguments[] = {"--progress=json", NULL};
+    struct program program = program_run(work, arguments, NULL);
+    if (program.exit_code != 0)
+        fail_msg("%s: exit code %d: %s", when, program.exit_code, program.said.bytes);
+    struct snapshot made = snapshot_take(work, MODEL);
+    snapshot_assert_equal(&made, wanted, when);
+    snapshot_assert_no_strays(work, when);
+    return pieces_kept(&program);
+}
+
+static void killed_at_random_it_goes_on_where_it_was(void **state)
+{
+    static const char *const arguments[] = {"-q", "-j2", NULL};
+    const char *given = getenv("PSYBUILD_TEST_SEED");
+    unsigned seed = given == NULL ? (unsigned)time(NULL) : (unsigned)strtoul(given, NULL, 10);
+    unsigned killed = 0, resumed = 0;
+    (void)state;
+    print_message("PSYBUILD_TEST_SEED=%u\n", seed);
+    checkpoint_write(&(struct checkpoint){4, 256, 512, 2048}, SOURCE);
+    conversion_declare("\"bits\": 4");
+    make_undisturbed();
+    start_over();
+    uint64_t begin = clock_now_ns();
+    struct snapshot wanted = make_undisturbed();
+    uint64_t whole_us = (clock_now_ns() - begin) / 1000;
+    for (unsigned i = 0; i < KILLS; i++) {
+        struct arena work = {0};
+        char when[64];
+        seed = seed * 1103515245 + 12345;
+        uint64_t wait_us = (seed >> 8) % whole_us;
+        snprintf(when, sizeof when, "killed after %llu us", (unsigned long long)wait_us);
+        start_over();
+        struct program program = program_start(&work, arguments, NULL);
+        sleep_us(wait_us);
+        kill(program.id, SIGKILL);
+        program_end(&program);
+        killed += program.exit_code == 128 + SIGKILL;
+        if (tree_has(MODEL "/config.json")) {
+            struct snapshot made = snapshot_take(&work, MODEL);
+            snapshot_assert_equal(&made, &wanted, when);
+        }
+        resumed += finish(&wanted, &work, when) > 0;
+        arena_end(&work);
+    }
+    print_message("%u of %u were killed in time, %u resumed\n", killed, KILLS, resumed);
+    assert_true(resumed > 0);
+}
+
+static void interrupted_it_keeps_its_pieces(void **state)
+{
+    static const struct {
+        int number, exit_code;
+    } rows[] = {{SIGINT, 130}, {SIGTERM, 143}};
+    static const char *const arguments[] = {"--progress=json", "-j1", NULL};
+    (void)state;
+    checkpoint_write(&(struct checkpoint){4, 512, 2048, 8192}, SOURCE);
+    conversion_declare("\"bits\": 4");
+    struct snapshot wanted = make_undisturbed();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint64_t kept = 0;
+        for (unsigned tries = 0; tries < 20 && kept == 0; tries++) {
+            start_over();
+            struct program program = program_start(&arena, arguments, NULL);
+            assert_true(program_wait_for(
+                &program, "{\"event\":\"started\",\"node\":\"" MODEL "/model*.safetensors\""));
+            sleep_us(10000 + 10000 * tries);
+            kill(program.id, rows[i].number);
+            program_end(&program);
+            if (program.exit_code == 0)
+                continue; /* it was quicker */
+            assert_int_equal(program.exit_code, rows[i].exit_code);
+            assert_non_null(strstr(program.said.bytes, "interrupted"));
+            assert_false(tree_has(MODEL "/config.json"));
+            kept = finish(&wanted, &arena, "after the signal");
+        }
+        assert_true(kept > 0);
+    }
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(memory_stays_within_the_budget, tree_begin, end),
+        cmocka_unit_test_setup_teardown(killed_at_random_it_goes_on_where_it_was, tree_begin, end),
+        cmocka_unit_test_setup_teardown(interrupted_it_keeps_its_pieces, tree_begin, end),
+    };
+    program_find();
+    return cmocka_run_group_tests_name("build, large", tests, NULL, NULL);
+}

@@ -1,0 +1,323 @@
+/* test_hash.c - segments, their borders, and tree hashes that do not depend on who found what. */
+#include "engine/hash.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/wire.h"
+#include "tasks/registry.h"
+#include "tests/support/tree.h"
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* A file of `size` bytes that are all different from their neighbours. */
+static void write_file(const char *path, size_t size)
+{
+    unsigned char *bytes = test_malloc(size + 1);
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (unsigned char)(i * 31 + (i >> 8) * 7 + (i >> 16));
+    tree_write_bytes(path, bytes, size);
+    test_free(bytes);
+}
+
+static struct segments *hash_file(struct arena *arena, const char *path)
+{
+    struct segments *segments = NULL;
+    tree_assert_ok(segments_hash_file(arena, &registry, path, path, NULL, NULL, &segments));
+    return segments;
+}
+
+/* header.h's layout by hand: (length, XXH3-128) of each segment. */
+static struct hash128 tree_by_hand(const struct segments *segments)
+{
+    unsigned char bytes[24 * 64];
+    assert_true(segments->count <= 64);
+    for (uint32_t i = 0; i < segments->count; i++) {
+        store_le64(bytes + 24 * i, segments->spans[i].size_bytes);
+        memcpy(bytes + 24 * i + 8, segments->hashes[i].bytes, 16);
+    }
+    return hash_bytes(bytes, 24 * segments->count);
+}
+
+static void hashes_are_canonical_xxh3(void **state)
+{
+    char hex[HASH_HEX_BYTES];
+    struct hash128 empty = hash_text(TEXT_EMPTY), abc = hash_bytes("abc", 3);
+    (void)state;
+    /* xxhsum -H128 of the same */
+    assert_string_equal(hash_hex(&empty, hex), "99aa06d3014798d86001c324468d497f");
+    assert_string_equal(hash_hex(&abc, hex), "06b05ab6733a618578af5f94892f3950");
+    assert_false(hash_equal(&empty, &abc));
+    assert_true(hash_equal(&abc, &abc));
+}
+
+static void plain_files_are_cut_every_four_mebibytes(void **state)
+{
+    enum { BLOCK = SEGMENT_BYTES };
+    static const struct {
+        size_t size;
+        uint32_t count;
+        uint64_t last;
+    } rows[] = {
+        {0, 0, 0},
+        {1, 1, 1},
+        {BLOCK - 1, 1, BLOCK - 1},
+        {BLOCK, 1, BLOCK},
+        {BLOCK + 1, 2, 1},
+        {2 * BLOCK, 2, BLOCK},
+        {2 * BLOCK + 12345, 3, 12345},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct arena arena = {0};
+        write_file("file", rows[i].size);
+        struct segments *segments = hash_file(&arena, "file");
+        assert_int_equal(segments->count, rows[i].count);
+        assert_int_equal(segments->known_count, rows[i].count);
+        uint64_t at = 0;
+        for (uint32_t s = 0; s < segments->count; s++) {
+            assert_int_equal(segments->spans[s].offset, at);
+            at += segments->spans[s].size_bytes;
+        }
+        assert_int_equal(at, rows[i].size);
+        if (rows[i].count > 0)
+            assert_int_equal(segments->spans[rows[i].count - 1].size_bytes, rows[i].last);
+        struct hash128 tree = segments_tree(segments), want = tree_by_hand(segments);
+        assert_true(hash_equal(&tree, &want));
+        arena_end(&arena);
+    }
+}
+
+static void a_tree_hash_differs_by_size_and_by_every_byte(void **state)
+{
+    struct arena arena = {0};
+    struct hash128 trees[5];
+    (void)state;
+    tree_write_bytes("0", "", 0);
+    tree_write_bytes("1", "\0", 1);
+    tree_write_bytes("2", "\0\0", 2);
+    tree_write_bytes("3", "\0\1", 2);
+    tree_write_bytes("4", "\1\0", 2);
+    for (size_t i = 0; i < COUNT(trees); i++) {
+        char name[] = {(char)('0' + i), '\0'};
+        trees[i] = segments_tree(hash_file(&arena, name));
+        for (size_t k = 0; k < i; k++)
+            assert_false(hash_equal(&trees[i], &trees[k]));
+    }
+    arena_end(&arena);
+}
+
+/* ---- safetensors ---- */
+
+/* Three tensors: 130 rows of 16 floats (three blocks), a scalar row, an empty one; and 3 x 70 rows.
+ */
+static size_t write_safetensors(const char *path, unsigned char seed)
+{
+    static const char json[] =
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[130,16],\"data_offsets\":[0,8320]},"
+        "\"b\":{\"dtype\":\"F32\",\"shape\":[5],\"data_offsets\":[8320,8340]},"
+        "\"c\":{\"dtype\":\"U8\",\"shape\":[0,4],\"data_offsets\":[8340,8340]},"
+        "\"d\":{\"dtype\":\"U8\",\"shape\":[3,70,4],\"data_offsets\":[8340,9180]}}";
+    enum { DATA = 9180 };
+    unsigned char bytes[8 + sizeof json - 1 + DATA];
+    store_le64(bytes, sizeof json - 1);
+    memcpy(bytes + 8, json, sizeof json - 1);
+    for (size_t i = 0; i < DATA; i++)
+        bytes[8 + sizeof json - 1 + i] = (unsigned char)(i * seed + (i >> 8));
+    tree_write_bytes(path, bytes, sizeof bytes);
+    return 8 + sizeof json - 1;
+}
+
+static void safetensors_are_cut_at_the_header_and_every_64_rows(void **state)
+{
+    struct arena arena = {0};
+    (void)state;
+    size_t header = write_safetensors("m.safetensors", 3);
+    static const uint64_t sizes[] = {4096, 4096, 128, 20, 256, 24, 256, 24, 256, 24};
+    struct segments *segments = hash_file(&arena, "m.safetensors");
+    assert_int_equal(segments->count, 1 + COUNT(sizes));
+    assert_int_equal(segments->spans[0].size_bytes, header);
+    for (size_t i = 0; i < COUNT(sizes); i++)
+        assert_int_equal(segments->spans[1 + i].size_bytes, sizes[i]);
+    /* The same file under a name that says nothing is one block. */
+    write_safetensors("m.bin", 3);
+    assert_int_equal(hash_file(&arena, "m.bin")->count, 1);
+    arena_end(&arena);
+}
+
+/* However the hashes come in: at once, as they were planned, backwards, some of them beforehand. */
+static void the_tree_does_not_depend_on_how_it_was_filled(void **state)
+{
+    struct arena arena = {0};
+    struct file *file;
+    (void)state;
+    size_t header_bytes = write_safetensors("m.safetensors", 5);
+    struct text whole = tree_read(&arena, "m.safetensors");
+    struct segments *read = hash_file(&arena, "m.safetensors"), *planned, *backwards, *partly;
+    struct hash128 want = segments_tree(read);
+    struct text header = {whole.bytes, header_bytes};
+    tree_assert_ok(
+        segments_of_plan(&arena, &registry, "m.safetensors", header, whole.length, &planned));
+    tree_assert_ok(
+        segments_of_plan(&arena, &registry, "m.safetensors", whole, whole.length, &backwards));
+    assert_int_equal(planned->count, read->count);
+    assert_int_equal(backwards->count, read->count);
+    for (uint32_t i = 0; i < planned->count; i++) {
+        uint32_t back = planned->count - 1 - i;
+        struct hash128 hash = hash_bytes(
+            whole.bytes + planned->spans[i].offset, (size_t)planned->spans[i].size_bytes);
+        segments_set(planned, i, &hash);
+        segments_set(planned, i, &hash); /* twice is once */
+        hash = hash_bytes(
+            whole.bytes + backwards->spans[back].offset, (size_t)backwards->spans[back].size_bytes);
+        segments_set(backwards, back, &hash);
+    }
+    assert_int_equal(planned->known_count, planned->count);
+    struct hash128 tree = segments_tree(planned);
+    assert_true(hash_equal(&tree, &want));
+    tree = segments_tree(backwards);
+    assert_true(hash_equal(&tree, &want));
+    tree_assert_ok(file_open("m.safetensors", &file));
+    tree_assert_ok(segments_of_file(&arena, &registry, file, "m.safetensors", &partly));
+    for (uint32_t i = 0; i < partly->count; i += 2)
+        segments_set(partly, i, &read->hashes[i]);
+    _Atomic uint64_t progress = 0;
+    tree_assert_ok(segments_fill(partly, file, NULL, &progress));
+    file_close(file);
+    tree = segments_tree(partly);
+    assert_true(hash_equal(&tree, &want));
+    uint64_t rest = 0;
+    for (uint32_t i = 1; i < partly->count; i += 2)
+        rest += partly->spans[i].size_bytes;
+    assert_int_equal(progress, rest); /* what was known is not read again */
+    arena_end(&arena);
+}
+
+static void what_only_looks_like_safetensors_is_cut_in_blocks(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } rows[] = {
+        {"", 0},
+        {"1234567", 7},
+        {"\377\377\377\377\377\377\377\377garbage", 15},
+        {"\002\0\0\0\0\0\0\0[]", 10},
+        {"\020\0\0\0\0\0\0\0{}", 10}, /* a header longer than the file */
+        {"\005\0\0\0\0\0\0\0{\"a\":", 13},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct arena arena = {0};
+        tree_write_bytes("m.safetensors", rows[i].bytes, rows[i].size);
+        assert_int_equal(hash_file(&arena, "m.safetensors")->count, rows[i].size > 0);
+        arena_end(&arena);
+    }
+}
+
+/* ---- ranges ---- */
+
+static void ranges_are_runs_of_whole_segments(void **state)
+{
+    static const struct {
+        uint64_t offset, size;
+        bool want;
+        uint32_t begin, end;
+    } rows[] = {
+        {0, 10, true, 0, 1},
+        {0, 30, true, 0, 2},
+        {10, 20, true, 1, 2},
+        {10, 25, true, 1, 3},
+        {0, 35, true, 0, 3},
+        {30, 5, true, 2, 3},
+        {0, 0, false, 0, 0},
+        {35, 0, false, 0, 0},
+        {0, 9, false, 0, 0},
+        {0, 36, false, 0, 0},
+        {1, 9, false, 0, 0},
+        {30, 6, false, 0, 0},
+        {35, 1, false, 0, 0},
+        {10, UINT64_MAX - 9, false, 0, 0}, /* wraps round to 0, which is a border */
+        {30, UINT64_MAX - 19, false, 0, 0},
+    };
+    struct span spans[] = {{0, 10}, {10, 20}, {30, 5}};
+    struct segments segments = {.count = COUNT(spans), .spans = spans}, none = {.count = 0};
+    uint32_t begin, end;
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        begin = end = 77;
+        bool found = segments_range(&segments, rows[i].offset, rows[i].size, &begin, &end);
+        if (found != rows[i].want)
+            print_error("row %zu\n", i);
+        assert_int_equal(found, rows[i].want);
+        assert_int_equal(begin, found ? rows[i].begin : 77);
+        assert_int_equal(end, found ? rows[i].end : 77);
+    }
+    assert_false(segments_range(&none, 0, 0, &begin, &end));
+    assert_false(segments_range(&none, 0, 1, &begin, &end));
+    assert_int_equal(segments_find(&none, 0), UINT32_MAX);
+    assert_int_equal(segments_find(&segments, 30), 2);
+    assert_int_equal(segments_find(&segments, 31), UINT32_MAX);
+}
+
+/* ---- errors ---- */
+
+static void hashing_stops_when_cancelled_and_says_what_is_missing(void **state)
+{
+    struct arena arena = {0};
+    struct segments *segments = NULL;
+    _Atomic bool cancel = true;
+    (void)state;
+    write_file("file", 10);
+    struct error *error =
+        segments_hash_file(&arena, &registry, "file", "file", &cancel, NULL, &segments);
+    assert_int_equal(error_kind_of(error), ERROR_INTERRUPTED);
+    tree_assert_report(error, "interrupted\n");
+    error = segments_hash_file(&arena, &registry, "name", "nosuch", NULL, NULL, &segments);
+    assert_int_equal(error_kind_of(error), ERROR_MISSING);
+    tree_assert_report(error, "nosuch: cannot open: No such file or directory\n");
+    assert_null(segments);
+    arena_end(&arena);
+}
+
+static void a_file_that_shrinks_while_it_is_hashed_is_an_error(void **state)
+{
+    struct arena arena = {0};
+    struct file *file;
+    struct segments *segments;
+    (void)state;
+    write_file("file", 100);
+    tree_assert_ok(file_open("file", &file));
+    tree_assert_ok(segments_of_file(&arena, &registry, file, "file", &segments));
+    write_file("file", 40);
+    tree_assert_report(segments_fill(segments, file, NULL, NULL),
+        "file: truncated: expected 100 bytes at offset 0, found 40\n");
+    assert_int_equal(segments->known_count, 0);
+    file_close(file);
+    arena_end(&arena);
+}
+
+#define TREE_TEST(test) cmocka_unit_test_setup_teardown(test, tree_begin, tree_end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hashes_are_canonical_xxh3),
+        TREE_TEST(plain_files_are_cut_every_four_mebibytes),
+        TREE_TEST(a_tree_hash_differs_by_size_and_by_every_byte),
+        TREE_TEST(safetensors_are_cut_at_the_header_and_every_64_rows),
+        TREE_TEST(the_tree_does_not_depend_on_how_it_was_filled),
+        TREE_TEST(what_only_looks_like_safetensors_is_cut_in_blocks),
+        cmocka_unit_test(ranges_are_runs_of_whole_segments),
+        TREE_TEST(hashing_stops_when_cancelled_and_says_what_is_missing),
+        TREE_TEST(a_file_that_shrinks_while_it_is_hashed_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

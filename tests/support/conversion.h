@@ -1,0 +1,46 @@
+/* conversion.h - the miniature checkpoint in a test's own directory (tree.h), converted in this
+ * process, and what the engine said about it. */
+#ifndef PSYBUILD_TESTS_SUPPORT_CONVERSION_H
+#define PSYBUILD_TESTS_SUPPORT_CONVERSION_H
+
+#include "engine/build.h"
+
+#define SOURCE "models/PsyLLM"
+#define MODEL "models/PsyLLM-mlx"
+
+/* cmocka's set-up and tear-down: a directory with the checkpoint under SOURCE. */
+int conversion_begin(void **state);
+int conversion_end(void **state);
+
+/* Writes the manifest: MODEL from SOURCE by the recipe "mlx", `with` its parameters as members of
+ * an object ("\"bits\": 4"). */
+void conversion_declare(const char *with);
+
+struct conversion { /* zero: what the command line would take */
+    const struct registry *registry;
+    unsigned threads;
+    uint64_t memory_bytes;
+    const char *target;
+    bool is_forced;
+};
+
+/* Strings live until the tear-down. */
+struct report {
+    /* A line for each node that was looked into, by name, without "MODEL/":
+     *   "NAME: WHY; M made, K kept; sealed"     pieces only where it has any; "confirmed" when
+     *                                           nothing had to be written */
+    const char *lines;
+    const char *errors; /* the reports of all errors */
+    struct build_stats stats;
+};
+
+struct report conversion_run(const struct conversion *conversion);
+/* The same with everything as usual; an error fails the test. */
+struct report conversion_make(void);
+/* Whether the quick look finds everything fresh, without opening a file. */
+bool conversion_is_null(void);
+
+/* Replaces the one occurrence of `old` in a file by `new`, in a new file as editors do. */
+void conversion_edit(const char *path, const char *old, const char *new);
+
+#endif
