@@ -8,6 +8,7 @@
  *   jobs --weights_arrange--> files, layout        jobs --plan_run--> pieces */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/wire.h"
@@ -80,6 +81,17 @@ static struct error *check_config_is_plain(struct conversion *conversion)
             method == NULL ? "" : json_show(conversion->arena, method));
     }
     return NULL;
+}
+
+/* Its Python code decides what the model is, whatever "model_type" says. */
+static struct error *check_class_is_known(struct conversion *conversion)
+{
+    const struct json *file = plan_json_get(conversion->config, "model_file");
+    if (!is_given(file))
+        return NULL;
+    return json_error(file,
+        "the checkpoint must not bring its own model class, but has \"model_file\": %s",
+        json_show(conversion->arena, file));
 }
 
 static bool is_mlx(const struct safetensors *header)
@@ -218,6 +230,17 @@ static struct error *bind_rules(struct conversion *conversion)
     return rules_bind(conversion->arena, rules, &config, &conversion->rules);
 }
 
+/* The rules know no files. */
+static struct error *name_files(const struct conversion *conversion, struct error *error)
+{
+    const struct weights *weights = &conversion->weights;
+    char more[32] = "";
+    if (weights->shard_count > 1)
+        snprintf(more, sizeof more, " and %" PRIu32 " more", weights->shard_count - 1);
+    return error_wrap(error, "matching the tensors of %s%s with %s", weights->shards[0].path, more,
+        plan_input_path(conversion->plan, "config", 0));
+}
+
 static struct error *apply_rules(struct conversion *conversion)
 {
     const struct weights *weights = &conversion->weights;
@@ -230,7 +253,9 @@ static struct error *apply_rules(struct conversion *conversion)
         inputs[i] =
             (struct rules_input){text_of(tensor->name), tensor->dtype, tensor->rank, tensor->shape};
     }
-    return rules_apply(conversion->rules, inputs, weights->tensor_count, &conversion->result);
+    struct error *error =
+        rules_apply(conversion->rules, inputs, weights->tensor_count, &conversion->result);
+    return error == NULL ? NULL : name_files(conversion, error);
 }
 
 /* ---- jobs ---- */
@@ -432,6 +457,7 @@ static struct error *read_inputs(struct conversion *conversion)
     conversion->keeps_nonfinite = strcmp(plan_param_text(plan, "nonfinite", "error"), "keep") == 0;
     TRY(plan_read_json(plan, "config", 0, &conversion->config));
     TRY(check_config_is_plain(conversion));
+    TRY(check_class_is_known(conversion));
     read_dtype(conversion);
     TRY(bind_rules(conversion));
     TRY(weights_read(plan, &conversion->weights));

@@ -330,7 +330,8 @@ struct error *weights_arrange(struct arena *arena, const char *name, struct weig
 {
     struct weights_files files = {.count = split(outputs, count, size_bytes_max),
         .by_name = arena_array(arena, count, sizeof *files.by_name)};
-    if (files.by_name == NULL)
+    struct weights_output **by_file = arena_array(arena, count, sizeof *by_file);
+    if (files.by_name == NULL || by_file == NULL)
         return error_memory();
     if (files.count > 1 && !glob_is_pattern(name))
         return error_new(ERROR_USAGE,
@@ -338,11 +339,11 @@ struct error *weights_arrange(struct arena *arena, const char *name, struct weig
             " files, which needs a name with \"*\" in it",
             name, files.count);
     for (uint32_t i = 0; i < count; i++)
-        files.by_name[i] = &outputs[i];
-    qsort(files.by_name, count, sizeof files.by_name[0], compare_files);
-    TRY(lay_out_files(arena, name, format, &files, files.by_name, count));
+        files.by_name[i] = by_file[i] = &outputs[i];
     qsort(files.by_name, count, sizeof files.by_name[0], compare_names);
     TRY(check_names_differ(files.by_name, count));
+    qsort(by_file, count, sizeof by_file[0], compare_files);
+    TRY(lay_out_files(arena, name, format, &files, by_file, count));
     *out = files;
     return NULL;
 }

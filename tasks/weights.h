@@ -56,8 +56,8 @@ MUST_CHECK struct error *weights_read(struct plan *plan, struct weights *out);
 MUST_CHECK struct error *weights_join(
     struct arena *arena, struct weights_shard *shards, uint32_t shard_count, struct weights *out);
 
-/* Whether a "weight_map" lists exactly the tensors of the shards, each in its file. `place` is the
- * document, for the error when `weight_map` is NULL. */
+/* Whether a "weight_map" lists exactly the tensors of the shards, each in its file. `path` is the
+ * document's, for the error when `weight_map` is NULL. */
 MUST_CHECK struct error *weights_check_map(struct arena *arena, const struct weights *weights,
     const struct json *weight_map, const char *path);
 

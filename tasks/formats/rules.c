@@ -78,12 +78,13 @@ static bool find_shape_name(const struct rules_input *tensor, struct text name, 
             name.bytes[1] < '0' || name.bytes[1] > '9')
             return false;
         uint32_t axis = (uint32_t)(name.bytes[1] - '0');
-        if (axis >= tensor->rank || tensor->shape[axis] > INT64_MAX)
-            value.kind = VALUE_NULL;
-        else if (name.bytes[0] == 'd')
+        bool is_there = axis < tensor->rank;
+        if (is_there && name.bytes[0] == 'e')
+            axis = tensor->rank - 1 - axis;
+        if (is_there && tensor->shape[axis] <= INT64_MAX)
             value.integer = (int64_t)tensor->shape[axis];
         else
-            value.integer = (int64_t)tensor->shape[tensor->rank - 1 - axis];
+            value.kind = VALUE_NULL;
     }
     *out = value;
     return true;
@@ -228,6 +229,19 @@ static struct error *name_too_long(struct arena *arena, struct text name)
         PATTERN_NAME_MAX, printable);
 }
 
+/* A name is printed as it is from here on. */
+static struct error *check_name(struct arena *arena, struct text name)
+{
+    if (name.length > PATTERN_NAME_MAX)
+        return name_too_long(arena, name);
+    bool is_plain = name.length > 0 && text_is_utf8(name);
+    for (size_t i = 0; i < name.length && is_plain; i++)
+        is_plain = (unsigned char)name.bytes[i] >= 0x20 && name.bytes[i] != 0x7F;
+    if (!is_plain)
+        return error_new(ERROR_FORMAT, "a tensor's name is empty or holds control characters");
+    return NULL;
+}
+
 static size_t count_occurrences(struct text text, struct text part)
 {
     size_t count = 0;
@@ -286,19 +300,18 @@ static struct error *apply_to_tensor(
     TRY(holds(step->where, (struct scene){model, &captures, &model->inputs[input]}, &applies));
     if (!applies)
         return NULL;
-    if (step->kind == STEP_REPLACE)
-        return apply_replace(model, step, name);
     if (step->kind == STEP_DROP) {
         *name = (struct text){NULL, 0};
         return NULL;
     }
-    struct text renamed = target_expand(model->arena, step->targets[which], &captures);
-    if (renamed.bytes == NULL)
-        return error_memory();
-    if (renamed.length > PATTERN_NAME_MAX)
-        return name_too_long(model->arena, renamed);
-    *name = renamed;
-    return NULL;
+    if (step->kind == STEP_REPLACE) {
+        TRY(apply_replace(model, step, name));
+    } else {
+        *name = target_expand(model->arena, step->targets[which], &captures);
+        if (name->bytes == NULL)
+            return error_memory();
+    }
+    return check_name(model->arena, *name);
 }
 
 /* The map from names to inputs. `step` is what made them, or NULL. */
@@ -341,19 +354,6 @@ static struct error *apply_step(struct rules_model *model, const struct step *st
     model->names = names;
     model->generation++;
     return is_renamed ? index_names(model, step) : NULL;
-}
-
-/* A name is printed as it is from here on. */
-static struct error *check_name(struct arena *arena, struct text name)
-{
-    if (name.length > PATTERN_NAME_MAX)
-        return name_too_long(arena, name);
-    bool is_plain = name.length > 0 && text_is_utf8(name);
-    for (size_t i = 0; i < name.length && is_plain; i++)
-        is_plain = (unsigned char)name.bytes[i] >= 0x20 && name.bytes[i] != 0x7F;
-    if (!is_plain)
-        return error_new(ERROR_FORMAT, "a tensor's name is empty or holds control characters");
-    return NULL;
 }
 
 static struct error *take_inputs(

@@ -221,6 +221,8 @@ static void put_minus_infinity_in_norm(void)
 }
 
 #define PLANNING "    while planning " MODEL "/model*.safetensors\n"
+#define MATCHING                                                                                   \
+    "    while matching the tensors of " SHARD_1 " and 3 more with " CONFIG "\n" PLANNING
 #define MAKING "    while making " MODEL "/model*.safetensors\n"
 
 static const struct {
@@ -240,24 +242,24 @@ static const struct {
         "                                         ^\n" PLANNING),
     ROW(remove_tensor_and_its_entry,
         "tensor \"model.layers.1.mlp.up_proj.weight\" is missing: expected [intermediate_size, "
-        "hidden_size] = [256, 128] (manifests/rules/qwen3.json:17:7)\n" PLANNING),
+        "hidden_size] = [256, 128] (manifests/rules/qwen3.json:17:7)\n" MATCHING),
     ROW(add_tensor,
         "models/PsyLLM/model.safetensors.index.json:5:17: \"weight_map\" must list every tensor, "
         "but not \"model.norm.extra\" of models/PsyLLM/model-00003-of-00004.safetensors\n"
         "    \"weight_map\": {\n"
         "                  ^\n" PLANNING),
-    ROW(add_tensor_and_its_entry, "unexpected tensor \"model.norm.extra\"\n" PLANNING),
+    ROW(add_tensor_and_its_entry, "unexpected tensor \"model.norm.extra\"\n" MATCHING),
     ROW(add_tensor_twice, "tensor \"model.layers.1.mlp.up_proj.weight\" must be in one file, not "
                           "both in models/PsyLLM/model-00002-of-00004.safetensors and in "
                           "models/PsyLLM/model-00003-of-00004.safetensors\n" PLANNING),
     ROW(widen_vocabulary,
         "tensor \"model.embed_tokens.weight\" has shape [1440, 128], expected [vocab_size, "
         "hidden_size] = [1441, 128] (manifests/rules/qwen3.json:7:5), and 1 more are missing or of "
-        "another shape\n" PLANNING),
+        "another shape\n" MATCHING),
     ROW(add_layer,
         "tensor \"model.layers.4.self_attn.q_proj.weight\" is missing: expected "
         "[num_attention_heads * head_dim, hidden_size] = [128, 128] "
-        "(manifests/rules/qwen3.json:9:7), and 10 more are missing or of another shape\n" PLANNING),
+        "(manifests/rules/qwen3.json:9:7), and 10 more are missing or of another shape\n" MATCHING),
     ROW(overlap, "models/PsyLLM/model-00002-of-00004.safetensors: tensor "
                  "\"model.layers.1.mlp.up_proj.weight\": data_offsets overlap tensor "
                  "\"model.layers.1.mlp.gate_proj.weight\": expected 262912 or more, found "

@@ -30,7 +30,6 @@
 #define IS_SANITIZED false
 #endif
 
-enum { KILLS = 40 };
 static const uint64_t MEBIBYTE = 1 << 20;
 
 static struct arena arena; /* of the running test */
@@ -39,6 +38,12 @@ static int end(void **state)
 {
     arena_end(&arena);
     return tree_end(state);
+}
+
+static unsigned number_of(const char *variable, unsigned usual)
+{
+    const char *given = getenv(variable);
+    return given == NULL ? usual : (unsigned)strtoul(given, NULL, 10);
 }
 
 static void start_over(void)
@@ -132,11 +137,12 @@ static uint64_t finish(const struct snapshot *wanted, struct arena *work, const 
     return pieces_kept(&program);
 }
 
+/* PSYBUILD_TEST_KILLS=400 takes its time. */
 static void killed_at_random_it_goes_on_where_it_was(void **state)
 {
     static const char *const arguments[] = {"-q", "-j2", NULL};
-    const char *given = getenv("PSYBUILD_TEST_SEED");
-    unsigned seed = given == NULL ? (unsigned)time(NULL) : (unsigned)strtoul(given, NULL, 10);
+    unsigned seed = number_of("PSYBUILD_TEST_SEED", (unsigned)time(NULL));
+    unsigned kills = number_of("PSYBUILD_TEST_KILLS", 40);
     unsigned killed = 0, resumed = 0;
     (void)state;
     print_message("PSYBUILD_TEST_SEED=%u\n", seed);
@@ -147,7 +153,7 @@ static void killed_at_random_it_goes_on_where_it_was(void **state)
     uint64_t begin = clock_now_ns();
     struct snapshot wanted = make_undisturbed();
     uint64_t whole_us = (clock_now_ns() - begin) / 1000;
-    for (unsigned i = 0; i < KILLS; i++) {
+    for (unsigned i = 0; i < kills; i++) {
         struct arena work = {0};
         char when[64];
         seed = seed * 1103515245 + 12345;
@@ -166,7 +172,7 @@ static void killed_at_random_it_goes_on_where_it_was(void **state)
         resumed += finish(&wanted, &work, when) > 0;
         arena_end(&work);
     }
-    print_message("%u of %u were killed in time, %u resumed\n", killed, KILLS, resumed);
+    print_message("%u of %u were killed in time, %u resumed\n", killed, kills, resumed);
     assert_true(resumed > 0);
 }
 

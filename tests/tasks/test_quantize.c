@@ -531,6 +531,19 @@ static void integers_cannot_be_quantized(void **state)
                          "be quantized, not I32");
 }
 
+/* Only rules without a list of tensors let it come so far. */
+static void a_name_that_would_be_written_twice_is_refused(void **state)
+{
+    static const struct fake_tensor tensors[] = {{"head.biases", DTYPE_BF16, 2, {4, 1}},
+        {"head.weight", DTYPE_BF16, 2, {4, 64}}, {.name = NULL}};
+    (void)state;
+    struct plan *plan = fake_begin("out/model.safetensors", "{\"bits\": 4}");
+    fake_add_rules(plan, "rules/bare.json", "{\"types\": [\"bare\"]}");
+    fake_add_text(plan, "config", "in/config.json", "{\"model_type\": \"bare\"}");
+    fake_add_shard(plan, "in/model.safetensors", tensors);
+    assert_refused(plan, "tensor \"head.biases\" must be written once, not twice");
+}
+
 static void wrong_configurations_are_refused(void **state)
 {
     static const struct {
@@ -551,6 +564,9 @@ static void wrong_configurations_are_refused(void **state)
         {"{\"text_config\": {\"quantization_config\": {}}}",
             "in/config.json:1:41: the checkpoint must not be quantized, but has "
             "\"text_config.quantization_config\": start from the original weights"},
+        {"{\"model_type\": \"toy\", \"model_file\": \"toy.py\"}",
+            "in/config.json:1:37: the checkpoint must not bring its own model class, but has "
+            "\"model_file\": \"toy.py\""},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -589,6 +605,9 @@ static void tensors_that_do_not_fit_the_config_are_refused(void **state)
     assert_non_null(error);
     assert_true(text_contains(text_of(error_text(error)), "embed.weight"));
     assert_true(text_contains(text_of(error_text(error)), "[201, 128]"));
+    assert_non_null(strstr(error_report(error),
+        "    while matching the tensors of in/model-00001-of-00002.safetensors and 1 more with "
+        "in/config.json\n"));
     error_free(error);
     fake_end(plan);
 }
@@ -687,6 +706,7 @@ int main(void)
         cmocka_unit_test(wrong_parameters_are_refused_at_their_place),
         cmocka_unit_test(a_recipe_needs_down_projections),
         cmocka_unit_test(integers_cannot_be_quantized),
+        cmocka_unit_test(a_name_that_would_be_written_twice_is_refused),
         cmocka_unit_test(wrong_configurations_are_refused),
         cmocka_unit_test(two_rule_files_for_one_type_are_refused),
         cmocka_unit_test(rules_of_the_first_directory_count),
