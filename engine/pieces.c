@@ -127,6 +127,8 @@ static struct error *replay(struct piece_log *log, struct text text)
         if (is_first) {
             TRY(read_files(&reader, log));
             is_good = wire_reader_done(&reader);
+            if (!is_good)
+                log->input_count = log->output_count = 0;
         } else {
             TRY(read_record(&reader, log, &is_good));
         }

@@ -83,6 +83,18 @@ const struct chat_template *chat_templates_single(const struct chat_templates *t
     return templates->count == 1 && !templates->is_set ? &templates->items[0] : NULL;
 }
 
+/* A file that is no text could be copied, but not loaded. */
+static struct error *read_file(struct plan *plan, const char *role, size_t index, struct text *out)
+{
+    struct text text;
+    TRY(plan_read_text(plan, role, index, CHAT_TEMPLATE_BYTES_MAX, &text));
+    if (!text_is_utf8(text))
+        return error_new(ERROR_FORMAT, "%s: expected a chat template in UTF-8, found other bytes",
+            plan_input_path(plan, role, index));
+    *out = text;
+    return NULL;
+}
+
 static struct error *read_additional(struct plan *plan, struct chat_templates *set)
 {
     static const char role[] = "additional_chat_templates";
@@ -99,7 +111,7 @@ static struct error *read_additional(struct plan *plan, struct chat_templates *s
             return error_new(
                 ERROR_FORMAT, "%s: more than %d chat templates", path, CHAT_TEMPLATES_MAX);
         struct text text;
-        TRY(plan_read_text(plan, role, i, CHAT_TEMPLATE_BYTES_MAX, &text));
+        TRY(read_file(plan, role, i, &text));
         TRY(add(plan_arena(plan), set, name, text));
         set->is_set = true;
     }
@@ -111,13 +123,13 @@ struct error *chat_templates_read(struct plan *plan, struct chat_templates *out)
     struct chat_templates set = {0};
     struct text text;
     if (plan_input_count(plan, "template") > 0) {
-        TRY(plan_read_text(plan, "template", 0, CHAT_TEMPLATE_BYTES_MAX, &text));
+        TRY(read_file(plan, "template", 0, &text));
         TRY(add(plan_arena(plan), &set, "default", text));
         *out = set;
         return NULL;
     }
     if (plan_input_count(plan, "chat_template") > 0) {
-        TRY(plan_read_text(plan, "chat_template", 0, CHAT_TEMPLATE_BYTES_MAX, &text));
+        TRY(read_file(plan, "chat_template", 0, &text));
         TRY(add(plan_arena(plan), &set, "default", text));
     }
     TRY(read_additional(plan, &set));

@@ -2,6 +2,7 @@
  * (docs/formats.md, "config.json"). One output, one text; readers of the directory wait for it. */
 #include "tasks/config.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,24 +52,27 @@ static void drop(struct fields *fields, const char *key)
     fields->count--;
 }
 
-static struct error *set_all(struct fields *fields, const struct json *object)
+/* Room for `more` members behind those that are there. */
+static struct error *reserve(struct fields *fields, size_t more)
 {
-    struct json_member *items =
-        arena_array(fields->arena, fields->count + object->count, sizeof *items);
+    struct json_member *items = arena_array(fields->arena, fields->count + more, sizeof *items);
     if (items == NULL)
         return error_memory();
     if (fields->count > 0)
         memcpy(items, fields->items, fields->count * sizeof *items);
     fields->items = items;
-    fields->capacity = fields->count + object->count;
-    if (fields->count == 0) { /* keys of an object are unique already */
-        if (object->count > 0)
-            memcpy(items, object->members, object->count * sizeof *items);
-        fields->count = object->count;
-        return NULL;
-    }
-    for (size_t i = 0; i < object->count; i++)
-        TRY(set(fields, object->members[i].key.bytes, &object->members[i].value));
+    fields->capacity = fields->count + more;
+    return NULL;
+}
+
+/* All members of an object, whose keys are unique, into an empty one. */
+static struct error *copy_members(struct fields *fields, const struct json *object)
+{
+    assert(fields->count == 0);
+    TRY(reserve(fields, object->count));
+    if (object->count > 0)
+        memcpy(fields->items, object->members, object->count * sizeof *fields->items);
+    fields->count = object->count;
     return NULL;
 }
 
@@ -123,14 +127,7 @@ static struct error *parse_own(
  * without a search through thousands. */
 static struct error *append_entries(struct fields *fields, const struct layout *layout)
 {
-    struct json_member *items =
-        arena_array(fields->arena, fields->count + layout->entry_count, sizeof *items);
-    if (items == NULL)
-        return error_memory();
-    if (fields->count > 0)
-        memcpy(items, fields->items, fields->count * sizeof *items);
-    fields->items = items;
-    fields->capacity = fields->count + layout->entry_count;
+    TRY(reserve(fields, layout->entry_count));
     size_t head_count = fields->count;
     for (uint32_t i = 0; i < layout->entry_count; i++) {
         const struct layout_entry *entry = &layout->entries[i];
@@ -157,10 +154,10 @@ static struct error *set_quantization(struct fields *fields, const struct layout
         const struct json_member *old = find(fields, "quantization");
         const struct json *head;
         if (old != NULL && old->value.kind == JSON_OBJECT) {
-            TRY(set_all(&quantization, &old->value));
+            TRY(copy_members(&quantization, &old->value));
         } else {
             TRY(parse_own(fields->arena, "quantization", layout->quantization, &head));
-            TRY(set_all(&quantization, head));
+            TRY(copy_members(&quantization, head));
         }
         TRY(append_entries(&quantization, layout));
         struct json object = as_object(&quantization);
@@ -191,7 +188,7 @@ struct error *config_render(struct arena *arena, const struct config_sources *so
     TRY(check_object(sources->config));
     TRY(check_object(sources->generation));
     struct fields fields = {.arena = arena};
-    TRY(set_all(&fields, sources->config));
+    TRY(copy_members(&fields, sources->config));
     const struct json *eos = json_get(sources->generation, "eos_token_id");
     if (is_truthy(eos))
         TRY(set(&fields, "eos_token_id", eos));

@@ -72,6 +72,7 @@ static struct error *plan_pieces(struct plan *plan, uint32_t input, uint32_t out
 
 static struct error *plan_file(struct plan *plan, size_t index, const char *path)
 {
+    const char *from = plan_input_path(plan, "files", index);
     struct text text;
     uint64_t size_bytes;
     TRY(plan_read_header(plan, "files", index, &text, &size_bytes));
@@ -79,11 +80,15 @@ static struct error *plan_file(struct plan *plan, size_t index, const char *path
         TRY(plan_read_text(plan, "files", index, BLOCK_BYTES, &text));
         return plan_output_text(plan, path, text);
     }
+    if (find_segmenter(from) != find_segmenter(path)) /* pieces must be segments of both */
+        return error_new(ERROR_USAGE,
+            "%s: a file of more than %d bytes must keep its suffix when it is copied, not become "
+            "%s",
+            from, BLOCK_BYTES, path);
     struct span *spans = NULL;
     size_t count;
     uint32_t output;
-    TRY(copy_segments(
-        plan_arena(plan), plan_input_path(plan, "files", index), text, size_bytes, &spans, &count));
+    TRY(copy_segments(plan_arena(plan), from, text, size_bytes, &spans, &count));
     TRY(plan_output(plan, path, size_bytes, &output));
     bool is_known = find_segmenter(path) != NULL; /* its header decides where the copy is cut */
     if (is_known)

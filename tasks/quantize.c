@@ -14,6 +14,7 @@
 #include "base/wire.h"
 #include "engine/task.h"
 #include "tasks/formats/dtype.h"
+#include "tasks/formats/mixed.h"
 #include "tasks/formats/quant.h"
 #include "tasks/formats/rules.h"
 #include "tasks/registry.h"
@@ -579,11 +580,6 @@ static const struct role_spec quantize_roles[] = {
     {.name = NULL},
 };
 
-static const int64_t bits_allowed[] = {1, 2, 3, 4, 5, 6, 8, -1};
-static const int64_t group_sizes_allowed[] = {16, 32, 64, 128, -1};
-static const char *const mode_words[] = {"affine", "mxfp4", "mxfp8", "nvfp4", NULL};
-static const char *const recipe_words[] = {
-    "mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6", NULL};
 static const char *const dtype_words[] = {"float16", "bfloat16", "float32", NULL};
 static const char *const shard_words[] = {"none", NULL};
 static const char *const nonfinite_words[] = {"error", "keep", NULL};
@@ -594,19 +590,19 @@ static const struct param_spec quantize_params[] = {
         .help = "whether to quantize; default: if any of the five below is given"},
     {.name = "bits",
         .type = PARAM_INTEGER,
-        .integers = bits_allowed,
+        .integers = scheme_bits,
         .help = "bits of a weight; default by mode, 4 for affine"},
     {.name = "group_size",
         .type = PARAM_INTEGER,
-        .integers = group_sizes_allowed,
+        .integers = scheme_group_sizes,
         .help = "weights that share a scale; default by mode, 64 for affine"},
     {.name = "mode",
         .type = PARAM_STRING,
-        .words = mode_words,
+        .words = scheme_modes,
         .help = "kind of quantization; default affine"},
     {.name = "quant_predicate",
         .type = PARAM_STRING,
-        .words = recipe_words,
+        .words = mixed_recipes,
         .help = "recipe that gives sensitive layers more bits"},
     {.name = "overrides",
         .type = PARAM_LIST,

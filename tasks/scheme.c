@@ -7,21 +7,21 @@
 
 #include "tasks/formats/pattern.h"
 
-static const char *const mode_words[] = {"affine", "mxfp4", "mxfp8", "nvfp4", NULL};
-static const int64_t bits_allowed[] = {1, 2, 3, 4, 5, 6, 8, -1};
-static const int64_t group_sizes_allowed[] = {16, 32, 64, 128, -1};
+const char *const scheme_modes[] = {"affine", "mxfp4", "mxfp8", "nvfp4", NULL};
+const int64_t scheme_bits[] = {1, 2, 3, 4, 5, 6, 8, -1};
+const int64_t scheme_group_sizes[] = {16, 32, 64, 128, -1};
 
 const struct param_spec scheme_override_params[] = {
     {.name = "match",
         .type = PARAM_STRING,
         .is_required = true,
         .help = "pattern of the layers' paths"},
-    {.name = "bits", .type = PARAM_INTEGER, .integers = bits_allowed, .help = "bits of a weight"},
+    {.name = "bits", .type = PARAM_INTEGER, .integers = scheme_bits, .help = "bits of a weight"},
     {.name = "group_size",
         .type = PARAM_INTEGER,
-        .integers = group_sizes_allowed,
+        .integers = scheme_group_sizes,
         .help = "weights that share a scale"},
-    {.name = "mode", .type = PARAM_STRING, .words = mode_words, .help = "kind of quantization"},
+    {.name = "mode", .type = PARAM_STRING, .words = scheme_modes, .help = "kind of quantization"},
     {.name = "quantize", .type = PARAM_BOOLEAN, .help = "false leaves the layers as they are"},
     {.name = NULL},
 };

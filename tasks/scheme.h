@@ -39,6 +39,9 @@ struct scheme {
     size_t override_count;
 };
 
+/* What the parameters may be, for the tables of params. */
+extern const char *const scheme_modes[];
+extern const int64_t scheme_bits[], scheme_group_sizes[];
 extern const struct param_spec scheme_override_params[];
 
 /* From bits, group_size, mode, quantize, quant_predicate and overrides. */

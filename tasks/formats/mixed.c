@@ -1,10 +1,11 @@
 /* mixed.c - mixed_quant_predicate_builder of the reference's convert.py, in integers. */
 #include "tasks/formats/mixed.h"
 
+#include <stdbool.h>
 #include <string.h>
 
-const char *const mixed_recipes[MIXED_RECIPE_COUNT] = {
-    "mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6"};
+const char *const mixed_recipes[MIXED_RECIPE_COUNT + 1] = {
+    "mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6", NULL};
 static const struct {
     uint32_t low, high;
 } recipe_bits[MIXED_RECIPE_COUNT] = {{2, 6}, {3, 4}, {3, 6}, {4, 6}};
@@ -15,11 +16,6 @@ static size_t find_recipe(struct text name)
     while (i < MIXED_RECIPE_COUNT && !text_is(name, mixed_recipes[i]))
         i++;
     return i;
-}
-
-bool mixed_is_recipe(struct text name)
-{
-    return find_recipe(name) < MIXED_RECIPE_COUNT;
 }
 
 /* The index-th component of a dotted path; false when it has fewer. */

@@ -6,7 +6,6 @@
 #ifndef PSYBUILD_TASKS_FORMATS_MIXED_H
 #define PSYBUILD_TASKS_FORMATS_MIXED_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,15 +13,13 @@
 #include "base/text.h"
 
 enum { MIXED_RECIPE_COUNT = 4 };
-extern const char *const mixed_recipes[MIXED_RECIPE_COUNT]; /* "mixed_2_6", ... */
+extern const char *const mixed_recipes[MIXED_RECIPE_COUNT + 1]; /* "mixed_2_6", ..., NULL */
 
 struct mixed {
     uint32_t bits_low, bits_high;
     uint64_t layer_count;
     size_t layer_component; /* which component of a path is the layer's number, from 0 */
 };
-
-bool mixed_is_recipe(struct text name);
 
 /* `modules` are the paths of all modules; the first one with "down_proj" shows where the layer's
  * number stands. ERROR_FORMAT when there is none. The recipe is one of mixed_recipes. */
