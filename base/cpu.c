@@ -5,7 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__)
+#if defined(PSYBUILD_PORTABLE)
+unsigned cpu_features(void)
+{
+    return 0; /* the variant that takes every way round */
+}
+#elif defined(__x86_64__)
 #include <cpuid.h>
 
 /* __builtin_cpu_supports knows "f16c" from gcc 11 and clang 16 on only. */

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -406,6 +407,23 @@ struct error *file_remove_directory(const char *path)
 {
     if (rmdir(path) == 0 || errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST ||
         errno == ENOTDIR || errno == EBUSY || errno == EINVAL)
+        return NULL;
+    return error_new_errno(errno, path, "remove");
+}
+
+static int remove_visited(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status;
+    (void)type;
+    (void)walk;
+    int result = fault_here(FAULT_REMOVE) ? (errno = EIO, -1) : remove(path);
+    return result == 0 || errno == ENOENT ? 0 : -1;
+}
+
+struct error *file_remove_tree(const char *path)
+{
+    enum { DESCRIPTORS_MAX = 16 };
+    if (nftw(path, remove_visited, DESCRIPTORS_MAX, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT)
         return NULL;
     return error_new_errno(errno, path, "remove");
 }

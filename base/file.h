@@ -74,6 +74,8 @@ MUST_CHECK struct error *file_replace_whole(const char *path, struct text text);
 MUST_CHECK struct error *file_rename(const char *from, const char *to);
 MUST_CHECK struct error *file_remove(const char *path);           /* absent is fine */
 MUST_CHECK struct error *file_remove_directory(const char *path); /* absent or not empty is fine */
+/* A directory with all below it, or a file; links are removed, never followed. Absent is fine. */
+MUST_CHECK struct error *file_remove_tree(const char *path);
 MUST_CHECK struct error *file_make_directories(const char *path); /* with parents; "" is fine */
 /* Makes renames and removals in a directory durable. */
 MUST_CHECK struct error *file_sync_directory(const char *path);

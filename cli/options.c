@@ -24,6 +24,7 @@ enum option_name {
     OPTION_OFFLINE,
     OPTION_FROZEN,
     OPTION_NO_WAIT,
+    OPTION_NO_STATS,
     OPTION_PROGRESS,
     OPTION_COLOR,
     OPTION_VERSION,
@@ -57,6 +58,7 @@ static const struct option_spec specs[] = {
     {OPTION_OFFLINE, 0, "offline", NULL, "never use the network"},
     {OPTION_FROZEN, 0, "frozen", NULL, "never change psybuild.lock"},
     {OPTION_NO_WAIT, 0, "no-wait", NULL, "fail when another psybuild is at work here"},
+    {OPTION_NO_STATS, 0, "no-stats", NULL, "do not measure what quantizing loses"},
     {OPTION_PROGRESS, 0, "progress", "MODE", "auto, tty, plain, json or none"},
     {OPTION_COLOR, 0, "color", "WHEN", "auto, always or never"},
     {OPTION_VERSION, 0, "version", NULL, "print the version"},
@@ -217,6 +219,9 @@ static struct error *apply(struct reader *reader, enum option_name name, const c
         return NULL;
     case OPTION_NO_WAIT:
         out->no_wait = true;
+        return NULL;
+    case OPTION_NO_STATS:
+        out->no_stats = true;
         return NULL;
     case OPTION_PROGRESS:
         return set_progress(reader, value);

@@ -34,7 +34,7 @@ struct options {
     enum color color;
     bool is_forced, is_dry, is_verbose, is_quiet;
     bool explains, shows_stats; /* -d */
-    bool is_offline, is_frozen, no_wait;
+    bool is_offline, is_frozen, no_wait, no_stats;
 };
 
 /* ERROR_USAGE says what is wrong with which word. Strings are borrowed from `arguments`. */

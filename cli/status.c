@@ -453,6 +453,7 @@ void status_on_event(void *context, const struct build_event *event)
     count_event(status, event);
     if (status->mode != PROGRESS_JSON) {
         say_event(status, event);
+        fflush(status->terminal->out); /* a log is followed while it grows */
         return;
     }
     struct arena arena = {0};

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/json_write.h"
+#include "cli/quality.h"
 #include "cli/tool_table.h"
 #include "tasks/formats/safetensors.h"
 
@@ -16,6 +17,8 @@ struct inspection {
     uint64_t tensors, tensor_bytes, file_bytes;
     uint64_t parameters; /* logical weights; 0: not known */
     uint64_t counts[DTYPE_COUNT], bytes[DTYPE_COUNT];
+    struct quality quality;      /* where psybuild made the files */
+    struct figures_module total; /* of the tensors that it knows about */
 };
 
 /* ---- reading ---- */
@@ -34,7 +37,7 @@ static struct error *add_file(struct inspection *inspection, const char *path)
     if (inspection->files == NULL)
         return error_memory();
     inspection->files[inspection->file_count++] = parsed;
-    return NULL;
+    return quality_add_file(&inspection->quality, path);
 }
 
 static struct error *read_config(struct inspection *inspection, const char *directory)
@@ -134,6 +137,15 @@ static bool count_parameters(
     return scales == NULL || group_size > 0;
 }
 
+static void add_quality(struct inspection *inspection, const struct tensor *tensor)
+{
+    const struct figures_module *known = quality_find(&inspection->quality, tensor->name);
+    if (known == NULL)
+        return;
+    struct figures_module both[] = {inspection->total, *known};
+    inspection->total = figures_total(&(struct figures){both, 2});
+}
+
 static void count_all(struct inspection *inspection)
 {
     bool is_known = true;
@@ -149,6 +161,7 @@ static void count_all(struct inspection *inspection)
             inspection->bytes[tensor->dtype] += tensor->size_bytes;
             is_known &= count_parameters(inspection, tensor, &parameters);
             inspection->parameters += parameters;
+            add_quality(inspection, tensor);
         }
     }
     if (!is_known)
@@ -201,10 +214,13 @@ static struct error *say_file(const struct inspection *inspection, const struct 
     for (size_t i = 0; i < file->count; i++) {
         const struct tensor *tensor = file->tensors_by_name[i];
         char *shape = safetensors_shape_text(inspection->cli->arena, tensor->rank, tensor->shape);
-        if (shape == NULL)
+        const struct figures_module *known = quality_find(&inspection->quality, tensor->name);
+        const char *quality = known == NULL ? "" : quality_long(inspection->cli->arena, known);
+        if (shape == NULL || quality == NULL)
             return error_memory();
-        terminal_say(terminal, TONE_PLAIN, "  %-*s  %-8s %-18s %8s", width, tensor->name,
-            dtype_name(tensor->dtype), shape, size_print(size, tensor->size_bytes));
+        terminal_say(terminal, TONE_PLAIN, "  %-*s  %-8s %-18s %8s%s%s", width, tensor->name,
+            dtype_name(tensor->dtype), shape, size_print(size, tensor->size_bytes),
+            quality[0] == '\0' ? "" : "  ", quality);
     }
     return NULL;
 }
@@ -243,7 +259,10 @@ static struct error *say_totals(const struct inspection *inspection)
         terminal_put(terminal, TONE_BOLD, ", %s weights, %.3f bits per weight", count,
             bits_per_weight(inspection));
     }
-    terminal_say(terminal, TONE_PLAIN, "%s", "");
+    const char *quality = quality_long(inspection->cli->arena, &inspection->total);
+    if (quality == NULL)
+        return error_memory();
+    terminal_say(terminal, TONE_BOLD, "%s%s", quality[0] == '\0' ? "" : ", ", quality);
     return NULL;
 }
 
@@ -255,7 +274,8 @@ static void put_number(struct json_writer *writer, const char *key, uint64_t val
     json_write_u64(writer, value);
 }
 
-static void write_tensor(struct json_writer *writer, const struct tensor *tensor)
+static void write_tensor(
+    struct json_writer *writer, const struct tensor *tensor, const struct figures_module *known)
 {
     json_write_object_begin(writer);
     json_write_key(writer, TEXT_LITERAL("name"));
@@ -269,10 +289,13 @@ static void write_tensor(struct json_writer *writer, const struct tensor *tensor
     json_write_array_end(writer);
     put_number(writer, "offset", tensor->offset);
     put_number(writer, "size_bytes", tensor->size_bytes);
+    if (known != NULL)
+        quality_write(writer, known);
     json_write_object_end(writer);
 }
 
-static void write_file(struct json_writer *writer, const struct safetensors *file)
+static void write_file(
+    struct json_writer *writer, const struct inspection *inspection, const struct safetensors *file)
 {
     json_write_object_begin(writer);
     json_write_key(writer, TEXT_LITERAL("path"));
@@ -289,7 +312,8 @@ static void write_file(struct json_writer *writer, const struct safetensors *fil
     json_write_key(writer, TEXT_LITERAL("tensors"));
     json_write_array_begin(writer);
     for (size_t i = 0; i < file->count; i++)
-        write_tensor(writer, file->tensors_by_name[i]);
+        write_tensor(writer, file->tensors_by_name[i],
+            quality_find(&inspection->quality, file->tensors_by_name[i]->name));
     json_write_array_end(writer);
     json_write_object_end(writer);
 }
@@ -304,7 +328,7 @@ static struct error *write_all(const struct inspection *inspection)
     json_write_key(writer, TEXT_LITERAL("files"));
     json_write_array_begin(writer);
     for (size_t i = 0; i < inspection->file_count; i++)
-        write_file(writer, inspection->files[i]);
+        write_file(writer, inspection, inspection->files[i]);
     json_write_array_end(writer);
     put_number(writer, "tensor_count", inspection->tensors);
     put_number(writer, "tensor_bytes", inspection->tensor_bytes);
@@ -313,6 +337,7 @@ static struct error *write_all(const struct inspection *inspection)
         json_write_key(writer, TEXT_LITERAL("bits_per_weight"));
         json_write_double(writer, bits_per_weight(inspection));
     }
+    quality_write(writer, &inspection->total);
     json_write_object_end(writer);
     TRY(json_writer_finish(writer, &text));
     terminal_put_text(inspection->cli->terminal, text);
@@ -326,7 +351,7 @@ static struct error *run(struct cli *cli)
 {
     static const char *const flags[] = {"--json", NULL};
     struct tool_words words;
-    struct inspection inspection = {.cli = cli};
+    struct inspection inspection = {.cli = cli, .quality = {.cli = cli}, .total = {.name = ""}};
     enum file_kind kind;
     struct file_stamp stamp;
     TRY(tool_words(cli, flags, &words));

@@ -1,8 +1,9 @@
-/* tool_list.c - `-t list`: the artifacts, their state, size and making time. */
+/* tool_list.c - `-t list`: the artifacts, their state, size, quality and making time. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/json_write.h"
+#include "cli/quality.h"
 #include "cli/survey.h"
 #include "cli/tool_table.h"
 #include "tasks/layout.h"
@@ -11,13 +12,13 @@ struct row {
     const struct node *node;
     enum survey_state state;
     const char *reason;
-    const struct record *record; /* NULL: never made */
-    uint64_t size_bytes;         /* of what it made, as last seen */
-    double bits_per_weight;      /* 0: it makes no weights */
+    const struct record *record;   /* NULL: never made */
+    uint64_t size_bytes;           /* of what it made, as last seen */
+    double bits_per_weight;        /* 0: it makes no weights */
+    struct figures_module quality; /* of all that it quantized */
 };
 
-/* Stored bits by the logical weights of the model, as the reference counts them. */
-static double bits_per_weight(struct arena *arena, const struct record *record)
+double tool_bits_per_weight(struct arena *arena, const struct record *record)
 {
     struct layout layout;
     uint64_t size_bytes = 0;
@@ -34,7 +35,7 @@ static double bits_per_weight(struct arena *arena, const struct record *record)
                                         : (double)size_bytes * 8 / (double)layout.total_parameters;
 }
 
-static struct row make_row(const struct survey *survey, uint32_t index)
+static struct error *make_row(const struct survey *survey, uint32_t index, struct row *out)
 {
     const struct state *state = survey->build->state;
     const struct node *node = &survey->build->graph->nodes[index];
@@ -44,9 +45,14 @@ static struct row make_row(const struct survey *survey, uint32_t index)
         .record = state_find_record(state, node->name)};
     for (uint32_t i = 0; row.record != NULL && i < row.record->made_count; i++)
         row.size_bytes += state->files[row.record->made[i].file].stamp.size_bytes;
-    if (row.record != NULL)
-        row.bits_per_weight = bits_per_weight(survey->cli->arena, row.record);
-    return row;
+    if (row.record != NULL) {
+        struct figures figures;
+        row.bits_per_weight = tool_bits_per_weight(survey->cli->arena, row.record);
+        TRY(quality_of_record(survey->cli->arena, row.record, &figures));
+        row.quality = figures_total(&figures);
+    }
+    *out = row;
+    return NULL;
 }
 
 static const char *const state_words[] = {[SURVEY_UNASKED] = "",
@@ -61,18 +67,18 @@ static const enum tone state_tones[] = {[SURVEY_UNASKED] = TONE_PLAIN,
 static struct error *say_row(struct cli *cli, const struct row *row)
 {
     char size[SIZE_TEXT_MAX] = "";
-    const char *bits = "", *time = "";
+    const char *bits = "", *time = "", *quality = quality_short(cli->arena, &row->quality);
     if (row->record != NULL) {
         size_print(size, row->size_bytes);
         time = status_format_duration(cli->arena, row->record->duration_ns);
     }
     if (row->bits_per_weight > 0)
         bits = arena_format(cli->arena, "%.3f", row->bits_per_weight);
-    if (bits == NULL || time == NULL)
+    if (bits == NULL || time == NULL || quality == NULL)
         return error_memory();
     terminal_put(cli->terminal, state_tones[row->state], "%-10s", state_words[row->state]);
-    terminal_say(
-        cli->terminal, TONE_PLAIN, "  %8s  %11s  %9s  %s", size, bits, time, row->node->name);
+    terminal_say(cli->terminal, TONE_PLAIN, "  %8s  %11s  %8s  %9s  %s", size, bits, quality, time,
+        row->node->name);
     return NULL;
 }
 
@@ -105,6 +111,7 @@ static struct error *write_row(
         json_write_key(writer, TEXT_LITERAL("bits_per_weight"));
         json_write_double(writer, row->bits_per_weight);
     }
+    quality_write(writer, &row->quality);
     json_write_object_end(writer);
     return NULL;
 }
@@ -124,13 +131,14 @@ static struct error *say_all(const struct survey *survey, bool has_targets, bool
     if (writer == NULL)
         return error_memory();
     if (!as_json)
-        terminal_say(cli->terminal, TONE_DIM, "%-10s  %8s  %11s  %9s  %s", "STATE", "SIZE",
-            "BITS/WEIGHT", "MADE IN", "NAME");
+        terminal_say(cli->terminal, TONE_DIM, "%-10s  %8s  %11s  %8s  %9s  %s", "STATE", "SIZE",
+            "BITS/WEIGHT", "SQNR", "MADE IN", "NAME");
     json_write_array_begin(writer);
     for (uint32_t i = 0; i < survey->build->graph->node_count; i++) {
         if (!is_shown(survey, i, has_targets))
             continue;
-        struct row row = make_row(survey, i);
+        struct row row;
+        TRY(make_row(survey, i, &row));
         TRY(as_json ? write_row(writer, survey, &row) : say_row(cli, &row));
     }
     json_write_array_end(writer);

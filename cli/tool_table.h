@@ -5,6 +5,7 @@
 #include "cli/tools.h"
 
 extern const struct tool tool_clean;
+extern const struct tool tool_convert;
 extern const struct tool tool_expand;
 extern const struct tool tool_explain;
 extern const struct tool tool_graph;

@@ -11,7 +11,7 @@
 #define MEMORY_BYTES_THREAD (UINT64_C(8) << 20)
 
 static const struct tool *const tools[] = {&tool_init, &tool_list, &tool_explain, &tool_verify,
-    &tool_clean, &tool_inspect, &tool_expand, &tool_graph, &tool_schema, NULL};
+    &tool_clean, &tool_inspect, &tool_convert, &tool_expand, &tool_graph, &tool_schema, NULL};
 
 const struct tool *tools_find(const char *name)
 {
@@ -74,6 +74,7 @@ struct error *cli_prepare_build(struct cli *cli)
         .is_frozen = options->is_frozen,
         .is_offline = options->is_offline,
         .no_wait = options->no_wait,
+        .no_stats = options->no_stats,
         .cancel = signals_flag(),
         .on_event = status_on_event,
         .on_tick = status_on_tick,

@@ -71,6 +71,10 @@ MUST_CHECK struct error *tool_expect_words(
 MUST_CHECK struct error *tool_targets(
     struct cli *cli, const struct tool_words *words, const char *const **out);
 
+/* Stored bits by the logical weights of the model, as the reference counts them; 0 for what is no
+ * model. */
+double tool_bits_per_weight(struct arena *arena, const struct record *record);
+
 /* `psybuild help [TASK]` */
 MUST_CHECK struct error *help_run(struct cli *cli);
 /* The default command. */

@@ -40,13 +40,6 @@ static struct error *add_watch(struct builder *builder, struct watch watch)
     return NULL;
 }
 
-static struct error *watch_directory(struct builder *builder, const char *path)
-{
-    struct watch watch = {.path = path};
-    TRY(file_stat_settled(path, &watch.stamp));
-    return add_watch(builder, watch);
-}
-
 /* After the sources were listed, which may have written it. */
 static struct error *watch_lock(struct builder *builder)
 {
@@ -58,12 +51,31 @@ static struct error *watch_lock(struct builder *builder)
     return add_watch(builder, watch);
 }
 
+/* A directory being listed, and those above it: a link back to one of them is not followed. */
+struct level {
+    const struct level *above;
+    unsigned depth;
+    struct file_stamp stamp;
+};
+
+static bool is_loop(const struct level *level)
+{
+    for (const struct level *above = level->above; above != NULL; above = above->above)
+        if (file_stamp_equal(&above->stamp, &level->stamp))
+            return true;
+    return level->depth > SOURCE_DEPTH_MAX;
+}
+
 static struct error *list_disk(
-    struct builder *builder, const char *name, const char *path, unsigned depth)
+    struct builder *builder, const char *name, const char *path, const struct level *above)
 {
     struct file_entry *entries;
     size_t count;
-    TRY(watch_directory(builder, path));
+    struct level level = {.above = above, .depth = above == NULL ? 0 : above->depth + 1};
+    TRY(file_stat_settled(path, &level.stamp));
+    if (is_loop(&level))
+        return NULL;
+    TRY(add_watch(builder, (struct watch){.path = path, .stamp = level.stamp}));
     TRY(file_list_directory(builder->arena, path, &entries, &count));
     for (size_t i = 0; i < count; i++) {
         if (entries[i].name[0] == '.')
@@ -72,8 +84,8 @@ static struct error *list_disk(
         char *location = path_join(builder->arena, path, entries[i].name);
         if (file == NULL || location == NULL)
             return error_memory();
-        if (entries[i].kind == FILE_DIRECTORY && depth < SOURCE_DEPTH_MAX)
-            TRY(list_disk(builder, file, location, depth + 1));
+        if (entries[i].kind == FILE_DIRECTORY)
+            TRY(list_disk(builder, file, location, &level));
         if (entries[i].kind != FILE_REGULAR)
             continue;
         builder->files = arena_grow(builder->arena, builder->files, builder->file_count,
@@ -126,7 +138,7 @@ static struct error *add_fetched(
 static struct error *list_source(struct builder *builder, const struct manifest_source *source)
 {
     if (source->kind == NULL) {
-        struct error *error = list_disk(builder, source->directory, source->path, 0);
+        struct error *error = list_disk(builder, source->directory, source->path, NULL);
         if (error == NULL || error_kind_of(error) != ERROR_MISSING)
             return error_wrap(error, "listing source %s", source->directory);
         error_free(error);

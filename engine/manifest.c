@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json_write.h"
 #include "base/map.h"
 #include "engine/expand.h"
+#include "engine/params.h"
 #include "engine/recipe.h"
 
 enum { INCLUDES_MAX = 64, MANIFEST_BYTES_MAX = 16 << 20 };
@@ -42,172 +42,6 @@ struct loader {
     struct recipe *recipes[INCLUDES_MAX];
     size_t recipe_count;
 };
-
-/* ---- keys ---- */
-
-static struct error *unknown_key(const struct json *object, const struct json_member *member,
-    const char *const *known, const char *owner)
-{
-    size_t count = 0;
-    while (known[count] != NULL)
-        count++;
-    const char *near = text_suggest(member->key.bytes, known, count);
-    if (near != NULL)
-        return json_error_key(object, member, "unknown key \"%s\" in %s; did you mean \"%s\"?",
-            member->key.bytes, owner, near);
-    return json_error_key(object, member, "unknown key \"%s\" in %s", member->key.bytes, owner);
-}
-
-static struct error *check_keys(
-    const struct json *object, const char *const *known, const char *owner)
-{
-    for (size_t i = 0; i < object->count; i++) {
-        size_t k = 0;
-        while (known[k] != NULL && !text_is(object->members[i].key, known[k]))
-            k++;
-        if (known[k] == NULL)
-            return unknown_key(object, &object->members[i], known, owner);
-    }
-    return NULL;
-}
-
-static struct error *must_be(
-    struct arena *arena, const struct json *value, enum json_kind kind, const char *name)
-{
-    if (value == NULL || value->kind == kind)
-        return NULL;
-    return json_error(
-        value, "\"%s\" must be %s, not %s", name, json_kind_name(kind), json_show(arena, value));
-}
-
-/* ---- parameters ---- */
-
-static struct error *join_words(
-    struct arena *arena, const struct param_spec *spec, const char **out)
-{
-    char *list = arena_format(arena, "%s", "");
-    for (size_t i = 0; list != NULL && spec->words != NULL && spec->words[i] != NULL; i++)
-        list = arena_format(arena, "%s%s\"%s\"", list, i > 0 ? ", " : "", spec->words[i]);
-    for (size_t i = 0; list != NULL && spec->integers != NULL && spec->integers[i] >= 0; i++)
-        list =
-            arena_format(arena, "%s%s%lld", list, i > 0 ? ", " : "", (long long)spec->integers[i]);
-    *out = list;
-    return list == NULL ? error_memory() : NULL;
-}
-
-static bool is_word(const struct param_spec *spec, const struct json *value)
-{
-    for (size_t i = 0; spec->words != NULL && spec->words[i] != NULL; i++)
-        if (value->kind == JSON_STRING && text_is(value->text, spec->words[i]))
-            return true;
-    return false;
-}
-
-static bool is_listed(const struct param_spec *spec, const struct json *value)
-{
-    int64_t number;
-    if (!json_to_i64(value, &number))
-        return false;
-    for (size_t i = 0; spec->integers[i] >= 0; i++)
-        if (spec->integers[i] == number)
-            return true;
-    return false;
-}
-
-static bool has_type(const struct param_spec *spec, const struct json *value)
-{
-    int64_t number;
-    uint64_t size;
-    switch (spec->type) {
-    case PARAM_STRING:
-    case PARAM_PATH:
-        return value->kind == JSON_STRING;
-    case PARAM_INTEGER:
-        return json_to_i64(value, &number) && number >= 0;
-    case PARAM_NUMBER:
-        return value->kind == JSON_NUMBER;
-    case PARAM_BOOLEAN:
-        return value->kind == JSON_BOOL;
-    case PARAM_LIST:
-    case PARAM_ENVIRONMENT:
-        return value->kind == JSON_ARRAY;
-    case PARAM_OBJECT:
-        return value->kind == JSON_OBJECT;
-    case PARAM_SIZE:
-        return is_word(spec, value) || (json_to_i64(value, &number) && number >= 0) ||
-               (value->kind == JSON_STRING && size_parse(value->text, &size));
-    }
-    return false;
-}
-
-static const char *const type_words[] = {[PARAM_STRING] = "a string",
-    [PARAM_INTEGER] = "an integer of at least 0",
-    [PARAM_NUMBER] = "a number",
-    [PARAM_BOOLEAN] = "true or false",
-    [PARAM_LIST] = "a list",
-    [PARAM_ENVIRONMENT] = "a list",
-    [PARAM_PATH] = "a path",
-    [PARAM_SIZE] = "a size such as 4096, \"512M\" or \"5G\"",
-    [PARAM_OBJECT] = "an object"};
-
-static struct error *check_param(
-    struct arena *arena, const struct param_spec *spec, const struct json *value)
-{
-    const char *words;
-    TRY(join_words(arena, spec, &words));
-    if (spec->type != PARAM_SIZE && spec->words != NULL && !is_word(spec, value))
-        return json_error(
-            value, "\"%s\" must be one of %s, not %s", spec->name, words, json_show(arena, value));
-    if (spec->integers != NULL && !is_listed(spec, value))
-        return json_error(
-            value, "\"%s\" must be one of %s, not %s", spec->name, words, json_show(arena, value));
-    if (!has_type(spec, value))
-        return json_error(value, "\"%s\" must be %s%s%s, not %s", spec->name,
-            type_words[spec->type], words[0] != '\0' ? " or " : "", words, json_show(arena, value));
-    for (size_t i = 0; value->kind == JSON_ARRAY && i < value->count; i++) {
-        const struct json *item = &value->items[i];
-        enum json_kind kind = spec->entries != NULL ? JSON_OBJECT : JSON_STRING;
-        if (item->kind != kind)
-            return json_error(item, "an entry of \"%s\" must be %s, not %s", spec->name,
-                json_kind_name(kind), json_show(arena, item));
-        if (spec->entries != NULL)
-            TRY(params_check(spec->entries, item, spec->name));
-    }
-    return NULL;
-}
-
-static struct error *check_params(
-    struct arena *arena, const struct param_spec *specs, const struct json *with, const char *owner)
-{
-    static const char *no_names[1];
-    size_t count = 0;
-    while (specs != NULL && specs[count].name != NULL)
-        count++;
-    const char **names = arena_array(arena, count + 1, sizeof *names);
-    if (names == NULL)
-        return error_memory();
-    for (size_t i = 0; i < count; i++)
-        names[i] = specs[i].name;
-    TRY(check_keys(with, count > 0 ? names : no_names,
-        arena_format(arena, "the parameters of \"%s\"", owner)));
-    for (size_t i = 0; i < count; i++) {
-        const struct json *value = json_get(with, specs[i].name);
-        if (value != NULL)
-            TRY(check_param(arena, &specs[i], value));
-        else if (specs[i].is_required)
-            return json_error(with, "\"%s\" needs \"%s\"", owner, specs[i].name);
-    }
-    return NULL;
-}
-
-struct error *params_check(
-    const struct param_spec *specs, const struct json *with, const char *owner)
-{
-    struct arena arena = {0};
-    struct error *error = check_params(&arena, specs, with, owner);
-    arena_end(&arena);
-    return error;
-}
 
 /* ---- reading the texts ---- */
 
@@ -261,10 +95,10 @@ static struct error *load_includes(
 {
     if (includes == NULL)
         return NULL;
-    TRY(must_be(loader->arena, includes, JSON_ARRAY, "include"));
+    TRY(kind_check(loader->arena, includes, JSON_ARRAY, "include"));
     for (size_t i = 0; i < includes->count; i++) {
         const struct json *item = &includes->items[i];
-        TRY(must_be(loader->arena, item, JSON_STRING, "include"));
+        TRY(kind_check(loader->arena, item, JSON_STRING, "include"));
         char *beside = NULL, *installed = NULL;
         TRY(place_include(loader, path, item, &beside, &installed));
         bool is_beside, is_installed;
@@ -291,7 +125,7 @@ static struct error *load_root(struct loader *loader, const char *path, const st
     const struct json *root = &document->root, *version = json_get(root, "psybuild");
     if (root->kind != JSON_OBJECT)
         return json_error(root, "a manifest must be an object, not %s", json_kind_name(root->kind));
-    TRY(check_keys(root, top_keys, "a manifest"));
+    TRY(keys_check(root, top_keys, "a manifest"));
     if (version == NULL)
         return json_error(root, "a manifest needs \"psybuild\": 1");
     int64_t number;
@@ -449,7 +283,7 @@ static struct error *suggest_kind(const struct loader *loader, const struct json
         names[count] = loader->registry->sources[count - 1]->key;
     for (size_t i = 0; i < value->count; i++)
         if (text_suggest(value->members[i].key.bytes, names, count) != NULL)
-            return unknown_key(value, &value->members[i], names, "a source");
+            return key_unknown(value, &value->members[i], names, "a source");
     return NULL;
 }
 
@@ -457,7 +291,7 @@ static struct error *check_source(struct loader *loader, const struct source_kin
     const struct json *value, const char *name)
 {
     if (kind == NULL)
-        return check_keys(value, dir_keys, "a source with \"dir\"");
+        return keys_check(value, dir_keys, "a source with \"dir\"");
     const char *known[16] = {kind->key};
     size_t count = 1;
     for (; count < 15 && kind->params[count - 1].name != NULL; count++)
@@ -465,11 +299,11 @@ static struct error *check_source(struct loader *loader, const struct source_kin
     char *owner = arena_format(loader->arena, "a source with \"%s\"", kind->key);
     if (owner == NULL)
         return error_memory();
-    TRY(check_keys(value, known, owner));
+    TRY(keys_check(value, known, owner));
     for (const struct param_spec *spec = kind->params; spec->name != NULL; spec++) {
         const struct json *given = json_get(value, spec->name);
         if (given != NULL)
-            TRY(check_param(loader->arena, spec, given));
+            TRY(param_check(loader->arena, spec, given));
         else if (spec->is_required)
             return json_error(value, "source \"%s\" needs \"%s\"", name, spec->name);
     }
@@ -481,7 +315,7 @@ static struct error *add_source(
 {
     struct manifest_source source = {0};
     TRY(expand_name(loader, sources, member, &source.directory));
-    TRY(must_be(loader->arena, &member->value, JSON_OBJECT, source.directory));
+    TRY(kind_check(loader->arena, &member->value, JSON_OBJECT, source.directory));
     TRY(expand(loader, &member->value, &source.declaration));
     source.place = &member->value;
     source.kind = find_kind(loader, source.declaration);
@@ -492,7 +326,7 @@ static struct error *add_source(
         return json_error(&member->value, "source \"%s\" needs one of \"hub\", \"dir\", \"files\"",
             source.directory);
     TRY(check_source(loader, source.kind, source.declaration, source.directory));
-    TRY(must_be(loader->arena, dir, JSON_STRING, "dir"));
+    TRY(kind_check(loader->arena, dir, JSON_STRING, "dir"));
     source.path = dir == NULL ? NULL : dir->text.bytes;
     for (size_t i = 0; i < loader->manifest->source_count; i++) {
         const char *other = loader->sources[i].directory;
@@ -627,7 +461,7 @@ static struct error *read_keep(struct loader *loader, struct manifest_node *node
     node->keep = KEEP_ALWAYS;
     if (keep == NULL)
         return NULL;
-    TRY(must_be(loader->arena, keep, JSON_STRING, "keep"));
+    TRY(kind_check(loader->arena, keep, JSON_STRING, "keep"));
     if (text_is(keep->text, "never")) {
         if (!node->type->can_be_view)
             return json_error(keep, "task \"%s\" cannot be a view: \"keep\" must be \"always\"",
@@ -648,7 +482,7 @@ static struct error *read_path_key(
     *out = NULL;
     if (value == NULL)
         return NULL;
-    TRY(must_be(loader->arena, value, JSON_STRING, key));
+    TRY(kind_check(loader->arena, value, JSON_STRING, key));
     if (!path_is_normal(value->text.bytes))
         return json_error(value, "\"%s\" must be a path inside the manifest's directory", key);
     *out = value->text.bytes;
@@ -688,16 +522,16 @@ static struct error *add_node(
 {
     struct manifest_node node = {.name = name, .place = value};
     TRY(check_node_name(value, name));
-    TRY(check_keys(value, node_keys, "a node"));
+    TRY(keys_check(value, node_keys, "a node"));
     const struct json *task = json_get(value, "task"), *roles = json_get(value, "in");
     if (task == NULL)
         return json_error(value, "\"%s\" needs a \"task\" or a \"recipe\"", name);
-    TRY(must_be(loader->arena, task, JSON_STRING, "task"));
+    TRY(kind_check(loader->arena, task, JSON_STRING, "task"));
     TRY(find_task(loader, task, &node.type));
-    TRY(must_be(loader->arena, roles, JSON_OBJECT, "in"));
+    TRY(kind_check(loader->arena, roles, JSON_OBJECT, "in"));
     TRY(read_inputs(loader, roles, &node));
     node.with = json_get(value, "with");
-    TRY(must_be(loader->arena, node.with, JSON_OBJECT, "with"));
+    TRY(kind_check(loader->arena, node.with, JSON_OBJECT, "with"));
     if (node.with != NULL)
         TRY(params_check(node.type->params, node.with, node.type->name));
     else
@@ -767,17 +601,17 @@ static struct error *find_recipe(
 
 static struct error *use_recipe(struct loader *loader, const char *name, const struct json *value)
 {
-    TRY(check_keys(value, use_keys, "a recipe use"));
+    TRY(keys_check(value, use_keys, "a recipe use"));
     struct recipe_use use = {.directory = name,
         .place = value,
         .from = json_get(value, "from"),
         .with = json_get(value, "with")};
     const struct json *recipe_name = json_get(value, "recipe");
-    TRY(must_be(loader->arena, recipe_name, JSON_STRING, "recipe"));
-    TRY(must_be(loader->arena, use.with, JSON_OBJECT, "with"));
+    TRY(kind_check(loader->arena, recipe_name, JSON_STRING, "recipe"));
+    TRY(kind_check(loader->arena, use.with, JSON_OBJECT, "with"));
     if (use.from == NULL)
         return json_error(value, "a recipe use needs \"from\": the source's name");
-    TRY(must_be(loader->arena, use.from, JSON_STRING, "from"));
+    TRY(kind_check(loader->arena, use.from, JSON_STRING, "from"));
     bool is_source = false;
     for (size_t i = 0; i < loader->manifest->source_count; i++) {
         if (!text_is(use.from->text, loader->sources[i].directory))
@@ -799,7 +633,7 @@ static struct error *use_recipe(struct loader *loader, const char *name, const s
             return json_error_key(artifacts, member,
                 "\"%s\" is no path inside the manifest's directory", member->key.bytes);
         TRY(check_outside_sources(loader, artifacts, member, member->key.bytes));
-        TRY(must_be(loader->arena, &member->value, JSON_OBJECT, member->key.bytes));
+        TRY(kind_check(loader->arena, &member->value, JSON_OBJECT, member->key.bytes));
         TRY(add_node(loader, member->key.bytes, &member->value, name));
     }
     return NULL;
@@ -810,7 +644,7 @@ static struct error *add_artifact(
 {
     const char *name;
     TRY(expand_name(loader, artifacts, member, &name));
-    TRY(must_be(loader->arena, &member->value, JSON_OBJECT, name));
+    TRY(kind_check(loader->arena, &member->value, JSON_OBJECT, name));
     struct scope scope = {.get = get_variable, .context = loader};
     const struct json *value;
     TRY(expand_node(loader->arena, &scope, &member->value, &value));
@@ -826,13 +660,13 @@ static struct error *read_sections(struct loader *loader)
 {
     for (size_t i = 0; i < loader->root_count; i++) {
         const struct json *sources = json_get(loader->roots[i], "sources");
-        TRY(must_be(loader->arena, sources, JSON_OBJECT, "sources"));
+        TRY(kind_check(loader->arena, sources, JSON_OBJECT, "sources"));
         for (size_t k = 0; sources != NULL && k < sources->count; k++)
             TRY(add_source(loader, sources, &sources->members[k]));
     }
     for (size_t i = 0; i < loader->root_count; i++) {
         const struct json *artifacts = json_get(loader->roots[i], "artifacts");
-        TRY(must_be(loader->arena, artifacts, JSON_OBJECT, "artifacts"));
+        TRY(kind_check(loader->arena, artifacts, JSON_OBJECT, "artifacts"));
         for (size_t k = 0; artifacts != NULL && k < artifacts->count; k++)
             TRY(add_artifact(loader, artifacts, &artifacts->members[k]));
     }
@@ -846,13 +680,13 @@ static struct error *read_defaults(struct loader *loader)
         const struct json *rules = json_get(loader->roots[i], "rules");
         if (rules != NULL)
             TRY(expand(loader, rules, &rules));
-        TRY(must_be(loader->arena, rules, JSON_STRING, "rules"));
+        TRY(kind_check(loader->arena, rules, JSON_STRING, "rules"));
         if (rules != NULL && !path_is_normal(rules->text.bytes))
             return json_error(rules, "\"rules\" must be a path inside the manifest's directory");
         if (rules != NULL && loader->manifest->rules == NULL)
             loader->manifest->rules = rules->text.bytes;
         const struct json *list = json_get(loader->roots[i], "default");
-        TRY(must_be(loader->arena, list, JSON_ARRAY, "default"));
+        TRY(kind_check(loader->arena, list, JSON_ARRAY, "default"));
         if (list == NULL || loader->manifest->defaults != NULL)
             continue;
         const struct json **defaults = arena_array(loader->arena, list->count, sizeof *defaults);
@@ -860,7 +694,7 @@ static struct error *read_defaults(struct loader *loader)
             return error_memory();
         for (size_t k = 0; k < list->count; k++) {
             TRY(expand(loader, &list->items[k], &defaults[k]));
-            TRY(must_be(loader->arena, defaults[k], JSON_STRING, "default"));
+            TRY(kind_check(loader->arena, defaults[k], JSON_STRING, "default"));
         }
         loader->manifest->defaults = defaults;
         loader->manifest->default_count = list->count;
@@ -885,7 +719,7 @@ struct error *manifest_load(struct arena *arena, const struct registry *registry
     TRY(name_lock(loader));
     for (size_t i = 0; i < loader->root_count; i++) {
         const struct json *variables = json_get(loader->roots[i], "vars");
-        TRY(must_be(arena, variables, JSON_OBJECT, "vars"));
+        TRY(kind_check(arena, variables, JSON_OBJECT, "vars"));
         TRY(add_variables(loader, variables));
     }
     for (size_t i = 0; i < options->setting_count; i++)
@@ -897,130 +731,4 @@ struct error *manifest_load(struct arena *arena, const struct registry *registry
     manifest->nodes = loader->nodes;
     *out = manifest;
     return NULL;
-}
-
-/* ---- expand ---- */
-
-/* As the manifest writes it: "$" doubled. */
-static struct error *double_dollars(struct arena *arena, struct text text, struct text *out)
-{
-    char *doubled = arena_alloc(arena, 2 * text.length + 1);
-    if (doubled == NULL)
-        return error_memory();
-    size_t length = 0;
-    for (size_t i = 0; i < text.length; i++) {
-        doubled[length++] = text.bytes[i];
-        if (text.bytes[i] == '$')
-            doubled[length++] = '$';
-    }
-    *out = (struct text){doubled, length};
-    return NULL;
-}
-
-static struct error *write_name(struct arena *arena, struct json_writer *writer, const char *name)
-{
-    struct text text;
-    TRY(double_dollars(arena, text_of(name), &text));
-    json_write_key(writer, text);
-    return NULL;
-}
-
-/* exec's runtime names stay as they are. */
-static struct error *write_string(
-    struct arena *arena, struct json_writer *writer, struct text text, bool is_exec)
-{
-    if (!is_exec)
-        TRY(double_dollars(arena, text, &text));
-    json_write_text(writer, text);
-    return NULL;
-}
-
-static struct error *write_value(
-    struct arena *arena, struct json_writer *writer, const struct json *value, bool is_exec)
-{
-    switch (value->kind) {
-    case JSON_STRING:
-        return write_string(arena, writer, value->text, is_exec);
-    case JSON_ARRAY:
-        json_write_array_begin(writer);
-        for (size_t i = 0; i < value->count; i++)
-            TRY(write_value(arena, writer, &value->items[i], is_exec));
-        json_write_array_end(writer);
-        return NULL;
-    case JSON_OBJECT:
-        json_write_object_begin(writer);
-        for (size_t i = 0; i < value->count; i++) {
-            json_write_key(writer, value->members[i].key);
-            TRY(write_value(arena, writer, &value->members[i].value, is_exec));
-        }
-        json_write_object_end(writer);
-        return NULL;
-    default:
-        json_write_value(writer, value);
-        return NULL;
-    }
-}
-
-static struct error *write_node(
-    struct arena *arena, struct json_writer *writer, const struct manifest_node *node)
-{
-    TRY(write_name(arena, writer, node->name));
-    json_write_object_begin(writer);
-    for (size_t i = 0; i < node->place->count; i++) {
-        const struct json_member *member = &node->place->members[i];
-        bool is_exec = node->type->takes_any_role && text_is(member->key, "with");
-        json_write_key(writer, member->key);
-        TRY(write_value(arena, writer, &member->value, is_exec));
-    }
-    if (node->group != NULL && json_get(node->place, "group") == NULL) {
-        json_write_key(writer, TEXT_LITERAL("group"));
-        TRY(write_string(arena, writer, text_of(node->group), false));
-    }
-    json_write_object_end(writer);
-    return NULL;
-}
-
-static bool is_of_interest(const char *path, const char *only)
-{
-    return only == NULL || strcmp(path, only) == 0 || path_is_below(path, only);
-}
-
-struct error *manifest_expand(
-    struct arena *arena, const struct manifest *manifest, const char *only, struct text *out)
-{
-    struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_PRETTY);
-    if (writer == NULL)
-        return error_memory();
-    json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("psybuild"));
-    json_write_u64(writer, 1);
-    json_write_key(writer, TEXT_LITERAL("sources"));
-    json_write_object_begin(writer);
-    for (size_t i = 0; i < manifest->source_count; i++) {
-        TRY(write_name(arena, writer, manifest->sources[i].directory));
-        TRY(write_value(arena, writer, manifest->sources[i].declaration, false));
-    }
-    json_write_object_end(writer);
-    json_write_key(writer, TEXT_LITERAL("artifacts"));
-    json_write_object_begin(writer);
-    for (size_t i = 0; i < manifest->node_count; i++) {
-        const char *name = manifest->nodes[i].name;
-        if (is_of_interest(name, only))
-            TRY(write_node(arena, writer, &manifest->nodes[i]));
-    }
-    json_write_object_end(writer);
-    if (manifest->rules != NULL) {
-        json_write_key(writer, TEXT_LITERAL("rules"));
-        TRY(write_string(arena, writer, text_of(manifest->rules), false));
-    }
-    if (manifest->default_count > 0) {
-        json_write_key(writer, TEXT_LITERAL("default"));
-        json_write_array_begin(writer);
-        for (size_t i = 0; i < manifest->default_count; i++)
-            if (is_of_interest(manifest->defaults[i]->text.bytes, only))
-                TRY(write_value(arena, writer, manifest->defaults[i], false));
-        json_write_array_end(writer);
-    }
-    json_write_object_end(writer);
-    return json_writer_finish(writer, out);
 }

@@ -85,8 +85,4 @@ MUST_CHECK struct error *manifest_load(struct arena *arena, const struct registr
 MUST_CHECK struct error *manifest_expand(
     struct arena *arena, const struct manifest *manifest, const char *only, struct text *out);
 
-/* Checks `with` against a task's table: unknown keys, types, words, ranges. */
-MUST_CHECK struct error *params_check(
-    const struct param_spec *specs, const struct json *with, const char *owner);
-
 #endif

@@ -962,6 +962,8 @@ static struct error *check_space(struct plan *plan)
 struct error *plan_stage(struct plan *plan)
 {
     TRY(check_space(plan));
+    if (plan->log == NULL)
+        TRY(seal_empty_partial(plan->arena, plan->directory)); /* of another plan */
     TRY(file_make_directories(plan->directory));
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (!plan->outputs[i].is_unchanged)
@@ -988,8 +990,8 @@ void plan_end(struct plan *plan, bool is_sealed)
     if (plan == NULL)
         return;
     plan_close_files(plan);
-    bool has_pieces = plan->log != NULL && plan->log->file != NULL && plan->log->size_bytes > 0 &&
-                      plan->recorded_count > 0;
+    /* Also of a build before, which this one only planned to go on with. */
+    bool has_pieces = plan->log != NULL && plan->recorded_count > 0;
     pieces_close(plan->log);
     if (is_sealed || has_pieces || plan->directory == NULL)
         return;

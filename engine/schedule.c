@@ -29,6 +29,7 @@ struct schedule {
     struct reader *readers;
     uint32_t *ready, ready_first, ready_count; /* to be checked: a ring of node_count + 1 */
     uint32_t *hashing, hashing_count;          /* wait for files to be hashed */
+    uint32_t *blocking;                        /* block()'s own */
     uint32_t *active, active_count;            /* planned, not made: in order of planning */
     uint32_t *sealing, sealing_count; /* made, without a group: sealed together in each round */
     bool *is_group_failed;
@@ -96,11 +97,13 @@ static struct error *begin_schedule(struct schedule *schedule, const bool *is_wa
     schedule->first_reader = arena_array(arena, (size_t)count + 2, sizeof(uint32_t));
     schedule->ready = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->hashing = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
+    schedule->blocking = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->active = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->sealing = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->is_group_failed = arena_array(arena, graph->group_count, sizeof(bool));
     if (schedule->first_reader == NULL || schedule->ready == NULL || schedule->hashing == NULL ||
-        schedule->active == NULL || schedule->sealing == NULL || schedule->is_group_failed == NULL)
+        schedule->blocking == NULL || schedule->active == NULL || schedule->sealing == NULL ||
+        schedule->is_group_failed == NULL)
         return error_memory();
     uint32_t *first = schedule->first_reader;
     for (uint32_t i = 0; i < count; i++)
@@ -133,8 +136,7 @@ static struct error *begin_schedule(struct schedule *schedule, const bool *is_wa
 static void block(struct schedule *schedule, uint32_t start)
 {
     struct build *build = schedule->build;
-    /* Each node is pushed once: `hashing` has room for all of them behind its own entries. */
-    uint32_t *stack = schedule->hashing + schedule->hashing_count, depth = 0;
+    uint32_t *stack = schedule->blocking, depth = 0; /* each node is pushed once */
     stack[depth++] = start;
     while (depth > 0) {
         uint32_t index = stack[--depth];
@@ -680,7 +682,8 @@ static struct error *may_be_there(struct schedule *schedule, uint32_t index, boo
     if (!node->is_fetched || build->runs[index].is_identified)
         return NULL;
     TRY(file_stat(node->name, &kind, &stamp));
-    if (kind != FILE_REGULAR || stamp.size_bytes != node->source->size_bytes)
+    bool is_sized = node->source->size_bytes != PLAN_SIZE_UNKNOWN;
+    if (kind != FILE_REGULAR || (is_sized && stamp.size_bytes != node->source->size_bytes))
         return NULL;
     uint32_t file;
     TRY(build_add_file(build, node->name, NULL, &file));
@@ -1023,7 +1026,8 @@ static struct error *run_real(struct schedule *schedule)
     TRY(pool_open(build->options->threads, build->options->connections,
         build->options->memory_bytes, &build->pool));
     loop(schedule);
-    return schedule->interrupted;
+    TRY(schedule->interrupted);
+    return seal_remove_partials(build);
 }
 
 /* ---- -n ---- */

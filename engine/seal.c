@@ -31,6 +31,58 @@ struct error *seal_log_path(struct arena *arena, const struct node *node, char *
     return *out == NULL ? error_memory() : NULL;
 }
 
+/* ---- partials ---- */
+
+struct error *seal_empty_partial(struct arena *arena, const char *directory)
+{
+    struct file_entry *entries;
+    size_t count;
+    struct error *error = file_list_directory(arena, directory, &entries, &count);
+    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
+        error_free(error);
+        return NULL;
+    }
+    TRY(error);
+    for (size_t i = 0; i < count; i++) {
+        char *path = path_join(arena, directory, entries[i].name);
+        if (path == NULL)
+            return error_memory();
+        TRY(file_remove(path));
+    }
+    return file_remove_directory(directory);
+}
+
+/* Only where there is any partial at all is a path made for each node. */
+static struct error *has_partials(struct build *build, const char *base, bool *out)
+{
+    struct file_entry *entries;
+    size_t count = 0;
+    char *path = path_join(&build->arena, base, "partial");
+    if (path == NULL)
+        return error_memory();
+    struct error *error = file_list_directory(&build->arena, path, &entries, &count);
+    if (error != NULL && error_kind_of(error) != ERROR_MISSING)
+        return error;
+    error_free(error);
+    *out = count > 0;
+    return NULL;
+}
+
+struct error *seal_remove_partials(struct build *build)
+{
+    bool has_any = false;
+    TRY(has_partials(build, STATE_DIRECTORY, &has_any));
+    for (uint32_t i = 0; has_any && i < build->graph->node_count; i++) {
+        enum node_status status = build->runs[i].status;
+        const char *directory;
+        if (status != STATUS_FRESH && status != STATUS_SEALED)
+            continue;
+        TRY(seal_partial_directory(build, &build->arena, &build->graph->nodes[i], &directory));
+        TRY(seal_empty_partial(&build->arena, directory));
+    }
+    return NULL;
+}
+
 /* ---- the intent ---- */
 
 struct sealing {

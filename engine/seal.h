@@ -14,6 +14,12 @@ MUST_CHECK struct error *seal_partial_directory(
 /* `.psybuild/pieces/NODE`: the log of the sealed outputs. */
 MUST_CHECK struct error *seal_log_path(struct arena *arena, const struct node *node, char **out);
 
+/* Removes what lies in a partial directory, and the directory; an absent one is fine. */
+MUST_CHECK struct error *seal_empty_partial(struct arena *arena, const char *directory);
+/* Removes the partials of wanted nodes that are as they should be: left by interrupted builds of
+ * something that is not wanted any more. */
+MUST_CHECK struct error *seal_remove_partials(struct build *build);
+
 /* Seals nodes that are MADE: intent written and synced, the file that makes the directory loadable
  * moved away when more than one file changes, leftovers removed, renames, that file last. */
 MUST_CHECK struct error *seal_nodes(struct build *build, const uint32_t *nodes, uint32_t count);

@@ -175,8 +175,9 @@ static struct error *check_header(
     const struct segments *segments = build->files[read->file].segments;
     if (segments != NULL && segments->count > 0 && hash_equal(&segments->hashes[0], &read->hash))
         return NULL;
-    *reason = arena_format(
-        &build->arena, "the header of %s changed", build->state->files[read->file].path);
+    bool is_known = segments != NULL && segments->count > 1; /* else the header may be all of it */
+    *reason = arena_format(&build->arena, "%s%s changed", is_known ? "the header of " : "",
+        build->state->files[read->file].path);
     return *reason == NULL ? error_memory() : NULL;
 }
 
@@ -311,6 +312,67 @@ static struct error *check_made(struct check *check, const struct record_made *m
         check, arena_format(&build->arena, "%s is not what was made (edited?)", file->path));
 }
 
+static bool has_same_member(
+    const struct json_document *a, const struct json_document *b, const char *key)
+{
+    const struct json *in_a = json_get(&a->root, key), *in_b = json_get(&b->root, key);
+    return in_a == NULL || in_b == NULL ? in_a == in_b : json_equal(in_a, in_b);
+}
+
+/* The members or entries at `*place`, from where on they differ; NULL: there is none. */
+static void find_difference(const struct json *before, const struct json *after, size_t *place,
+    const struct json **was, const struct json **is)
+{
+    *was = *is = NULL;
+    for (*place = 0; *place < after->count; ++*place) {
+        bool is_list = after->kind == JSON_ARRAY;
+        *is = is_list ? &after->items[*place] : &after->members[*place].value;
+        *was = !is_list                 ? json_get(before, after->members[*place].key.bytes)
+               : *place < before->count ? &before->items[*place]
+                                        : NULL;
+        if (*was == NULL || !json_equal(*was, *is))
+            return;
+    }
+    *is = NULL;
+    for (*place = 0; *place < before->count; ++*place) {
+        bool is_list = before->kind == JSON_ARRAY;
+        *was = is_list ? &before->items[*place] : &before->members[*place].value;
+        if (is_list ? *place >= after->count
+                    : json_get(after, before->members[*place].key.bytes) == NULL)
+            return;
+    }
+    *was = NULL;
+}
+
+/* Down to the first parameter, entry or field that differs: "overrides[0].bits". */
+static const char *explain_value(
+    struct arena *arena, const struct json *before, const struct json *after)
+{
+    const struct json *was = before, *is = after;
+    char *path = arena_format(arena, "%s", "");
+    while (path != NULL && was != NULL && is != NULL && was->kind == is->kind &&
+           (is->kind == JSON_OBJECT || is->kind == JSON_ARRAY)) {
+        const struct json *in_before = was, *in_after = is;
+        size_t place;
+        find_difference(in_before, in_after, &place, &was, &is);
+        if (was == NULL && is == NULL)
+            return "its parameters changed";
+        const struct json *in = is == NULL ? in_before : in_after;
+        path = in->kind == JSON_ARRAY
+                   ? arena_format(arena, "%s[%zu]", path, place)
+                   : arena_format(arena, "%s%s%s", path, path[0] == '\0' ? "" : ".",
+                         in->members[place].key.bytes);
+    }
+    if (path == NULL)
+        return NULL;
+    if (was == NULL)
+        return arena_format(arena, "\"%s\" was set to %s", path, json_show(arena, is));
+    if (is == NULL)
+        return arena_format(arena, "\"%s\" was unset", path);
+    return arena_format(
+        arena, "\"%s\" changed: %s -> %s", path, json_show(arena, was), json_show(arena, is));
+}
+
 /* "bits": 4 -> 8: the first parameter, else the part of the declaration that differs. */
 static const char *explain_key(struct check *check)
 {
@@ -325,24 +387,19 @@ static const char *explain_key(struct check *check)
         return "its declaration changed";
     }
     const struct json *before = json_get(&old->root, "with"), *after = json_get(&new->root, "with");
-    for (size_t i = 0; after != NULL && i < after->count; i++) {
-        const char *key = after->members[i].key.bytes;
-        const struct json *value = json_get(before, key);
-        if (value == NULL)
-            return arena_format(
-                arena, "\"%s\" was set to %s", key, json_show(arena, &after->members[i].value));
-        if (!json_equal(value, &after->members[i].value))
-            return arena_format(arena, "\"%s\" changed: %s -> %s", key, json_show(arena, value),
-                json_show(arena, &after->members[i].value));
-    }
-    for (size_t i = 0; before != NULL && i < before->count; i++)
-        if (json_get(after, before->members[i].key.bytes) == NULL)
-            return arena_format(arena, "\"%s\" was unset", before->members[i].key.bytes);
+    if (before != NULL && after != NULL && !json_equal(before, after))
+        return explain_value(arena, before, after);
     if (!json_equal(json_get(&old->root, "task"), json_get(&new->root, "task")))
         return "its task changed";
     if (!json_equal(json_get(&old->root, "version"), json_get(&new->root, "version")))
         return "the task's version changed";
-    return "its list of inputs changed";
+    if (!has_same_member(old, new, "environment"))
+        return "an environment variable that it names changed";
+    if (!has_same_member(old, new, "hash"))
+        return "the hash that it must have changed";
+    if (!has_same_member(old, new, "in"))
+        return "its list of inputs changed";
+    return "a view that it sees through changed";
 }
 
 struct error *stale_check(

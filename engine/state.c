@@ -548,7 +548,8 @@ static struct error *replay_entry(
         TRY(get_intent(&reader, state, places, count));
         break;
     case ENTRY_SEALED:
-        state->intent = NULL;
+        if (wire_reader_done(&reader))
+            state->intent = NULL;
         break;
     default:
         break; /* ENTRY_FILE: the files are all of it */

@@ -107,6 +107,9 @@ static struct error *read_additional(struct plan *plan, struct chat_templates *s
         char *name = arena_copy(plan_arena(plan), base, length);
         if (name == NULL)
             return error_memory();
+        if (!chat_template_name_is_safe((struct text){name, length}))
+            return error_new(ERROR_FORMAT,
+                "%s: the name of a chat template must be usable as a file name everywhere", path);
         if (set->count == CHAT_TEMPLATES_MAX)
             return error_new(
                 ERROR_FORMAT, "%s: more than %d chat templates", path, CHAT_TEMPLATES_MAX);

@@ -2,7 +2,7 @@
  *
  * Every tensor of the model is quantized, cast or passed through (docs/formats.md, "What gets
  * quantized"). A piece is a row block of one module: the rows of its weight in, the same rows of
- * codes, scales and biases out.
+ * codes, scales and biases out. With "dequantize" it is the other way round ("Dequantizing").
  *
  *   headers, index --weights_read--> tensors --rules--> the model's tensors --scheme--> jobs
  *   jobs --weights_arrange--> files, layout        jobs --plan_run--> pieces */
@@ -13,22 +13,27 @@
 
 #include "base/wire.h"
 #include "engine/task.h"
+#include "tasks/figures.h"
 #include "tasks/formats/dtype.h"
 #include "tasks/formats/mixed.h"
 #include "tasks/formats/quant.h"
 #include "tasks/formats/rules.h"
+#include "tasks/packed.h"
 #include "tasks/registry.h"
 #include "tasks/scheme.h"
 #include "tasks/weights.h"
 
-enum { JOB_OUTPUTS_MAX = 3 };
+enum { JOB_OUTPUTS_MAX = 3, CACHED_BYTES = 128 << 10 };
 
 /* What becomes of one input tensor. */
 struct job {
     const struct weights_tensor *input;
     enum dtype from, to; /* `to`: after the cast; what is quantized is that */
-    bool is_quantized;
-    struct quant_shape quant;       /* when it is */
+    bool is_quantized, is_dequantized;
+    struct quant_shape quant; /* when it is one of both */
+    /* When it is dequantized: `from` is the type of the scales, which are cast to that of `quant`;
+     * biases in mode affine only. */
+    const struct weights_tensor *scales, *biases;
     bool keeps_nonfinite;           /* "nonfinite": "keep" */
     struct weights_output *outputs; /* one, or codes, scales and (affine) biases */
     uint32_t output_count;
@@ -50,6 +55,9 @@ struct conversion {
     bool is_cast; /* floats are, to `dtype` */
     enum dtype dtype;
     bool keeps_nonfinite;
+    const struct json *quantization; /* of config.json, to be undone; NULL: nothing is */
+    struct packed_tensor *inputs;    /* what the rules are told */
+    size_t input_count;
     struct rules_model *rules;
     struct rules_result result;
     struct job *jobs; /* one for each output of the rules */
@@ -68,6 +76,12 @@ static bool is_given(const struct json *value)
 /* Where the configuration of a quantized checkpoint says so. */
 static struct error *check_config_is_plain(struct conversion *conversion)
 {
+    static const char other[] = "hf_quant_config";
+    if (plan_input_count(conversion->plan, other) > 0)
+        return error_new(ERROR_FORMAT,
+            "%s: the checkpoint must not be quantized, but has this file: start from the original "
+            "weights",
+            plan_input_path(conversion->plan, other, 0));
     static const char *const fields[] = {
         "quantization", "quantization_config", "text_config.quantization_config"};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
@@ -115,6 +129,37 @@ static struct error *check_tensors_are_plain(const struct weights *weights)
                 "from the original weights",
                 shard->path, tensor->tensor->name);
     }
+    return NULL;
+}
+
+/* No parameter that says how to quantize may stand with "dequantize". */
+static struct error *check_direction(struct plan *plan)
+{
+    static const char *const others[] = {
+        "bits", "group_size", "mode", "quant_predicate", "overrides"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (plan_param(plan, others[i]) != NULL)
+            return plan_param_error(plan, others[i],
+                "\"%s\" must not stand with \"dequantize\": the weights become floats", others[i]);
+    if (plan_param_bool(plan, "quantize", false))
+        return plan_param_error(
+            plan, "quantize", "\"quantize\" and \"dequantize\" must not both be true");
+    return NULL;
+}
+
+/* The model to dequantize says how it is quantized. */
+static struct error *read_quantization(struct conversion *conversion)
+{
+    struct plan *plan = conversion->plan;
+    const struct json *value = plan_json_get(conversion->config, "quantization");
+    if (!is_given(value))
+        return plan_param_error(plan, "dequantize",
+            "\"dequantize\" needs a quantized model of MLX, but %s has no \"quantization\"",
+            plan_input_path(plan, "config", 0));
+    if (!json_is(value, JSON_OBJECT))
+        return json_error(value, "\"quantization\" must be an object, not %s",
+            json_show(conversion->arena, value));
+    conversion->quantization = value;
     return NULL;
 }
 
@@ -242,20 +287,53 @@ static struct error *name_files(const struct conversion *conversion, struct erro
         plan_input_path(conversion->plan, "config", 0));
 }
 
-static struct error *apply_rules(struct conversion *conversion)
+/* One by one, or packed modules in one. */
+static struct error *take_inputs(struct conversion *conversion)
 {
     const struct weights *weights = &conversion->weights;
-    struct rules_input *inputs =
-        arena_array(conversion->arena, weights->tensor_count, sizeof *inputs);
+    if (conversion->quantization != NULL)
+        return packed_gather(
+            conversion->arena, weights, &conversion->inputs, &conversion->input_count);
+    conversion->input_count = weights->tensor_count;
+    conversion->inputs =
+        arena_array(conversion->arena, weights->tensor_count, sizeof *conversion->inputs);
+    if (conversion->inputs == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < weights->tensor_count; i++)
+        conversion->inputs[i] = (struct packed_tensor){.tensor = &weights->tensors[i]};
+    return NULL;
+}
+
+/* Rules describe the model with floats: codes are shown as such, of rows of any length. */
+static struct error *describe_packed(struct arena *arena, struct rules_input *input)
+{
+    if (input->rank == 0)
+        return NULL;
+    uint64_t *shape = arena_array(arena, input->rank, sizeof *shape);
+    if (shape == NULL)
+        return error_memory();
+    memcpy(shape, input->shape, input->rank * sizeof *shape);
+    shape[input->rank - 1] = RULES_AXIS_ANY;
+    input->shape = shape;
+    input->dtype = DTYPE_BF16;
+    return NULL;
+}
+
+static struct error *apply_rules(struct conversion *conversion)
+{
+    TRY(take_inputs(conversion));
+    size_t count = conversion->input_count;
+    struct rules_input *inputs = arena_array(conversion->arena, count, sizeof *inputs);
     if (inputs == NULL)
         return error_memory();
-    for (uint32_t i = 0; i < weights->tensor_count; i++) {
-        const struct tensor *tensor = weights->tensors[i].tensor;
+    for (size_t i = 0; i < count; i++) {
+        const struct tensor *tensor = conversion->inputs[i].tensor->tensor;
         inputs[i] =
             (struct rules_input){text_of(tensor->name), tensor->dtype, tensor->rank, tensor->shape};
+        if (conversion->inputs[i].scales != NULL)
+            TRY(describe_packed(conversion->arena, &inputs[i]));
     }
-    struct error *error =
-        rules_apply(conversion->rules, inputs, weights->tensor_count, &conversion->result);
+    struct error *error = rules_apply(conversion->rules, inputs, count, &conversion->result);
     return error == NULL ? NULL : name_files(conversion, error);
 }
 
@@ -341,10 +419,39 @@ static struct error *choose_quantization(
     return choice.json.bytes == NULL ? NULL : add_entry(conversion, output, choice.json);
 }
 
+/* The scales are cast like every float; what they scale is of their type then, but in the modes
+ * without biases, where the reference's dequantize makes bfloat16 whatever the model's type. */
+static struct error *add_dequantized(struct conversion *conversion, struct job *job,
+    const struct packed_tensor *packed, const struct rules_output *output)
+{
+    uint64_t columns;
+    *job = (struct job){.input = packed->tensor,
+        .scales = packed->scales,
+        .biases = packed->biases,
+        .is_dequantized = true,
+        .from = packed->scales->tensor->dtype,
+        .to = packed->scales->tensor->dtype,
+        .keeps_nonfinite = conversion->keeps_nonfinite};
+    TRY(packed_shape(conversion->arena, &conversion->weights, conversion->quantization, packed,
+        output, &job->quant, &columns));
+    if (!quant_has_biases(job->quant.mode))
+        job->to = DTYPE_BF16;
+    else if (conversion->is_cast && !output->keeps_dtype)
+        job->to = conversion->dtype;
+    job->quant.dtype = job->to;
+    return add_output(conversion, job, output->name.bytes, job->to, output->rank,
+        shape_with_last(conversion->arena, output, columns));
+}
+
 static struct error *add_job(
     struct conversion *conversion, struct job *job, const struct rules_output *output)
 {
-    const struct weights_tensor *input = &conversion->weights.tensors[output->input];
+    const struct packed_tensor *packed = &conversion->inputs[output->input];
+    const struct weights_tensor *input = packed->tensor;
+    if (packed->scales != NULL)
+        return add_dequantized(conversion, job, packed, output);
+    if (conversion->quantization != NULL)
+        TRY(packed_check_plain(conversion->arena, conversion->quantization, output));
     TRY(check_dtype(&conversion->weights, input));
     *job = (struct job){.input = input,
         .from = input->tensor->dtype,
@@ -385,7 +492,9 @@ static struct error *count_parameters(struct conversion *conversion)
     if (parameters == NULL)
         return error_memory();
     for (size_t i = 0; i < result->output_count; i++) {
-        const struct tensor *tensor = conversion->jobs[i].input->tensor;
+        const struct job *job = &conversion->jobs[i];
+        const struct tensor *tensor =
+            job->is_dequantized ? &job->outputs[0].tensor : job->input->tensor;
         parameters[i] = (struct rules_parameter){
             result->outputs[i].name, tensor->size_bytes / dtype_size_bytes(tensor->dtype)};
     }
@@ -395,6 +504,12 @@ static struct error *count_parameters(struct conversion *conversion)
 
 /* ---- pieces ---- */
 
+/* Whether a dequantized module's scales and biases are not of the type to come. */
+static bool needs_cast(const struct job *job)
+{
+    return dtype_is_float(job->from) && job->from != job->to;
+}
+
 /* All that decides the bytes of the rows, but what the input holds. */
 static struct error *make_key(
     struct arena *arena, const struct job *job, const struct weights_run *run, struct text *out)
@@ -403,15 +518,33 @@ static struct error *make_key(
     weights_put_rows(&key, job->input->tensor, run);
     wire_put_string(&key, dtype_name(job->to));
     wire_put_u8(&key, job->keeps_nonfinite);
-    wire_put_u8(&key, job->is_quantized);
-    if (job->is_quantized) {
+    wire_put_u8(&key, job->is_dequantized ? 2 : job->is_quantized);
+    if (job->is_quantized || job->is_dequantized) {
         wire_put_string(&key, quant_mode_name(job->quant.mode));
         wire_put_u32(&key, job->quant.bits);
         wire_put_u32(&key, job->quant.group_size);
     }
+    if (job->is_dequantized) {
+        wire_put_string(&key, dtype_name(job->from));
+        wire_put_string(&key, job->scales->tensor->name);
+    }
     for (uint32_t i = 0; i < job->output_count; i++)
         wire_put_string(&key, job->outputs[i].tensor.name);
     return weights_take_key(arena, &key, out);
+}
+
+static void add_companions(const struct conversion *conversion, const struct job *job,
+    const struct weights_run *run, struct piece *piece)
+{
+    const struct weights_tensor *const companions[] = {job->scales, job->biases};
+    for (size_t i = 0; i < 2 && companions[i] != NULL; i++) {
+        uint32_t input = conversion->weights.shards[companions[i]->shard].input;
+        struct piece_range range = weights_range(companions[i]->tensor, input, run);
+        piece->inputs[piece->input_count++] = range;
+        if (needs_cast(job))
+            piece->scratch_bytes +=
+                range.size_bytes / dtype_size_bytes(job->from) * dtype_size_bytes(job->to);
+    }
 }
 
 static struct error *plan_run(struct conversion *conversion, const struct weights_files *files,
@@ -434,6 +567,8 @@ static struct error *plan_run(struct conversion *conversion, const struct weight
     if (job->is_quantized && job->from != job->to)
         piece.scratch_bytes =
             piece.inputs[0].size_bytes / dtype_size_bytes(job->from) * dtype_size_bytes(job->to);
+    if (job->is_dequantized)
+        add_companions(conversion, job, run, &piece);
     TRY(make_key(conversion->arena, job, run, &piece.key));
     return plan_piece(conversion->plan, &piece);
 }
@@ -442,8 +577,11 @@ static struct error *plan_pieces(struct conversion *conversion, const struct wei
 {
     for (size_t i = 0; i < conversion->result.output_count; i++) {
         const struct job *job = &conversion->jobs[i];
+        /* Of a dequantized module the result is the larger one. */
+        const struct tensor *tensor =
+            job->is_dequantized ? &job->outputs[0].tensor : job->input->tensor;
         struct weights_run run = {0};
-        while (weights_next_run(job->input->tensor, &run))
+        while (weights_next_run(tensor, &run))
             TRY(plan_run(conversion, files, job, &run));
     }
     return NULL;
@@ -454,15 +592,18 @@ static struct error *plan_pieces(struct conversion *conversion, const struct wei
 static struct error *read_inputs(struct conversion *conversion)
 {
     struct plan *plan = conversion->plan;
+    bool is_back = plan_param_bool(plan, "dequantize", false);
+    if (is_back)
+        TRY(check_direction(plan));
     TRY(scheme_read(plan, &conversion->scheme));
     conversion->keeps_nonfinite = strcmp(plan_param_text(plan, "nonfinite", "error"), "keep") == 0;
     TRY(plan_read_json(plan, "config", 0, &conversion->config));
-    TRY(check_config_is_plain(conversion));
+    TRY(is_back ? read_quantization(conversion) : check_config_is_plain(conversion));
     TRY(check_class_is_known(conversion));
     read_dtype(conversion);
     TRY(bind_rules(conversion));
     TRY(weights_read(plan, &conversion->weights));
-    return check_tensors_are_plain(&conversion->weights);
+    return is_back ? NULL : check_tensors_are_plain(&conversion->weights);
 }
 
 static struct error *quantize_plan(struct plan *plan, const struct node *node)
@@ -479,6 +620,7 @@ static struct error *quantize_plan(struct plan *plan, const struct node *node)
         conversion.output_count, size_bytes_max, "mlx", &files));
     TRY(count_parameters(&conversion));
     conversion.layout.is_quantized = conversion.scheme.is_on;
+    conversion.layout.is_dequantized = conversion.quantization != NULL;
     conversion.layout.quantization = TEXT_EMPTY;
     if (conversion.scheme.is_on)
         conversion.layout.quantization = scheme_quantization(conversion.arena, &conversion.scheme);
@@ -496,6 +638,13 @@ static float value_at(enum dtype dtype, const void *values, uint64_t index)
     cast_values(dtype, DTYPE_F32, 1,
         (const unsigned char *)values + index * dtype_size_bytes(dtype), &value);
     return value;
+}
+
+static const char *nonfinite_text(float value)
+{
+    if (isnan(value))
+        return "NaN";
+    return value > 0 ? "infinity" : "-infinity";
 }
 
 /* "[12, 77]": where element `flat` of the tensor is. */
@@ -525,11 +674,7 @@ static struct error *nonfinite_error(struct work *work, const struct piece *piec
             tensor->name, job->to == DTYPE_F16 ? "float16" : "bfloat16", (double)value, index,
             work_input_path(work, 0), byte);
     return error_new(ERROR_FAILED, "tensor \"%s\" holds %s at index %s (%s, byte %" PRIu64 ")",
-        tensor->name,
-        isnan(value) ? "NaN"
-        : value > 0  ? "infinity"
-                     : "-infinity",
-        index, work_input_path(work, 0), byte);
+        tensor->name, nonfinite_text(value), index, work_input_path(work, 0), byte);
 }
 
 static struct error *check_finite(struct work *work, const struct piece *piece,
@@ -542,10 +687,85 @@ static struct error *check_finite(struct work *work, const struct piece *piece,
     return at == count ? NULL : nonfinite_error(work, piece, rows, at, values_in);
 }
 
+static uint64_t columns_of(const struct job *job)
+{
+    const struct tensor *tensor = job->input->tensor;
+    return tensor->shape[tensor->rank - 1];
+}
+
+/* A few rows at a time, so that they are measured while they are in the cache. */
+static void quantize_rows(
+    struct work *work, const struct job_rows *rows, const void *values, struct quant_error *error)
+{
+    const struct job *job = rows->job;
+    const uint64_t columns = columns_of(job), row_bytes = columns * dtype_size_bytes(job->to);
+    const uint64_t code_bytes = quant_code_bytes(&job->quant, columns);
+    const uint64_t scale_bytes =
+        columns / job->quant.group_size * dtype_size_bytes(quant_scale_dtype(&job->quant));
+    const unsigned char *in = values;
+    unsigned char *codes = work_buffer(work, 0), *scales = work_buffer(work, 1);
+    unsigned char *biases = job->output_count > 2 ? work_buffer(work, 2) : NULL;
+    uint64_t left = rows->row_end - rows->row_begin;
+    while (left > 0) {
+        uint64_t count = row_bytes < CACHED_BYTES ? CACHED_BYTES / row_bytes : 1;
+        count = count < left ? count : left;
+        quant_rows(&job->quant, count, columns, in, codes, scales, biases);
+        if (work_wants_figures(work))
+            quant_error_rows(&job->quant, count, columns, in, codes, scales, biases, error);
+        in += count * row_bytes;
+        codes += count * code_bytes;
+        scales += count * scale_bytes;
+        biases = biases == NULL ? NULL : biases + count * scale_bytes;
+        left -= count;
+    }
+}
+
+static struct error *check_dequantized(
+    struct work *work, const struct job_rows *rows, uint64_t columns, const void *values)
+{
+    const struct job *job = rows->job;
+    uint64_t count = (rows->row_end - rows->row_begin) * columns;
+    uint64_t at = job->keeps_nonfinite ? count : quant_find_nonfinite(job->to, count, values);
+    if (at == count)
+        return NULL;
+    const char *index =
+        index_text(work_arena(work), &job->outputs[0].tensor, rows->row_begin * columns + at);
+    if (index == NULL)
+        return error_memory();
+    float value = value_at(job->to, values, at);
+    return error_new(ERROR_FAILED, "tensor \"%s\" dequantizes to %s at index %s (%s)",
+        job->input->tensor->name, nonfinite_text(value), index, work_input_path(work, 0));
+}
+
+static struct error *dequantize_make(struct work *work, const struct piece *piece)
+{
+    const struct job_rows *rows = piece->parameters;
+    const struct job *job = rows->job;
+    const struct tensor *tensor = &job->outputs[0].tensor;
+    uint64_t columns = tensor->shape[tensor->rank - 1];
+    const void *inputs[3] = {NULL};
+    unsigned char *cast = work_scratch(work);
+    for (uint32_t i = 0; i < piece->input_count; i++) {
+        TRY(work_read(work, i, &inputs[i]));
+        if (i == 0 || !needs_cast(job))
+            continue;
+        uint64_t count = piece->inputs[i].size_bytes / dtype_size_bytes(job->from);
+        cast_values(job->from, job->to, count, inputs[i], cast);
+        inputs[i] = cast;
+        cast += count * dtype_size_bytes(job->to);
+    }
+    void *values = work_buffer(work, 0);
+    dequant_rows(&job->quant, rows->row_end - rows->row_begin, columns, inputs[0], inputs[1],
+        inputs[2], values);
+    return check_dequantized(work, rows, columns, values);
+}
+
 static struct error *quantize_make(struct work *work, const struct piece *piece)
 {
     const struct job_rows *rows = piece->parameters;
     const struct job *job = rows->job;
+    if (job->is_dequantized)
+        return dequantize_make(work, piece);
     const void *values_in, *values;
     TRY(work_read(work, 0, &values_in));
     TRY(check_finite(work, piece, rows, job->from, values_in, values_in));
@@ -560,12 +780,45 @@ static struct error *quantize_make(struct work *work, const struct piece *piece)
         memcpy(work_buffer(work, 0), values, (size_t)piece->inputs[0].size_bytes);
     }
     if (job->is_quantized) {
-        const struct tensor *tensor = job->input->tensor;
-        quant_rows(&job->quant, rows->row_end - rows->row_begin, tensor->shape[tensor->rank - 1],
-            values, work_buffer(work, 0), work_buffer(work, 1),
-            job->output_count > 2 ? work_buffer(work, 2) : NULL);
+        struct quant_error error = {0, 0, 0, 0};
+        unsigned char figures[FIGURES_PIECE_BYTES];
+        quantize_rows(work, rows, values, &error);
+        figures_encode_piece(&error, figures);
+        if (work_wants_figures(work))
+            work_result(work, figures, sizeof figures);
     }
     return NULL;
+}
+
+/* ---- sum ---- */
+
+/* The pieces of a job follow each other, in the order of its rows. */
+static struct error *quantize_sum(struct plan *plan, const struct node *node)
+{
+    (void)node;
+    const size_t piece_count = plan_piece_count(plan);
+    const struct job *job = NULL;
+    struct figures figures = {0};
+    struct text encoded;
+    figures.modules = arena_array(plan_arena(plan), piece_count, sizeof *figures.modules);
+    if (figures.modules == NULL)
+        return error_memory();
+    for (size_t i = 0; i < piece_count; i++) {
+        struct text result;
+        const struct job_rows *rows = plan_piece_at(plan, i, &result)->parameters;
+        if (!rows->job->is_quantized)
+            continue;
+        if (rows->job != job)
+            figures.modules[figures.count++] =
+                (struct figures_module){.name = rows->job->outputs[0].tensor.name};
+        job = rows->job;
+        figures_add_piece(&figures.modules[figures.count - 1], rows->row_end - rows->row_begin,
+            columns_of(job), result);
+    }
+    if (figures_total(&figures).weights_measured == 0)
+        return NULL;
+    TRY(figures_encode(plan_arena(plan), &figures, &encoded));
+    return plan_figures(plan, encoded);
 }
 
 /* ---- tables ---- */
@@ -577,6 +830,7 @@ static const struct role_spec quantize_roles[] = {
         .help = "the checkpoint's safetensors files"},
     {.name = "config", .is_required = true, .help = "its config.json"},
     {.name = "index", .help = "its model.safetensors.index.json, to check the files against"},
+    {.name = "hf_quant_config", .help = "its hf_quant_config.json: with one it is refused"},
     {.name = NULL},
 };
 
@@ -612,6 +866,9 @@ static const struct param_spec quantize_params[] = {
         .type = PARAM_STRING,
         .words = dtype_words,
         .help = "type of what is not quantized; default the checkpoint's torch_dtype"},
+    {.name = "dequantize",
+        .type = PARAM_BOOLEAN,
+        .help = "true: back to floats, from a quantized model of MLX"},
     {.name = "max_shard_size",
         .type = PARAM_SIZE,
         .words = shard_words,
@@ -625,10 +882,11 @@ static const struct param_spec quantize_params[] = {
 
 const struct task_type task_quantize = {
     .name = "quantize",
-    .help = "the weights of an MLX model: quantized, cast or passed through",
+    .help = "the weights of an MLX model: quantized, cast, dequantized or passed through",
     .version = 1,
     .roles = quantize_roles,
     .params = quantize_params,
     .plan = quantize_plan,
     .make = quantize_make,
+    .sum = quantize_sum,
 };

@@ -45,7 +45,7 @@ static struct error *check_shape(struct quant_shape shape)
 
 /* Reads mode, bits and group_size of `object` with the mode's defaults; each one alone is checked
  * against the mode, so that the error is at the right one. Any of the three may be NULL. */
-static struct error *read_shape(const struct json *mode, const struct json *bits,
+struct error *scheme_read_shape(const struct json *mode, const struct json *bits,
     const struct json *group_size, struct quant_shape *out)
 {
     struct quant_shape shape = {.mode = QUANT_AFFINE};
@@ -110,7 +110,7 @@ static struct error *read_override(
     TRY(pattern_parse(arena, json_get(entry, "match"), &out->match));
     if (quantize != NULL)
         return NULL;
-    TRY(read_shape(mode, bits, group_size, &out->shape));
+    TRY(scheme_read_shape(mode, bits, group_size, &out->shape));
     return render_entry(arena, entry, &out->json);
 }
 
@@ -138,7 +138,7 @@ struct error *scheme_read(struct plan *plan, struct scheme *out)
     struct scheme scheme = {.is_on = plan_param_bool(plan, "quantize", is_asked_for),
         .has_group_size = group_size != NULL,
         .recipe = recipe == NULL ? TEXT_EMPTY : recipe->text};
-    TRY(read_shape(mode, bits, group_size, &scheme.shape));
+    TRY(scheme_read_shape(mode, bits, group_size, &scheme.shape));
     if (recipe != NULL && scheme.shape.mode != QUANT_AFFINE)
         return json_error(recipe, "%.*s is for mode affine only, not %s", (int)recipe->text.length,
             recipe->text.bytes, quant_mode_name(scheme.shape.mode));

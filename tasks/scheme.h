@@ -47,6 +47,11 @@ extern const struct param_spec scheme_override_params[];
 /* From bits, group_size, mode, quantize, quant_predicate and overrides. */
 MUST_CHECK struct error *scheme_read(struct plan *plan, struct scheme *out);
 
+/* A shape, but its dtype, from values of JSON, each of which may be NULL for its default. The error
+ * is at the value that is to blame. */
+MUST_CHECK struct error *scheme_read_shape(const struct json *mode, const struct json *bits,
+    const struct json *group_size, struct quant_shape *out);
+
 /* What config.json's "quantization" begins with. bytes is NULL when out of memory. */
 struct text scheme_quantization(struct arena *arena, const struct scheme *scheme);
 

@@ -278,7 +278,7 @@ struct error *tokenizer_merge_added(struct arena *arena, const char *path, struc
     struct added_tokens base = {0}, extra = {0}, all = {0};
     bool is_same = false;
     TRY(find_value(path, tokenizer, "added_tokens", &value));
-    if (decoder == NULL || decoder->kind == JSON_NULL) {
+    if (decoder == NULL) {
         *out = tokenizer;
         return NULL;
     }
@@ -462,10 +462,13 @@ const char *tokenizer_parser_of_tokens(const bool is_found[TOKENIZER_PARSER_TOKE
 
 /* ---- tokenizer_config.json ---- */
 
+/* An empty decoder is in no list of tokenizer.json, and yet counts: nothing is added then. */
 static bool is_dropped(const struct json *config, struct text key)
 {
-    if (text_is(key, "chat_template") || text_is(key, "added_tokens_decoder"))
+    if (text_is(key, "chat_template"))
         return true;
+    if (text_is(key, "added_tokens_decoder"))
+        return json_get(config, "added_tokens_decoder")->count > 0;
     const struct json *class = json_get(config, "tokenizer_class");
     return text_is(key, "legacy") && json_is(class, JSON_STRING) &&
            (text_is(class->text, "LlamaTokenizer") || text_is(class->text, "LlamaTokenizerFast"));

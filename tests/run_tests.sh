@@ -23,8 +23,10 @@ if [ "${1:-}" = --one ]; then
     /*) set -- "$test" ;;
     *) set -- "./$test" ;;
     esac
-    # shellcheck disable=SC2086 # the wrapper is several words
-    $wrapper "$@" >"$log" 2>&1 </dev/null || status=$?
+    limit=
+    ! command -v timeout >/dev/null || limit="timeout -k 10 ${TEST_SECONDS:-900}" # a hang is a failure
+    # shellcheck disable=SC2086 # each is several words
+    $limit $wrapper "$@" >"$log" 2>&1 </dev/null || status=$?
     awk -v status="$status" -v test="$test" '
         /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { own = $1 " " $3 " " $5 }
         /^\[ *(PASSED|FAILED|SKIPPED) *\].*[0-9]+ test\(s\)/ {

@@ -135,6 +135,29 @@ void dequant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t colum
         shape, rows * (columns / shape->group_size), codes, scales, biases, weights);
 }
 
+void quant_error_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
+    const void *weights, const void *codes, const void *scales, const void *biases,
+    struct quant_error *sum)
+{
+    const unsigned char *w = weights, *c = codes, *s = scales, *b = biases;
+    const uint64_t groups = columns / shape->group_size;
+    const size_t weight_bytes = (size_t)columns * dtype_size_bytes(shape->dtype);
+    const size_t code_bytes = (size_t)quant_code_bytes(shape, columns);
+    const size_t scale_bytes = (size_t)groups * dtype_size_bytes(quant_scale_dtype(shape));
+    const size_t bias_bytes = quant_has_biases(shape->mode) ? scale_bytes : 0;
+    for (size_t i = 0; i < rows; i++) {
+        struct quant_error row;
+        if (!kernels->measure(shape, groups, w + i * weight_bytes, c + i * code_bytes,
+                s + i * scale_bytes, bias_bytes == 0 ? NULL : b + i * bias_bytes, &row)) {
+            sum->rows_left_out++;
+            continue;
+        }
+        sum->error_squares += row.error_squares;
+        sum->weight_squares += row.weight_squares;
+        sum->error_max = row.error_max > sum->error_max ? row.error_max : sum->error_max;
+    }
+}
+
 void cast_values(
     enum dtype from, enum dtype to, uint64_t count, const void *values_in, void *values_out)
 {

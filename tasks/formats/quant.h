@@ -58,6 +58,24 @@ void quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns
 void dequant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
     const void *codes, const void *scales, const void *biases, void *weights);
 
+/* How far quantized rows are from their weights. With w a weight and e = w - its dequantized value
+ * (dequant_rows' formula on the stored codes, scales and biases), each operation rounded to F32:
+ *   a group's sums of e * e and of w * w are F32: element j adds to lane j mod 16, in order; then
+ *   the lanes are halved, lane j taking in lane j + 8, 4, 2, 1;
+ *   a row's are double, the groups added in order; the rows' are added in order, too;
+ *   error_max is the root of the largest e * e.
+ * So nothing depends on the kernels or the number of threads. A row whose sums are not finite (of
+ * such weights, or beyond 10^19) is left out and counted; squares below 2^-149 are zeros. */
+struct quant_error {
+    double error_squares, weight_squares;
+    float error_max;
+    uint64_t rows_left_out;
+};
+/* Adds the rows that quant_rows has made of `weights` to `sum`. */
+void quant_error_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
+    const void *weights, const void *codes, const void *scales, const void *biases,
+    struct quant_error *sum);
+
 /* Casts between F32, F16 and BF16, rounding to nearest even; the same type is copied. */
 void cast_values(
     enum dtype from, enum dtype to, uint64_t count, const void *values_in, void *values_out);
@@ -73,6 +91,9 @@ struct quant_kernels {
         void *codes, void *scales, void *biases);
     void (*dequantize)(const struct quant_shape *shape, uint64_t groups, const void *codes,
         const void *scales, const void *biases, void *weights);
+    bool (*measure)(const struct quant_shape *shape, uint64_t groups, const void *weights,
+        const void *codes, const void *scales, const void *biases,
+        struct quant_error *row); /* one row; false, and nothing set, when it must be left out */
     void (*cast)(
         enum dtype from, enum dtype to, uint64_t count, const void *values_in, void *values_out);
     uint64_t (*find_nonfinite)(enum dtype dtype, uint64_t count, const void *values);

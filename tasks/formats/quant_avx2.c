@@ -192,6 +192,73 @@ INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequa
     return true;
 }
 
+/* Eight codes of at most four bits; four bytes are read. Above each code lie others' bits. */
+INLINE __m256i load_low_codes8(uint32_t bits, const unsigned char *in)
+{
+    const int b = (int)bits;
+    int32_t all;
+    memcpy(&all, in, sizeof all);
+    return _mm256_srlv_epi32(
+        _mm256_set1_epi32(all), _mm256_setr_epi32(0, b, 2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b));
+}
+
+/* The permutation takes the lowest three bits of each lane; the fourth chooses the table. */
+INLINE __m256 look_up8(uint32_t bits, struct code_values values, __m256i codes)
+{
+    if (bits < 3)
+        codes = _mm256_and_si256(codes, _mm256_set1_epi32((1 << bits) - 1));
+    __m256 low = _mm256_permutevar8x32_ps(values.low, codes);
+    if (bits < 4)
+        return low;
+    __m256 high = _mm256_permutevar8x32_ps(values.high, codes);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)));
+}
+
+INLINE __m256 values8(enum quant_mode mode, uint32_t bits, enum dtype dtype,
+    const unsigned char *codes, struct code_values table, __m256 scale, __m256 bias)
+{
+    if (bits <= 4)
+        return look_up8(bits, table, load_low_codes8(bits, codes));
+    if (mode == QUANT_MXFP8) {
+        __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)codes);
+        return rounded(dtype, _mm256_mul_ps(e4m3_values8(_mm_cvtepu8_epi16(eight)), scale));
+    }
+    __m256 code = _mm256_cvtepi32_ps(load_codes8(bits, codes));
+    return rounded(dtype, _mm256_add_ps(rounded(dtype, _mm256_mul_ps(code, scale)), bias));
+}
+
+INLINE struct group_error group_error(
+    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at)
+{
+    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : at->shape->group_size;
+    float scale = mode == QUANT_AFFINE ? load1(dtype, at->scales)
+                                       : fp_scale_value(mode, dtype, at->scales[0]);
+    float bias = mode == QUANT_AFFINE ? load1(dtype, at->biases) : 0;
+    if (!isfinite(scale) || !isfinite(bias) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
+        return not_measured;
+    const __m256 scales = _mm256_set1_ps(scale), biases = _mm256_set1_ps(bias);
+    struct code_values table = {scales, biases};
+    if (bits <= 4)
+        table = mode == QUANT_AFFINE ? affine_code_values(bits, dtype, scales, biases)
+                                     : fp4_code_values(dtype, scales);
+    __m256 errors[2], squares[2], most = _mm256_setzero_ps();
+    errors[0] = errors[1] = squares[0] = squares[1] = most;
+    for (uint32_t i = 0; i < group_size; i += 16) {
+        for (uint32_t j = 0; j < 2; j++) {
+            const uint32_t from = i + 8 * j;
+            __m256 weight = load8(dtype, at->weights + from * size_of(dtype));
+            __m256 error = _mm256_sub_ps(weight,
+                values8(mode, bits, dtype, at->codes + from / 8 * bits, table, scales, biases));
+            __m256 square = _mm256_mul_ps(error, error);
+            errors[j] = _mm256_add_ps(errors[j], square);
+            squares[j] = _mm256_add_ps(squares[j], _mm256_mul_ps(weight, weight));
+            most = _mm256_max_ps(most, square);
+        }
+    }
+    return fold_error8(
+        _mm256_add_ps(errors[0], errors[1]), _mm256_add_ps(squares[0], squares[1]), most);
+}
+
 INLINE size_t cast_front(
     enum dtype from, enum dtype to, size_t count, const unsigned char *in, unsigned char *out)
 {
@@ -230,6 +297,7 @@ const struct quant_kernels quant_kernels_avx2 = {
     .features = CPU_AVX2,
     .quantize = quantize,
     .dequantize = dequantize,
+    .measure = measure,
     .cast = cast,
     .find_nonfinite = find_nonfinite,
 };

@@ -278,6 +278,59 @@ INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequa
     return true;
 }
 
+/* ---- measuring ---- */
+
+INLINE __m512 join_values(struct code_values values)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(values.low), values.high, 1);
+}
+
+INLINE __m512 values16(enum quant_mode mode, uint32_t bits, enum dtype dtype,
+    const unsigned char *codes, __m512 table, __m512 scale, __m512 bias)
+{
+    if (mode == QUANT_MXFP8) {
+        __m512 values = e4m3_values16(_mm256_cvtepu8_epi16(load_16_bytes(codes)));
+        return rounded16(dtype, _mm512_mul_ps(values, scale));
+    }
+    __m512i code = load_codes16(bits, codes);
+    if (bits <= 4)
+        return _mm512_permutexvar_ps(code, table);
+    __m512 product = rounded16(dtype, _mm512_mul_ps(_mm512_cvtepi32_ps(code), scale));
+    return rounded16(dtype, _mm512_add_ps(product, bias));
+}
+
+INLINE struct group_error group_error(
+    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at)
+{
+    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : at->shape->group_size;
+    float scale = mode == QUANT_AFFINE ? load1(dtype, at->scales)
+                                       : fp_scale_value(mode, dtype, at->scales[0]);
+    float bias = mode == QUANT_AFFINE ? load1(dtype, at->biases) : 0;
+    if (!isfinite(scale) || !isfinite(bias) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
+        return not_measured;
+    const __m512 scales = _mm512_set1_ps(scale), biases = _mm512_set1_ps(bias);
+    __m512 table = scales;
+    if (bits <= 4)
+        table = join_values(mode == QUANT_AFFINE ? affine_code_values(bits, dtype,
+                                                       _mm256_set1_ps(scale), _mm256_set1_ps(bias))
+                                                 : fp4_code_values(dtype, _mm256_set1_ps(scale)));
+    __m512 errors = _mm512_setzero_ps(), squares = errors, most = errors;
+    for (uint32_t i = 0; i < group_size; i += 16) {
+        __m512 weight = load16(dtype, at->weights + i * size_of(dtype));
+        __m512 error = _mm512_sub_ps(
+            weight, values16(mode, bits, dtype, at->codes + i / 8 * bits, table, scales, biases));
+        __m512 square = _mm512_mul_ps(error, error);
+        errors = _mm512_add_ps(errors, square);
+        squares = _mm512_add_ps(squares, _mm512_mul_ps(weight, weight));
+        most = _mm512_max_ps(most, square);
+    }
+    __m256 half_errors =
+        _mm256_add_ps(_mm512_castps512_ps256(errors), _mm512_extractf32x8_ps(errors, 1));
+    __m256 half_squares =
+        _mm256_add_ps(_mm512_castps512_ps256(squares), _mm512_extractf32x8_ps(squares, 1));
+    return fold_error8(half_errors, half_squares, fold_max(most));
+}
+
 /* ---- casts, and what is not finite ---- */
 
 INLINE bool any_nan16(__m512 values) /* on bits, as any_nan */
@@ -323,6 +376,7 @@ const struct quant_kernels quant_kernels_avx512 = {
     .features = CPU_AVX512,
     .quantize = quantize,
     .dequantize = dequantize,
+    .measure = measure,
     .cast = cast,
     .find_nonfinite = find_nonfinite,
 };

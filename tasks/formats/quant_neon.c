@@ -461,6 +461,66 @@ INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequa
     return true;
 }
 
+/* ---- measuring ---- */
+
+/* The values of the eight codes at `codes`, as they are stored. */
+INLINE void load_values8(enum quant_mode mode, uint32_t bits, enum dtype dtype,
+    const unsigned char *codes, float32x4_t scale, float32x4_t bias, float32x4_t values[2])
+{
+    if (mode == QUANT_AFFINE) {
+        uint16x8_t eight = load_codes8(bits, codes);
+        values[0] = affine_values4(dtype, vmovl_u16(vget_low_u16(eight)), scale, bias);
+        values[1] = affine_values4(dtype, vmovl_u16(vget_high_u16(eight)), scale, bias);
+    } else if (mode == QUANT_MXFP8) {
+        uint16x8_t eight = vmovl_u8(vld1_u8(codes));
+        values[0] = vmulq_f32(e4m3_values4(vget_low_u16(eight)), scale);
+        values[1] = vmulq_f32(e4m3_values4(vget_high_u16(eight)), scale);
+    } else {
+        load_fp4_values8(codes, values);
+        values[0] = vmulq_f32(values[0], scale);
+        values[1] = vmulq_f32(values[1], scale);
+    }
+    values[0] = rounded(dtype, values[0]);
+    values[1] = rounded(dtype, values[1]);
+}
+
+/* Sixteen lanes in four vectors. */
+INLINE float sum_of_lanes(const float32x4_t lanes[4])
+{
+    float32x4_t four = vaddq_f32(vaddq_f32(lanes[0], lanes[2]), vaddq_f32(lanes[1], lanes[3]));
+    float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
+INLINE struct group_error group_error(
+    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at)
+{
+    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : at->shape->group_size;
+    float scale = mode == QUANT_AFFINE ? load1(dtype, at->scales)
+                                       : fp_scale_value(mode, dtype, at->scales[0]);
+    float bias = mode == QUANT_AFFINE ? load1(dtype, at->biases) : 0;
+    if (!isfinite(scale) || !isfinite(bias) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
+        return (struct group_error){NAN, NAN, 0};
+    const float32x4_t scales = vdupq_n_f32(scale), biases = vdupq_n_f32(bias);
+    const float32x4_t zero = vdupq_n_f32(0);
+    float32x4_t errors[4] = {zero, zero, zero, zero}, squares[4] = {zero, zero, zero, zero};
+    float32x4_t most = zero;
+    for (uint32_t i = 0; i < group_size; i += 8) {
+        float32x4_t values[2];
+        load_values8(mode, bits, dtype, at->codes + i / 8 * bits, scales, biases, values);
+        for (uint32_t j = 0; j < 2; j++) {
+            const uint32_t lanes = i / 4 % 4 + j;
+            float32x4_t weight = load4(dtype, at->weights + (i + 4 * j) * size_of(dtype));
+            float32x4_t error = vsubq_f32(weight, values[j]);
+            float32x4_t square = vmulq_f32(error, error);
+            errors[lanes] = vaddq_f32(errors[lanes], square);
+            squares[lanes] = vaddq_f32(squares[lanes], vmulq_f32(weight, weight));
+            most = vmaxq_f32(most, square);
+        }
+    }
+    return (struct group_error){sum_of_lanes(errors), sum_of_lanes(squares), vmaxvq_f32(most)};
+}
+
 /* ---- casts, and what is not finite ---- */
 
 INLINE size_t cast_front(
@@ -506,6 +566,7 @@ const struct quant_kernels quant_kernels_neon = {
     .features = CPU_NEON,
     .quantize = quantize,
     .dequantize = dequantize,
+    .measure = measure,
     .cast = cast,
     .find_nonfinite = find_nonfinite,
 };

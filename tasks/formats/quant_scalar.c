@@ -279,26 +279,68 @@ static void quantize(const struct quant_shape *shape, uint64_t groups, const voi
     }
 }
 
+/* The values that the codes of one group stand for, not yet rounded to the dtype. */
+static void dequantize_group(const struct quant_shape *shape, size_t group,
+    const unsigned char *codes, const void *scales, const void *biases, float *values)
+{
+    const unsigned char *scale_bytes = scales;
+    uint32_t count = shape->group_size;
+    bool is_affine = shape->mode == QUANT_AFFINE;
+    uint8_t group_codes[QUANT_GROUP_SIZE_MAX];
+    float scale =
+        is_affine ? load(shape->dtype, scales, group) : fp_scale_value(shape, scale_bytes[group]);
+    float bias = is_affine ? load(shape->dtype, biases, group) : 0;
+    unpack(shape->bits, count, codes + group * count / 8 * shape->bits, group_codes);
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t code = group_codes[i];
+        values[i] = is_affine ? affine_value(shape->dtype, code, scale, bias)
+                              : multiply(fp_code_value(shape, code), scale);
+    }
+}
+
 static void dequantize(const struct quant_shape *shape, uint64_t groups, const void *codes,
     const void *scales, const void *biases, void *weights)
 {
-    const unsigned char *in = codes, *scale_bytes = scales;
-    uint32_t count = shape->group_size;
-    bool is_affine = shape->mode == QUANT_AFFINE;
     for (size_t group = 0; group < groups; group++) {
-        uint8_t group_codes[QUANT_GROUP_SIZE_MAX];
-        float scale = is_affine ? load(shape->dtype, scales, group)
-                                : fp_scale_value(shape, scale_bytes[group]);
-        float bias = is_affine ? load(shape->dtype, biases, group) : 0;
-        unpack(shape->bits, count, in, group_codes);
-        for (uint32_t i = 0; i < count; i++) {
-            uint8_t code = group_codes[i];
-            float value = is_affine ? affine_value(shape->dtype, code, scale, bias)
-                                    : multiply(fp_code_value(shape, code), scale);
-            store(shape->dtype, weights, group * count + i, value);
-        }
-        in += count / 8 * shape->bits;
+        float values[QUANT_GROUP_SIZE_MAX];
+        dequantize_group(shape, group, codes, scales, biases, values);
+        for (uint32_t i = 0; i < shape->group_size; i++)
+            store(shape->dtype, weights, group * shape->group_size + i, values[i]);
     }
+}
+
+enum { LANES = 16 };
+
+static float sum_of_lanes(float *lanes)
+{
+    for (size_t width = LANES / 2; width > 0; width /= 2)
+        for (size_t lane = 0; lane < width; lane++)
+            lanes[lane] += lanes[lane + width];
+    return lanes[0];
+}
+
+static bool measure(const struct quant_shape *shape, uint64_t groups, const void *weights,
+    const void *codes, const void *scales, const void *biases, struct quant_error *row)
+{
+    double error_squares = 0, weight_squares = 0;
+    float square_max = 0;
+    for (size_t group = 0; group < groups; group++) {
+        float values[QUANT_GROUP_SIZE_MAX], errors[LANES] = {0}, squares[LANES] = {0};
+        dequantize_group(shape, group, codes, scales, biases, values);
+        for (uint32_t i = 0; i < shape->group_size; i++) {
+            float weight = load(shape->dtype, weights, group * shape->group_size + i);
+            float error = weight - rounded(shape->dtype, values[i]);
+            errors[i % LANES] += error * error;
+            squares[i % LANES] += weight * weight;
+            square_max = error * error > square_max ? error * error : square_max;
+        }
+        error_squares += (double)sum_of_lanes(errors);
+        weight_squares += (double)sum_of_lanes(squares);
+    }
+    if (!isfinite(error_squares) || !isfinite(weight_squares))
+        return false;
+    *row = (struct quant_error){error_squares, weight_squares, sqrtf(square_max), 0};
+    return true;
 }
 
 static void cast(
@@ -327,6 +369,7 @@ const struct quant_kernels quant_kernels_scalar = {
     .features = 0,
     .quantize = quantize,
     .dequantize = dequantize,
+    .measure = measure,
     .cast = cast,
     .find_nonfinite = find_nonfinite,
 };

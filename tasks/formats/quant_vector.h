@@ -2,14 +2,15 @@
  * groups, and the choice of code by mode, width and dtype.
  *
  * For quant_avx2.c and its like alone. Each defines QUANT_BATCH and QUANT_GROUPS_BEHIND, includes
- * this, and defines the six functions declared below. They are inlined with constant arguments, so
- * a dtype or a width there chooses code, not paths. The groups behind the last batch, and the
+ * this, and defines the seven functions declared below. They are inlined with constant arguments,
+ * so a dtype or a width there chooses code, not paths. The groups behind the last batch, and the
  * batches that a function leaves, go through the scalar kernels: what becomes of a NaN is written
  * there alone. */
 #ifndef PSYBUILD_TASKS_FORMATS_QUANT_VECTOR_H
 #define PSYBUILD_TASKS_FORMATS_QUANT_VECTOR_H
 
 #include <assert.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +32,15 @@ struct dequantizing {
     unsigned char *weights;
 };
 
+struct measuring {
+    const struct quant_shape *shape;
+    const unsigned char *weights, *codes, *scales, *biases;
+};
+
+struct group_error {
+    float error_squares, weight_squares, square_max;
+};
+
 INLINE size_t size_of(enum dtype dtype)
 {
     return dtype == DTYPE_F32 ? 4 : 2;
@@ -46,6 +56,10 @@ INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quanti
  * and nothing done, if the scalar kernel must do it. */
 INLINE bool affine_values(enum dtype dtype, uint32_t bits, const struct dequantizing *at);
 INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequantizing *at);
+
+/* What measure adds of the next group; codes may be read as above. NaN if it has a NaN. */
+INLINE struct group_error group_error(
+    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at);
 
 /* Casts values from the first on and returns how many. */
 INLINE size_t cast_front(
@@ -222,6 +236,104 @@ static void dequantize(const struct quant_shape *shape, uint64_t groups, const v
         dequantize_affine(at, groups);
         break;
     }
+}
+
+/* ---- measuring ---- */
+
+INLINE void measure_groups(enum quant_mode mode, uint32_t bits, enum dtype dtype,
+    struct measuring *at, uint64_t groups, struct quant_error *row)
+{
+    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : at->shape->group_size;
+    for (; groups > 0; groups--) {
+        struct group_error group = group_error(mode, bits, dtype, at);
+        row->error_squares += (double)group.error_squares;
+        row->weight_squares += (double)group.weight_squares;
+        row->error_max = group.square_max > row->error_max ? group.square_max : row->error_max;
+        at->weights += group_size * size_of(dtype);
+        at->codes += group_size / 8 * bits;
+        at->scales += mode == QUANT_AFFINE ? size_of(dtype) : 1;
+        if (mode == QUANT_AFFINE)
+            at->biases += size_of(dtype);
+    }
+}
+
+/* The last groups' codes are read where there is room behind them. */
+INLINE void measure_as(enum quant_mode mode, uint32_t bits, enum dtype dtype, struct measuring at,
+    uint64_t groups, struct quant_error *row)
+{
+    const size_t code_bytes = at.shape->group_size / 8 * bits;
+    unsigned char last[2 * QUANT_GROUPS_BEHIND * QUANT_GROUP_SIZE_MAX] = {0};
+    uint64_t behind = groups < QUANT_GROUPS_BEHIND ? groups : QUANT_GROUPS_BEHIND;
+    struct quant_error sums = {0, 0, 0, 0};
+    measure_groups(mode, bits, dtype, &at, groups - behind, &sums);
+    memcpy(last, at.codes, (size_t)behind * code_bytes);
+    at.codes = last;
+    measure_groups(mode, bits, dtype, &at, behind, &sums);
+    *row = sums;
+}
+
+INLINE void measure_bits(enum quant_mode mode, uint32_t bits, const struct measuring *at,
+    uint64_t groups, struct quant_error *row)
+{
+    if (at->shape->dtype == DTYPE_BF16)
+        measure_as(mode, bits, DTYPE_BF16, *at, groups, row);
+    else if (at->shape->dtype == DTYPE_F16)
+        measure_as(mode, bits, DTYPE_F16, *at, groups, row);
+    else
+        measure_as(mode, bits, DTYPE_F32, *at, groups, row);
+}
+
+static void measure_affine(const struct measuring *at, uint64_t groups, struct quant_error *row)
+{
+    switch (at->shape->bits) {
+    case 1:
+        measure_bits(QUANT_AFFINE, 1, at, groups, row);
+        break;
+    case 2:
+        measure_bits(QUANT_AFFINE, 2, at, groups, row);
+        break;
+    case 3:
+        measure_bits(QUANT_AFFINE, 3, at, groups, row);
+        break;
+    case 4:
+        measure_bits(QUANT_AFFINE, 4, at, groups, row);
+        break;
+    case 5:
+        measure_bits(QUANT_AFFINE, 5, at, groups, row);
+        break;
+    case 6:
+        measure_bits(QUANT_AFFINE, 6, at, groups, row);
+        break;
+    default:
+        measure_bits(QUANT_AFFINE, 8, at, groups, row);
+        break;
+    }
+}
+
+static bool measure(const struct quant_shape *shape, uint64_t groups, const void *weights,
+    const void *codes, const void *scales, const void *biases, struct quant_error *row)
+{
+    const struct measuring at = {shape, weights, codes, scales, biases};
+    struct quant_error sums;
+    switch (shape->mode) {
+    case QUANT_MXFP4:
+        measure_bits(QUANT_MXFP4, 4, &at, groups, &sums);
+        break;
+    case QUANT_MXFP8:
+        measure_bits(QUANT_MXFP8, 8, &at, groups, &sums);
+        break;
+    case QUANT_NVFP4:
+        measure_bits(QUANT_NVFP4, 4, &at, groups, &sums);
+        break;
+    default:
+        measure_affine(&at, groups, &sums);
+        break;
+    }
+    if (!isfinite(sums.error_squares) || !isfinite(sums.weight_squares))
+        return false;
+    sums.error_max = sqrtf(sums.error_max);
+    *row = sums;
+    return true;
 }
 
 /* ---- casts, and what is not finite ---- */

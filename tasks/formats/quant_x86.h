@@ -372,6 +372,51 @@ INLINE __m128i fp4_upper_bytes16(const unsigned char *in)
     return _mm_shuffle_epi8(upper_of, _mm_unpacklo_epi8(even, odd));
 }
 
+/* ---- measuring ---- */
+
+static const struct group_error not_measured = {NAN, NAN, 0};
+
+/* The values of up to 16 codes: those of codes 0 to 7, and of 8 to 15. */
+struct code_values {
+    __m256 low, high;
+};
+
+INLINE struct code_values affine_code_values(
+    uint32_t bits, enum dtype dtype, __m256 scale, __m256 bias)
+{
+    const __m256 codes = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);
+    struct code_values values;
+    values.low = rounded(dtype, _mm256_mul_ps(codes, scale));
+    values.low = rounded(dtype, _mm256_add_ps(values.low, bias));
+    values.high = values.low;
+    if (bits == 4) {
+        values.high = _mm256_mul_ps(_mm256_add_ps(codes, _mm256_set1_ps(8)), scale);
+        values.high = rounded(dtype, _mm256_add_ps(rounded(dtype, values.high), bias));
+    }
+    return values;
+}
+
+INLINE struct code_values fp4_code_values(enum dtype dtype, __m256 scale)
+{
+    const __m256 codes = _mm256_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6);
+    __m256 low = rounded(dtype, _mm256_mul_ps(codes, scale));
+    return (struct code_values){low, _mm256_xor_ps(low, _mm256_set1_ps(-0.0f))};
+}
+
+/* From eight lanes on; error_squares and weight_squares are summed side by side. */
+INLINE struct group_error fold_error8(__m256 errors, __m256 squares, __m256 most)
+{
+    __m128 e = _mm_add_ps(_mm256_castps256_ps128(errors), _mm256_extractf128_ps(errors, 1));
+    __m128 w = _mm_add_ps(_mm256_castps256_ps128(squares), _mm256_extractf128_ps(squares, 1));
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
+    __m128 both = _mm_add_ps(_mm_unpacklo_ps(e, w), _mm_unpackhi_ps(e, w));
+    both = _mm_add_ps(both, _mm_movehl_ps(both, both));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    m = _mm_max_ps(m, _mm_movehdup_ps(m));
+    return (struct group_error){
+        _mm_cvtss_f32(both), _mm_cvtss_f32(_mm_movehdup_ps(both)), _mm_cvtss_f32(m)};
+}
+
 INLINE bool any_e4m3_nan(const unsigned char *codes32)
 {
     __m256i most = _mm256_set1_epi8(0x7F);

@@ -417,9 +417,14 @@ static void print_shape(char buffer[SHAPE_TEXT_MAX], const uint64_t *shape, uint
 {
     size_t length = 0;
     length += (size_t)snprintf(buffer, SHAPE_TEXT_MAX, "[");
-    for (uint32_t i = 0; i < rank && length + 32 < SHAPE_TEXT_MAX; i++)
-        length += (size_t)snprintf(
-            buffer + length, SHAPE_TEXT_MAX - length, "%s%" PRIu64, i > 0 ? ", " : "", shape[i]);
+    for (uint32_t i = 0; i < rank && length + 32 < SHAPE_TEXT_MAX; i++) {
+        const char *comma = i > 0 ? ", " : "";
+        if (shape[i] == RULES_AXIS_ANY)
+            length += (size_t)snprintf(buffer + length, SHAPE_TEXT_MAX - length, "%s?", comma);
+        else
+            length += (size_t)snprintf(
+                buffer + length, SHAPE_TEXT_MAX - length, "%s%" PRIu64, comma, shape[i]);
+    }
     snprintf(buffer + length, SHAPE_TEXT_MAX - length, "]");
 }
 
@@ -481,8 +486,16 @@ static bool has_shape(const struct rules_input *tensor, const uint64_t *shape, u
 {
     bool is_equal = tensor->rank == rank;
     for (uint32_t i = 0; i < rank && is_equal; i++)
-        is_equal = tensor->shape[i] == shape[i];
+        is_equal = tensor->shape[i] == shape[i] || tensor->shape[i] == RULES_AXIS_ANY;
     return is_equal;
+}
+
+static bool is_whole(const struct rules_input *tensor)
+{
+    for (uint32_t i = 0; i < tensor->rank; i++)
+        if (tensor->shape[i] == RULES_AXIS_ANY)
+            return false;
+    return true;
 }
 
 static struct error *expect_tensor(struct expectation *expectation, const struct entry *entry)
@@ -504,7 +517,15 @@ static struct error *expect_tensor(struct expectation *expectation, const struct
     expectation->is_used[input] = true;
     if (!has_shape(tensor, shape, entry->rank))
         return note_problem(expectation, entry, name, shape, input);
-    expectation->outputs[expectation->output_count++] = make_output(model, input, entry->kind);
+    struct rules_output *output = &expectation->outputs[expectation->output_count++];
+    *output = make_output(model, input, entry->kind);
+    if (is_whole(tensor))
+        return NULL;
+    uint64_t *told = arena_array(model->arena, entry->rank, sizeof *told);
+    if (told == NULL)
+        return error_memory();
+    memcpy(told, shape, entry->rank * sizeof *told);
+    output->shape = told;
     return NULL;
 }
 

@@ -52,6 +52,9 @@ struct rules_config {
 MUST_CHECK struct error *rules_bind(struct arena *arena, const struct rules *rules,
     const struct rules_config *config, struct rules_model **out);
 
+/* An axis of an input whose length is to be told: any fits, and the output gets the rules' own; a
+ * file without `tensors` has none, and leaves it so. */
+#define RULES_AXIS_ANY UINT64_MAX
 struct rules_input {
     struct text name;
     enum dtype dtype;

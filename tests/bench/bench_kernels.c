@@ -3,7 +3,7 @@
  *     bench_kernels [--seconds S] [--table NAME]
  *
  * Prints million weights per second for each kernel table that can run here, each mode and width
- * and each dtype, and for dequantizing, casting and looking for non-finite values. */
+ * and each dtype, and for dequantizing, measuring, casting and looking for non-finite values. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -46,7 +46,7 @@ static void fill(enum dtype dtype)
 struct job {
     const struct quant_kernels *table;
     struct quant_shape shape;
-    enum { QUANTIZE, DEQUANTIZE, CAST, FIND } what;
+    enum { QUANTIZE, DEQUANTIZE, MEASURE, CAST, FIND } what;
     enum dtype to;
 };
 
@@ -59,6 +59,10 @@ static void run(const struct job *job)
         break;
     case DEQUANTIZE:
         table->dequantize(&job->shape, COUNT / job->shape.group_size, codes, scales, biases, casts);
+        break;
+    case MEASURE:
+        table->measure(&job->shape, COUNT / job->shape.group_size, weights, codes, scales, biases,
+            &(struct quant_error){0});
         break;
     case CAST:
         table->cast(job->shape.dtype, job->to, COUNT, weights, casts);
@@ -93,7 +97,7 @@ static void bench_shape(const struct quant_kernels *table, struct quant_shape sh
 {
     printf("%-7s %-7s %4u %5u", table->name, quant_mode_name(shape.mode), (unsigned)shape.bits,
         (unsigned)shape.group_size);
-    double rates[2][3];
+    double rates[3][3];
     for (size_t i = 0; i < 3; i++) {
         shape.dtype = floats[i];
         fill(floats[i]);
@@ -101,8 +105,10 @@ static void bench_shape(const struct quant_kernels *table, struct quant_shape sh
         rates[0][i] = million_per_second(&job, seconds);
         job.what = DEQUANTIZE;
         rates[1][i] = million_per_second(&job, seconds);
+        job.what = MEASURE;
+        rates[2][i] = million_per_second(&job, seconds);
     }
-    for (size_t way = 0; way < 2; way++)
+    for (size_t way = 0; way < 3; way++)
         printf("   %8.0f %8.0f %8.0f", rates[way][0], rates[way][1], rates[way][2]);
     printf("\n");
     fflush(stdout);
@@ -129,9 +135,10 @@ static void bench_table(const struct quant_kernels *table, double seconds)
 {
     static const uint32_t bits[] = {1, 2, 3, 4, 5, 6, 8}, sizes[] = {32, 64, 128};
     struct quant_shape shape = {.mode = QUANT_AFFINE, .dtype = DTYPE_BF16};
-    printf(
-        "million weights per second          quantize                     dequantize\n"
-        "table   mode    bits group       BF16      F16      F32       BF16      F16      F32\n");
+    printf("million weights per second          quantize                     dequantize"
+           "                     measure\n"
+           "table   mode    bits group       BF16      F16      F32       BF16      F16      F32"
+           "       BF16      F16      F32\n");
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
         for (size_t j = 0; j < sizeof sizes / sizeof sizes[0]; j++) {
             shape.bits = bits[i];

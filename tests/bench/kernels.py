@@ -33,12 +33,12 @@ def reference_rate(array, mode, bits, group_size):
 
 
 def measured(bench):
-    """table -> (mode, bits, group size) -> million bf16 weights a second, quantized and dequantized."""
+    """table -> (mode, bits, group size) -> million bf16 weights a second: quantized, dequantized, measured."""
     text = subprocess.run([bench.program("bench_kernels")], capture_output=True, text=True, check=True).stdout
     rates = {}
     for words in map(str.split, text.splitlines()):
-        if len(words) == 10 and words[2].isdigit():
-            rates.setdefault(words[0], {})[words[1], int(words[2]), int(words[3])] = (float(words[4]), float(words[7]))
+        if len(words) == 13 and words[2].isdigit():
+            rates.setdefault(words[0], {})[words[1], int(words[2]), int(words[3])] = [float(word) for word in words[4::3]]
     return rates
 
 
@@ -55,7 +55,7 @@ def run(bench):
         rows.append([f"{mode} {bits} bit, {group_size}"] + [f"{rates[name][shape][0]:.0f}" for name in names] +
                     [f"{reference:.1f}" if reference else "–"] +
                     [f"{rates[name][shape][0] / reference:.0f} ×" if reference else "–" for name in names[1:]] +
-                    [f"{rates[names[-1]][shape][1]:.0f}"])
+                    [f"{rate:.0f}" for rate in rates[names[-1]][shape][1:]])
     print("\nMillion bf16 weights a second:")
     tools.table(["", *names, "mx.quantize", *(f"{name} / mx" for name in names[1:]),
-                 f"dequantize, {names[-1]}"], rows)
+                 f"dequantize, {names[-1]}", f"measure, {names[-1]}"], rows)

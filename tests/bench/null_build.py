@@ -14,6 +14,7 @@ import time
 import tools
 
 CHAIN, DIRECTORY = 100, 1000
+SECONDS = 2  # about how long a null build is repeated
 
 
 def path(letter, i):
@@ -73,7 +74,7 @@ def write_dvc(kind, count):
 TOOLS = {
     "ninja": (write_ninja, ["ninja", "--quiet"], 10**6),
     "samu": (write_ninja, ["samu"], 10**6),
-    "make": (write_make, ["make", "-s", "-j2"], 10**6),
+    "make": (write_make, ["make", "-rRs", "-j2"], 10**6),
     "doit": (write_doit, ["doit", "-v0"], 1000),
     "snakemake": (write_snakemake, ["snakemake", "--cores", "2", "--quiet", "all"], 100),
     "dvc": (write_dvc, ["dvc", "repro", "--quiet"], 10),
@@ -106,7 +107,6 @@ def version(command):
 
 def measure_tool(bench, kind, count, write, command):
     """Costs of a null build, of one with a file touched, of one with a file changed."""
-    times = 200 if count <= 1000 else 20 if count <= 10_000 else bench.reps
     with bench.directory("graph") as directory:
         os.chdir(directory)
         make_inputs(kind, count)
@@ -115,7 +115,8 @@ def measure_tool(bench, kind, count, write, command):
         bench.measure(*command, cwd=directory)
         os.sync()
         # The first run after a build may tidy up; it is not what is measured.
-        bench.measure(*command, cwd=directory)
+        once = bench.measure(*command, cwd=directory)[0]
+        times = min(200, max(bench.reps, int(SECONDS / once.seconds)))
         null = bench.measure(*command, cwd=directory, times=times)
         touched, changed = [], []
         for run_number in range(bench.reps):
@@ -132,11 +133,16 @@ def measure_tool(bench, kind, count, write, command):
     return [tools.Cost.median(costs) for costs in (null, touched, changed)]
 
 
-def describe(cost, base):
-    text = f"{tools.time_text(cost.seconds)}, {tools.mib(cost.peak_kib)}"
-    if base is None:
-        return text
-    return f"{text} ({cost.seconds / base.seconds:.2f} ×, {cost.peak_kib / base.peak_kib:.2f} ×)"
+def describe(cost):
+    return f"{tools.time_text(cost.seconds)}, {tools.mib(cost.peak_kib)}"
+
+
+def ratios(costs, number):
+    """psybuild's time and memory against ninja's."""
+    if "ninja" not in costs:
+        return ["–", "–"]
+    ours, theirs = costs["psybuild"][number], costs["ninja"][number]
+    return [f"{ours.seconds / theirs.seconds:.2f} ×", f"{ours.peak_kib / theirs.peak_kib:.2f} ×"]
 
 
 def run_graphs(bench, kind):
@@ -145,13 +151,11 @@ def run_graphs(bench, kind):
         costs = {name: measure_tool(bench, kind, count, write, command)
                  for name, (write, command, limit) in found.items() if count <= limit}
         for number, what in enumerate(("null", "touched", "changed")):
-            base = costs.get("ninja")
-            rows.append([f"{count:,} {what}".replace(",", " ")] + [
-                describe(costs[name][number], base and name != "ninja" and base[number] or None)
-                if name in costs else "–" for name in found])
+            cells = [describe(costs[name][number]) if name in costs else "–" for name in found]
+            rows.append([f"{count:,} {what}".replace(",", " "), cells[0], *ratios(costs, number), *cells[1:]])
             print("(" + ", ".join(rows[-1]) + ")", flush=True)
-    print(f"\nGraphs \"{kind}\"; in brackets the ratios to ninja's time and memory:")
-    tools.table(["", *found], rows)
+    print(f"\nGraphs \"{kind}\":")
+    tools.table(["", "psybuild", "time / ninja's", "memory / ninja's", *list(found)[1:]], rows)
 
 
 def run_psyllm(bench):

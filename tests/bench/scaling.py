@@ -22,7 +22,7 @@ def run(bench):
 
     source, size_gb = model.prepare(bench.work, min(largest, 1.2), tokenizer)
     rows = []
-    for threads, options in ((1, ()), (2, ()), (4, ()), (2, ("--memory", "16M"))):
+    for threads, options in ((1, ()), (2, ()), (4, ()), (2, ("--memory", "16M")), (2, ("--no-stats",))):
         cost, floor, ratio, _ = convert.compare(bench, source, artifact, False, threads, options)
         rows.append([" ".join((f"-j {threads}", *options)), *convert.describe(cost),
                      tools.time_text(floor.seconds), f"{ratio:.2f} ×"])

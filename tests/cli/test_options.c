@@ -176,7 +176,8 @@ static void the_usage_names_every_option_in_eighty_columns(void **state)
 {
     static const char *const words[] = {"-B", "-C DIR", "-f FILE", "-j N", "-k N", "-n", "-v, ",
         "-q, ", "-d WHAT", "-t TOOL", "--set", "--memory SIZE", "--connections N", "--offline",
-        "--frozen", "--no-wait", "--progress MODE", "--color WHEN", "--version", "-h, --help"};
+        "--frozen", "--no-wait", "--no-stats", "--progress MODE", "--color WHEN", "--version",
+        "-h, --help"};
     (void)state;
     char *usage = options_usage(&arena);
     assert_non_null(usage);

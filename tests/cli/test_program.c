@@ -1,6 +1,7 @@
 /* test_program.c - the program as its users meet it: what it says, and how it ends. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -236,7 +237,7 @@ static void wrong_usage_ends_with_2_and_says_why(void **state)
         {{"-t", "lst"}, "unknown tool \"lst\"; did you mean \"list\"?"},
         {{"-t", "xxxxxxxxxx"},
             "unknown tool \"xxxxxxxxxx\"; there are init, list, explain, verify, clean, inspect, "
-            "expand, graph, schema"},
+            "convert, expand, graph, schema"},
         {{"-t", "list", "-v"},
             "unknown option \"-v\" of the tool \"list\"; psybuild's own come before -t"},
         {{"-t", "inspect"}, "usage: psybuild -t inspect [--json] FILE|DIR"},
@@ -353,6 +354,7 @@ static void a_model_is_made_listed_verified_inspected_and_cleaned(void **state)
     assert_says(RUN("-t", "inspect", "models/PsyLLM-mlx"), 0, "bits 4, group size 64");
     program = RUN("-t", "inspect", "--json", "models/PsyLLM-mlx");
     assert_non_null(json_get(parse(program.said), "bits_per_weight"));
+    assert_non_null(json_get(parse(program.said), "sqnr_db"));
     assert_says(RUN("-t", "verify"), 0, "all as they were made\n");
 
     tree_write("models/PsyLLM-mlx/README.md", "my own");
@@ -363,6 +365,36 @@ static void a_model_is_made_listed_verified_inspected_and_cleaned(void **state)
     assert_false(tree_has("models/PsyLLM-mlx/config.json"));
     assert_true(tree_has("models/PsyLLM-mlx/README.md"));
     assert_true(tree_has("models/PsyLLM/config.json"));
+}
+
+/* Figures come with the pieces that are made with them; a record says how much that is. */
+static void quality_is_measured_where_it_is_wanted(void **state)
+{
+    static const char manifest[] =
+        "{\"psybuild\": 1, \"sources\": {\"models/PsyLLM\": {\"dir\": \"models/PsyLLM\"}},\n"
+        " \"artifacts\": {\"models/PsyLLM-mlx\": {\"recipe\": \"mlx\", \"from\": "
+        "\"models/PsyLLM\",\n"
+        "  \"with\": {\"bits\": 4%s}}}}\n";
+    static const char other[] = ", \"overrides\": [{\"match\": \"model.layers.2.*\", \"bits\": 6}]";
+    (void)state;
+    copy_miniature();
+    tree_write("psybuild.json", arena_format(&arena, manifest, ""));
+    assert_int_equal(RUN("-q", "--no-stats").exit_code, 0);
+    struct program program = RUN("-t", "inspect", "--json", "models/PsyLLM-mlx");
+    assert_null(json_get(parse(program.said), "sqnr_db"));
+    assert_null(strstr(RUN("-t", "list").said.bytes, "dB"));
+
+    tree_write("psybuild.json", arena_format(&arena, manifest, other));
+    assert_int_equal(RUN("-q").exit_code, 0);
+    assert_says(RUN("-t", "list"), 0, " ~");
+    assert_says(
+        RUN("-t", "inspect", "models/PsyLLM-mlx/model.safetensors"), 0, " dB, relative RMSE ");
+
+    assert_int_equal(RUN("-q", "-B").exit_code, 0);
+    assert_says(RUN("-t", "list"), 0, " dB");
+    assert_null(strstr(RUN("-t", "list").said.bytes, "~"));
+    assert_int_equal(rename("models/PsyLLM-mlx", "moved"), 0); /* psybuild did not make that file */
+    assert_null(strstr(RUN("-t", "inspect", "moved").said.bytes, "dB"));
 }
 
 static void the_long_form_builds_the_same(void **state)
@@ -467,6 +499,7 @@ int main(void)
         TEST(init_writes_a_first_manifest_and_refuses_to_replace_one),
         TEST(init_refuses_what_cannot_be_a_source_or_a_target),
         TEST(a_model_is_made_listed_verified_inspected_and_cleaned),
+        TEST(quality_is_measured_where_it_is_wanted),
         TEST(the_long_form_builds_the_same),
         TEST(what_left_the_manifest_is_told_of_and_removed_when_asked),
         TEST(the_graph_marks_what_is_stale),

@@ -59,6 +59,18 @@ SMOLLM2 = (
     + [("overrides-many", {"bits": 4, "group_size": 64, "overrides": MANY_LAYERS}),
        ("mxfp4", {"mode": "mxfp4"}), ("4bit-64-shards", {"bits": 4, "group_size": 64, "max_shard_size": "20M"})])
 
+# Back to floats. The checkpoint is what the reference makes of the model as the case of that name says.
+BACK = ("dequantize", {"dequantize": True})
+BACK_AS = [BACK] + [(f"dequantize-{short}", {"dequantize": True, "dtype": dtype}) for short, dtype in DTYPES]
+DEQUANTIZED = {
+    "miniature/4bit-64": BACK_AS + [("dequantize-shards", {"dequantize": True, "max_shard_size": "300K"})],
+    "miniature/8bit-32": [BACK], "miniature/3bit-128": [BACK], "miniature/5bit-64": [BACK], "miniature/1bit-32": [BACK],
+    "miniature/f32-4bit-64": [BACK], "miniature/f16-6bit-128": BACK_AS, "miniature/4bit-64-shards": [BACK],
+    "miniature/mixed_3_6": [BACK], "miniature/mixed_4_6-32": [BACK], "miniature/overrides-many": BACK_AS,
+    "miniature/mxfp4": BACK_AS, "miniature/mxfp8": BACK_AS, "miniature/nvfp4": BACK_AS, "miniature/f16-mxfp4": [BACK],
+    "smollm2/4bit-64": [BACK], "smollm2/mxfp4": [BACK],
+}
+
 # A model that random values make is only ever compared as it stands.
 SKELETON = [("none", {}), affine(4, 64), affine(8, 32), ("mixed_4_6", {"quant_predicate": "mixed_4_6"}),
             ("f16", {"dtype": "float16"}), ("f32-4bit-64", {"bits": 4, "group_size": 64, "dtype": "float32"})]

@@ -64,6 +64,14 @@ def planned():
             yield model, name, parameters
         if not model.startswith("skeleton-"):
             yield model, "merged", None
+    for model, table in cases.DEQUANTIZED.items():
+        for name, parameters in table:
+            yield model, name, parameters
+
+
+def base_model(model):
+    """"smollm2" of "smollm2/4bit-64", which is what the reference makes of it."""
+    return model.split("/")[0]
 
 
 def directory_digest(directory):
@@ -91,8 +99,11 @@ class Suite:
         if model == "miniature":
             return MINIATURE
         import inputs
-        directory = os.path.join(self.work, "inputs", model)
-        if model == "smollm2":
+        directory = os.path.join(self.work, "inputs", model.replace("/", "-"))
+        if "/" in model:
+            if model not in self.digests:
+                self.quantize_source(model, directory)
+        elif model == "smollm2":
             if not os.path.exists(os.path.join(directory, "merges.txt")):  # its last file
                 shutil.rmtree(directory, ignore_errors=True)
                 inputs.make_smollm2(directory)
@@ -102,9 +113,17 @@ class Suite:
             inputs.make_skeleton(path, directory, MINIATURE)
         return directory
 
+    def quantize_source(self, model, directory):
+        """A checkpoint to be dequantized. Made again in each run, as the reference is now."""
+        base, name = model.split("/")
+        table = {"miniature": cases.MINIATURE, "smollm2": cases.SMOLLM2}[base]
+        shutil.rmtree(directory, ignore_errors=True)
+        self.convert(self.source(base), directory, cases.reference_arguments(dict(table)[name]))
+        self.digests[model] = directory_digest(directory)
+
     # psybuild
 
-    def build(self, model, name, recipe, parameters):
+    def build(self, model, name, recipe, parameters, between=None):
         """The directory that psybuild makes and None, or None and what it said. A new one each time."""
         base = os.path.join(self.work, "psybuild", model, name)
         shutil.rmtree(base, ignore_errors=True)
@@ -112,6 +131,8 @@ class Suite:
         artifact = {"recipe": recipe, "from": "source", **({"with": parameters} if parameters else {})}
         manifest = {"psybuild": 1, "sources": {"source": {"dir": os.path.relpath(self.source(model), base)}},
                     "artifacts": {"output": artifact}}
+        if between is not None:  # psybuild's own conversion of that kind is converted on
+            manifest["artifacts"] = {"between": {**artifact, "with": between}, "output": {**artifact, "from": "between"}}
         with open(os.path.join(base, "psybuild.json"), "w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=2)
         environment = {"PSYBUILD_DATA_DIR": os.path.abspath(MANIFESTS), **os.environ}  # not an installed psybuild's
@@ -143,7 +164,7 @@ class Suite:
     def describe(self, model, name, directory):
         import behaviour
         described = {"snapshot": snapshot.take(directory), "tokenizer": self.tokenizer_behaviour(directory)}
-        if model != "smollm2" or name in cases.LOGITS:
+        if base_model(model) != "smollm2" or name in cases.LOGITS:
             try:
                 described["model"] = behaviour.model_behaviour(
                     directory, SKELETON_IDS if model.startswith("skeleton-") else None,
@@ -290,7 +311,8 @@ class Suite:
         for name, entry in recorded.items():
             if not self.wanted("recorded", name):
                 continue
-            directory, refusal = self.build("miniature", f"recorded-{name}", "mlx", entry["with"])
+            between = recorded[entry["of"]]["with"] if "of" in entry else None
+            directory, refusal = self.build("miniature", f"recorded-{name}", "mlx", entry["with"], between)
             if directory is None:
                 self.report.fail(f"recorded {name}", [refusal])
                 continue

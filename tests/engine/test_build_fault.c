@@ -86,17 +86,15 @@ static void assert_heals(struct pair *pair, unsigned which, struct arena *work, 
     snapshot_assert_no_strays(work, when);
 }
 
-/* One build with a fault, from what lies there to the other; `is_deadly` says how it may end. True
- * if it met the fault and noticed. */
-static bool rebuild_with_fault(struct pair *pair, const char *fault, bool is_deadly)
+/* One build with a fault, of the manifest `next` on top of what lies there; `is_deadly` says how it
+ * may end. True if it met the fault and noticed. */
+static bool build_with_fault(struct pair *pair, unsigned next, const char *fault, bool is_deadly)
 {
     static const char *const arguments[] = {"-j1", "--progress=none", NULL};
     const char *const environment[] = {"PSYBUILD_FAULT_AT", fault, NULL};
     struct arena work = {0};
     char when[64];
-    unsigned next = !pair->now;
     snprintf(when, sizeof when, "%s, %u -> %u", fault, pair->now, next);
-    conversion_declare(pair->with[next]);
     struct program program = program_run(&work, arguments, environment);
     bool has_failed = program.exit_code == (is_deadly ? EXIT_FAULT : 1);
     if (!has_failed && program.exit_code != 0)
@@ -109,28 +107,44 @@ static bool rebuild_with_fault(struct pair *pair, const char *fault, bool is_dea
     return has_failed;
 }
 
-/* How many points of a kind a rebuild has: the last n at which it dies. */
-static unsigned die_at_each(struct pair *pair, const char *kind)
+/* From one of the pair to the other. */
+static bool rebuild(struct pair *pair, const char *fault, bool is_deadly)
 {
-    char fault[32];
-    for (unsigned n = 1; n < FAULTS_MAX; n++) {
-        snprintf(fault, sizeof fault, "exit:%s:%u", kind, n);
-        if (!rebuild_with_fault(pair, fault, true))
-            return n - 1;
-    }
-    fail_msg("dying at %s never ended", kind);
-    return 0;
+    unsigned next = !pair->now;
+    conversion_declare(pair->with[next]);
+    return build_with_fault(pair, next, fault, is_deadly);
 }
 
-/* The same without trying each: by bisection. */
-static unsigned count_points(struct pair *pair, const char *kind)
+/* The same of the pair again, from nothing. */
+static bool build_first(struct pair *pair, const char *fault, bool is_deadly)
+{
+    tree_remove(MODEL);
+    tree_remove(".psybuild");
+    return build_with_fault(pair, pair->now, fault, is_deadly);
+}
+
+typedef bool builder(struct pair *pair, const char *fault, bool is_deadly);
+
+static void die_at_each(struct pair *pair, builder *build, const char *kind)
+{
+    char fault[32];
+    unsigned n = 1;
+    do
+        snprintf(fault, sizeof fault, "exit:%s:%u", kind, n++);
+    while (n < FAULTS_MAX && build(pair, fault, true));
+    print_message("died at each of %u points\n", n - 2);
+    assert_in_range(n, 100, FAULTS_MAX - 1);
+}
+
+/* How many points of a kind a build has, by bisection: the last n at which it dies. */
+static unsigned count_points(struct pair *pair, builder *build, const char *kind)
 {
     unsigned met = 0, missed = FAULTS_MAX;
     char fault[32];
     while (missed - met > 1) {
         unsigned n = met + (missed - met) / 2;
         snprintf(fault, sizeof fault, "exit:%s:%u", kind, n);
-        if (rebuild_with_fault(pair, fault, true))
+        if (build(pair, fault, true))
             met = n;
         else
             missed = n;
@@ -138,82 +152,68 @@ static unsigned count_points(struct pair *pair, const char *kind)
     return met;
 }
 
-/* Some faults nobody has to notice: a build that ends well is no sign of the last n. */
-static void fail_at_each(struct pair *pair, const char *kind, unsigned stride)
+/* Some faults nobody has to notice: a build that ends well is no sign of the last n. There are
+ * thousands of allocations; PSYBUILD_FAULT_STRIDE=1 tries all of them. */
+static void fail_at_each(struct pair *pair, builder *build, const char *kind, unsigned stride)
 {
-    unsigned failed = 0, tried = 0, last = count_points(pair, kind);
+    const char *given = getenv("PSYBUILD_FAULT_STRIDE");
+    unsigned failed = 0, tried = 0, last = count_points(pair, build, kind);
     char fault[32];
+    if (given != NULL && strtoul(given, NULL, 10) > 0)
+        stride = (unsigned)strtoul(given, NULL, 10);
     for (unsigned n = 1; n <= last; n += stride, tried++) {
         snprintf(fault, sizeof fault, "%s:%u", kind, n);
-        failed += rebuild_with_fault(pair, fault, false);
+        failed += build(pair, fault, false);
     }
     print_message("%u of %u points tried, %u of them failed the build\n", tried, last, failed);
-    assert_true(failed > 100);
+    assert_true(failed > tried / 2);
+}
+
+#define FOUR_BITS "\"bits\": 4"
+#define EIGHT_BITS "\"bits\": 8"
+#define SEVEN_FILES "\"bits\": 4, \"max_shard_size\": \"100K\""
+
+static void a_first_conversion_killed_at_any_point_is_finished_by_the_next(void **state)
+{
+    (void)state;
+    need_faults();
+    struct pair pair = begin_pair(FOUR_BITS, EIGHT_BITS);
+    die_at_each(&pair, build_first, "io");
 }
 
 static void killed_at_any_point_the_next_run_finishes(void **state)
 {
     (void)state;
     need_faults();
-    struct pair pair = begin_pair("\"bits\": 4", "\"bits\": 8");
-    unsigned count = die_at_each(&pair, "io");
-    print_message("died at each of %u points\n", count);
-    assert_true(count > 100);
+    struct pair pair = begin_pair(FOUR_BITS, EIGHT_BITS);
+    die_at_each(&pair, rebuild, "io");
 }
 
-/* Old files are removed while sealing: one file against five. */
+/* Old files are removed while sealing. */
 static void killed_while_files_come_and_go_the_next_run_finishes(void **state)
 {
     (void)state;
     need_faults();
-    struct pair pair = begin_pair("\"bits\": 4", "\"bits\": 4, \"max_shard_size\": \"100K\"");
-    unsigned count = die_at_each(&pair, "io");
-    print_message("died at each of %u points\n", count);
-    assert_true(count > 100);
+    struct pair pair = begin_pair(FOUR_BITS, SEVEN_FILES);
+    die_at_each(&pair, rebuild, "io");
 }
 
 static void failing_at_any_point_says_so_and_harms_nothing(void **state)
 {
     (void)state;
     need_faults();
-    struct pair pair = begin_pair("\"bits\": 4", "\"bits\": 8, \"max_shard_size\": \"400K\"");
-    fail_at_each(&pair, "io", 1);
+    struct pair pair = begin_pair(EIGHT_BITS, SEVEN_FILES);
+    fail_at_each(&pair, rebuild, "io", 1);
+    fail_at_each(&pair, build_first, "io", 3);
 }
 
-/* There are thousands of allocations: PSYBUILD_FAULT_STRIDE=1 tries all. */
 static void without_memory_it_says_so_and_harms_nothing(void **state)
 {
-    const char *stride = getenv("PSYBUILD_FAULT_STRIDE");
     (void)state;
     need_faults();
-    struct pair pair = begin_pair("\"bits\": 4", "\"bits\": 8");
-    fail_at_each(&pair, "alloc", stride == NULL ? 17 : (unsigned)strtoul(stride, NULL, 10));
-}
-
-/* From nothing: what an earlier try left is all there is. */
-static void a_first_conversion_killed_at_any_point_is_finished_by_the_next(void **state)
-{
-    static const char *const arguments[] = {"-j1", "--progress=none", NULL};
-    char fault[32] = "";
-    const char *const environment[] = {"PSYBUILD_FAULT_AT", fault, NULL};
-    int exit_code = EXIT_FAULT;
-    unsigned n = 1;
-    (void)state;
-    need_faults();
-    struct pair pair = begin_pair("\"bits\": 4", "\"bits\": 4, \"group_size\": 32");
-    for (; exit_code == EXIT_FAULT; n++) {
-        struct arena work = {0};
-        tree_remove(MODEL);
-        tree_remove(".psybuild");
-        snprintf(fault, sizeof fault, "exit:io:%u", n);
-        exit_code = program_run(&work, arguments, environment).exit_code;
-        assert_loads_old_new_or_not(&pair, &work, fault);
-        assert_heals(&pair, 1, &work, fault);
-        arena_end(&work);
-    }
-    assert_int_equal(exit_code, 0);
-    print_message("died at each of %u points\n", n - 1);
-    assert_true(n > 100);
+    struct pair pair = begin_pair(FOUR_BITS, EIGHT_BITS);
+    fail_at_each(&pair, rebuild, "alloc", 17);
+    fail_at_each(&pair, build_first, "alloc", 37);
 }
 
 int main(void)

@@ -123,6 +123,24 @@ static void sleep_us(uint64_t time_us)
     nanosleep(&time, NULL);
 }
 
+/* Until some pieces are recorded, or it has ended. */
+static void wait_for_pieces(const struct program *program)
+{
+    struct file_stamp log = {0};
+    while (log.size_bytes < 4096 && program_is_running(program)) {
+        struct arena work = {0};
+        struct file_entry *entries;
+        size_t count = 0;
+        enum file_kind kind;
+        error_free(file_list_directory(&work, ".psybuild/partial", &entries, &count));
+        for (size_t i = 0; i < count && log.size_bytes < 4096; i++)
+            tree_assert_ok(file_stat(
+                arena_format(&work, ".psybuild/partial/%s/pieces", entries[i].name), &kind, &log));
+        arena_end(&work);
+        sleep_us(1000);
+    }
+}
+
 /* Builds again until it is done; the result must be the undisturbed one. Returns the pieces kept.
  */
 static uint64_t finish(const struct snapshot *wanted, struct arena *work, const char *when)
@@ -158,10 +176,13 @@ static void killed_at_random_it_goes_on_where_it_was(void **state)
         char when[64];
         seed = seed * 1103515245 + 12345;
         uint64_t wait_us = (seed >> 8) % whole_us;
-        snprintf(when, sizeof when, "killed after %llu us", (unsigned long long)wait_us);
+        snprintf(when, sizeof when, "kill %u, after %llu us", i, (unsigned long long)wait_us);
         start_over();
         struct program program = program_start(&work, arguments, NULL);
-        sleep_us(wait_us);
+        if (i % 4 == 0)
+            wait_for_pieces(&program); /* lest none is resumed by chance */
+        else
+            sleep_us(wait_us);
         kill(program.id, SIGKILL);
         program_end(&program);
         killed += program.exit_code == 128 + SIGKILL;
@@ -176,35 +197,84 @@ static void killed_at_random_it_goes_on_where_it_was(void **state)
     assert_true(resumed > 0);
 }
 
+/* Starts over and sends a signal once there are pieces; again if it was quicker. */
+static struct program stop_in_the_middle(int number)
+{
+    static const char *const arguments[] = {"--progress=none", "-j1", NULL};
+    struct program program = {.exit_code = 0};
+    for (unsigned tries = 0; tries < 10 && program.exit_code == 0; tries++) {
+        start_over();
+        program = program_start(&arena, arguments, NULL);
+        wait_for_pieces(&program);
+        kill(program.id, number);
+        program_end(&program);
+    }
+    assert_int_equal(program.exit_code, 128 + number);
+    assert_false(tree_has(MODEL "/config.json"));
+    return program;
+}
+
 static void interrupted_it_keeps_its_pieces(void **state)
 {
-    static const struct {
-        int number, exit_code;
-    } rows[] = {{SIGINT, 130}, {SIGTERM, 143}};
-    static const char *const arguments[] = {"--progress=json", "-j1", NULL};
+    static const int numbers[] = {SIGINT, SIGTERM};
     (void)state;
     checkpoint_write(&(struct checkpoint){4, 512, 2048, 8192}, SOURCE);
     conversion_declare("\"bits\": 4");
     struct snapshot wanted = make_undisturbed();
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        uint64_t kept = 0;
-        for (unsigned tries = 0; tries < 20 && kept == 0; tries++) {
-            start_over();
-            struct program program = program_start(&arena, arguments, NULL);
-            assert_true(program_wait_for(
-                &program, "{\"event\":\"started\",\"node\":\"" MODEL "/model*.safetensors\""));
-            sleep_us(10000 + 10000 * tries);
-            kill(program.id, rows[i].number);
-            program_end(&program);
-            if (program.exit_code == 0)
-                continue; /* it was quicker */
-            assert_int_equal(program.exit_code, rows[i].exit_code);
-            assert_non_null(strstr(program.said.bytes, "interrupted"));
-            assert_false(tree_has(MODEL "/config.json"));
-            kept = finish(&wanted, &arena, "after the signal");
-        }
-        assert_true(kept > 0);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct program program = stop_in_the_middle(numbers[i]);
+        assert_string_equal(program.said.bytes, "psybuild: interrupted\n");
+        assert_true(finish(&wanted, &arena, "after the signal") > 0);
     }
+}
+
+/* A byte in each page. */
+static void damage_everywhere(const char *path)
+{
+    struct text text = tree_read(&arena, path);
+    char *bytes = arena_copy(&arena, text.bytes, text.length);
+    for (size_t at = 0; at < text.length; at += 4096)
+        bytes[at] ^= 1;
+    tree_write_bytes(path, bytes, text.length);
+}
+
+static void what_was_kept_is_verified(void **state)
+{
+    (void)state;
+    checkpoint_write(&(struct checkpoint){4, 512, 2048, 8192}, SOURCE);
+    conversion_declare("\"bits\": 4");
+    struct snapshot wanted = make_undisturbed();
+    stop_in_the_middle(SIGKILL);
+    struct snapshot partial = snapshot_take(&arena, ".psybuild/partial");
+    unsigned damaged = 0;
+    for (size_t i = 0; i < partial.count; i++) {
+        const char *path = partial.files[i].path;
+        if (!text_ends_with(text_of(path), ".safetensors"))
+            continue;
+        damage_everywhere(arena_format(&arena, ".psybuild/partial/%s", path));
+        damaged++;
+    }
+    assert_int_equal(damaged, 1);
+    assert_int_equal(finish(&wanted, &arena, "after the damage"), 0);
+}
+
+static void a_source_that_changed_meanwhile_is_read_again(void **state)
+{
+    static const char shard[] = SOURCE "/model-00001-of-00006.safetensors";
+    (void)state;
+    checkpoint_write(&(struct checkpoint){4, 512, 2048, 8192}, SOURCE);
+    conversion_declare("\"bits\": 4");
+    struct text old = tree_read(&arena, shard);
+    char *new = arena_copy(&arena, old.bytes, old.length);
+    new[old.length - 1] ^= 1; /* the sign of a weight */
+    tree_write_bytes(shard, new, old.length);
+    struct snapshot wanted = make_undisturbed();
+    tree_write_bytes(shard, old.bytes, old.length);
+    struct snapshot before = make_undisturbed();
+    assert_false(snapshot_equal(&before, &wanted));
+    stop_in_the_middle(SIGKILL);
+    tree_write_bytes(shard, new, old.length);
+    finish(&wanted, &arena, "after the change");
 }
 
 int main(void)
@@ -213,6 +283,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(memory_stays_within_the_budget, tree_begin, end),
         cmocka_unit_test_setup_teardown(killed_at_random_it_goes_on_where_it_was, tree_begin, end),
         cmocka_unit_test_setup_teardown(interrupted_it_keeps_its_pieces, tree_begin, end),
+        cmocka_unit_test_setup_teardown(what_was_kept_is_verified, tree_begin, end),
+        cmocka_unit_test_setup_teardown(
+            a_source_that_changed_meanwhile_is_read_again, tree_begin, end),
     };
     program_find();
     return cmocka_run_group_tests_name("build, large", tests, NULL, NULL);

@@ -490,6 +490,41 @@ static void compare_dequantize(const struct quant_kernels *table, const struct q
         free(blocks[i]);
 }
 
+static bool same_error(const struct quant_error *a, const struct quant_error *b)
+{
+    return memcmp(&a->error_squares, &b->error_squares, sizeof a->error_squares) == 0 &&
+           memcmp(&a->weight_squares, &b->weight_squares, sizeof a->weight_squares) == 0 &&
+           memcmp(&a->error_max, &b->error_max, sizeof a->error_max) == 0 &&
+           a->rows_left_out == b->rows_left_out;
+}
+
+/* All groups as one row. */
+static void compare_measure(const struct quant_kernels *table, const struct quant_shape *shape,
+    uint64_t groups, unsigned class, const void *weights, const struct quantized *quantized)
+{
+    size_t misalignment = (size_t)(random_bits() % 8);
+    size_t scale_bytes = (size_t)groups * dtype_size_bytes(quant_scale_dtype(shape));
+    void *blocks[4];
+    struct quant_error want = {0, 0, 0, 7}, got = want;
+    unsigned char *in =
+        exact_copy(weights, (size_t)groups * shape->group_size * dtype_size_bytes(shape->dtype),
+            misalignment, &blocks[0]);
+    unsigned char *codes = exact_copy(quantized->codes,
+        (size_t)quant_code_bytes(shape, groups * shape->group_size), misalignment, &blocks[1]);
+    unsigned char *scales = exact_copy(quantized->scales, scale_bytes, misalignment, &blocks[2]);
+    unsigned char *biases = exact_copy(quantized->biases, scale_bytes, misalignment, &blocks[3]);
+    if (!quant_has_biases(shape->mode))
+        biases = NULL;
+    bool is_wanted = quant_kernels_scalar.measure(shape, groups, in, codes, scales, biases, &want);
+    bool is_measured = table->measure(shape, groups, in, codes, scales, biases, &got);
+    if (is_measured != is_wanted)
+        fail_row(table, shape, groups, class, is_measured ? "was measured" : "was not measured");
+    if (!same_error(&got, &want))
+        fail_row(table, shape, groups, class, "the error differs");
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        free(blocks[i]);
+}
+
 /* Group counts around a vector of groups (4, 8 or 16), and one with several. */
 static const uint64_t group_counts[] = {
     0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 23, 24, 31, 32, 33, 50};
@@ -509,6 +544,7 @@ static void compare_shape(const struct quant_kernels *table, const struct quant_
                     weights, group);
             compare_quantize(table, shape, group_counts[c], class, weights, &quantized);
             compare_dequantize(table, shape, group_counts[c], class, &quantized);
+            compare_measure(table, shape, group_counts[c], class, weights, &quantized);
         }
         for (size_t i = 0; i < BUFFER_BYTES; i++) { /* codes, scales and biases of any bits */
             quantized.codes[i] = (unsigned char)random_bits();
@@ -516,6 +552,11 @@ static void compare_shape(const struct quant_kernels *table, const struct quant_
             quantized.biases[i] = (unsigned char)random_bits();
         }
         compare_dequantize(table, shape, group_counts[c], INPUT_CLASSES, &quantized);
+        compare_measure(table, shape, group_counts[c], INPUT_CLASSES, weights, &quantized);
+        if (group_counts[c] > 0) { /* the same of one group, which is measured more often */
+            put_group(shape, NORMAL, weights, 0);
+            compare_measure(table, shape, 1, INPUT_CLASSES, weights, &quantized);
+        }
     }
 }
 
@@ -710,6 +751,108 @@ static void rows_are_groups_one_after_the_other(void **state)
     quant_init(0);
 }
 
+/* ---- how far off the rows are ---- */
+
+enum { ROWS = 5, COLUMNS = 384 };
+struct rows {
+    unsigned char weights[ROWS * COLUMNS * 4], codes[ROWS * COLUMNS];
+    unsigned char scales[ROWS * COLUMNS], biases[ROWS * COLUMNS];
+};
+
+static void quantize_rows_at_random(const struct quant_shape *shape, struct rows *rows)
+{
+    for (size_t i = 0; i < ROWS * COLUMNS; i++)
+        put(shape->dtype, rows->weights, i, random_normal());
+    quant_rows(shape, ROWS, COLUMNS, rows->weights, rows->codes, rows->scales,
+        quant_has_biases(shape->mode) ? rows->biases : NULL);
+}
+
+static struct quant_error error_of(const struct quant_shape *shape, const struct rows *rows)
+{
+    struct quant_error error = {0, 0, 0, 0};
+    quant_error_rows(shape, ROWS, COLUMNS, rows->weights, rows->codes, rows->scales,
+        quant_has_biases(shape->mode) ? rows->biases : NULL, &error);
+    return error;
+}
+
+static bool is_near(double a, double b)
+{
+    return fabs(a - b) <= 1e-6 * fabs(b);
+}
+
+static void the_error_is_that_of_the_dequantized_rows(void **state)
+{
+    static struct rows rows;
+    static unsigned char back[ROWS * COLUMNS * 4];
+    (void)state;
+    seed_random();
+    for (size_t i = 0; i < SHAPES * LENGTH(floats); i++) {
+        struct quant_shape shape = shape_at(i / LENGTH(floats), floats[i % LENGTH(floats)]);
+        quantize_rows_at_random(&shape, &rows);
+        struct quant_error error = error_of(&shape, &rows);
+        dequant_rows(&shape, ROWS, COLUMNS, rows.codes, rows.scales,
+            quant_has_biases(shape.mode) ? rows.biases : NULL, back);
+        double error_squares = 0, weight_squares = 0;
+        float error_max = 0;
+        for (size_t at = 0; at < ROWS * COLUMNS; at++) {
+            float weight, value;
+            const size_t from = at * dtype_size_bytes(shape.dtype);
+            quant_kernels_scalar.cast(shape.dtype, DTYPE_F32, 1, rows.weights + from, &weight);
+            quant_kernels_scalar.cast(shape.dtype, DTYPE_F32, 1, back + from, &value);
+            error_squares += (double)(weight - value) * (double)(weight - value);
+            weight_squares += (double)weight * (double)weight;
+            error_max = fmaxf(error_max, fabsf(weight - value));
+        }
+        assert_true(is_near(error.error_squares, error_squares));
+        assert_true(is_near(error.weight_squares, weight_squares));
+        assert_true(error.error_max == error_max);
+        assert_int_equal(error.rows_left_out, 0);
+        assert_true(error_squares > 0);
+    }
+}
+
+static void what_is_exact_has_no_error(void **state)
+{
+    static struct rows rows;
+    const struct quant_shape shape = {QUANT_AFFINE, 4, 64, DTYPE_BF16};
+    (void)state;
+    for (size_t i = 0; i < ROWS * COLUMNS; i++)
+        put(shape.dtype, rows.weights, i, (float)(i % 16) - 8);
+    quant_rows(&shape, ROWS, COLUMNS, rows.weights, rows.codes, rows.scales, rows.biases);
+    struct quant_error error = error_of(&shape, &rows);
+    assert_true(error.error_squares == 0 && error.error_max == 0);
+    assert_true(error.weight_squares == ROWS * COLUMNS / 16 * (2 * 140 + 64));
+}
+
+static void rows_that_are_not_finite_are_left_out(void **state)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 1e30f};
+    static struct rows rows;
+    const struct quant_kernels *table;
+    const struct quant_shape shape = {QUANT_AFFINE, 4, 64, DTYPE_F32};
+    (void)state;
+    seed_random();
+    for (unsigned t = 0; (table = table_at(t)) != NULL; t++) {
+        quant_init(table->features);
+        for (size_t i = 0; i < LENGTH(bad); i++) {
+            quantize_rows_at_random(&shape, &rows);
+            struct quant_error want = {0, 0, 0, 2};
+            const size_t half = COLUMNS / 64 * 4;
+            quant_error_rows(
+                &shape, 1, COLUMNS, rows.weights, rows.codes, rows.scales, rows.biases, &want);
+            quant_error_rows(&shape, 2, COLUMNS, rows.weights + 2 * COLUMNS * 4,
+                rows.codes + COLUMNS, rows.scales + 2 * half, rows.biases + 2 * half, &want);
+            put(shape.dtype, rows.weights, COLUMNS + 7, bad[i]);
+            put(shape.dtype, rows.weights, 4 * COLUMNS + 100, bad[i]);
+            quant_rows(&shape, ROWS, COLUMNS, rows.weights, rows.codes, rows.scales, rows.biases);
+            struct quant_error error = error_of(&shape, &rows);
+            assert_int_equal(error.rows_left_out, 2);
+            assert_true(same_error(&error, &want));
+        }
+    }
+    quant_init(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -727,6 +870,9 @@ int main(void)
         cmocka_unit_test(nonfinite_values_are_found_at_every_place),
         cmocka_unit_test(the_finite_16_bit_values_are_not_reported),
         cmocka_unit_test(rows_are_groups_one_after_the_other),
+        cmocka_unit_test(the_error_is_that_of_the_dequantized_rows),
+        cmocka_unit_test(what_is_exact_has_no_error),
+        cmocka_unit_test(rows_that_are_not_finite_are_left_out),
     };
     return cmocka_run_group_tests_name("quant", tests, NULL, NULL);
 }

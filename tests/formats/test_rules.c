@@ -438,6 +438,20 @@ static void expected_tensors_come_in_the_order_of_the_file(void **state)
     arena_end(&fixture.arena);
 }
 
+/* 18446744073709551615 is RULES_AXIS_ANY. */
+static void an_axis_of_any_length_gets_the_rules_own(void **state)
+{
+    struct fixture fixture = {.input_count = 0};
+    (void)state;
+    no_error(apply(&fixture, small_rules, small_config,
+        "embed.weight:F32:10,18446744073709551615 " SMALL_LAYERS " x.norm.weight:F32:8"));
+    const struct rules_output *output = &fixture.result.outputs[0];
+    assert_int_equal(output->input, 0);
+    assert_int_equal(output->shape[0], 10);
+    assert_int_equal(output->shape[1], 8);
+    arena_end(&fixture.arena);
+}
+
 static void fields_are_read_once_and_only_when_needed(void **state)
 {
     struct fixture fixture = {.input_count = 0};
@@ -890,6 +904,7 @@ int main(void)
         cmocka_unit_test(apply_refuses_bad_names),
         cmocka_unit_test(names_that_grow_too_long_are_refused),
         cmocka_unit_test(expected_tensors_come_in_the_order_of_the_file),
+        cmocka_unit_test(an_axis_of_any_length_gets_the_rules_own),
         cmocka_unit_test(fields_are_read_once_and_only_when_needed),
         cmocka_unit_test(apply_names_what_is_wrong_with_a_checkpoint),
         cmocka_unit_test(a_tensor_listed_twice_is_the_files_fault),

@@ -5,17 +5,18 @@
 # usage: run.sh FUZZER...        closes with the totals: N passed, N failed, N skipped
 set -eu
 
-source=${PSYBUILD_SOURCE:-.}
+source=${PSYBUILD_SOURCE:-$(pwd)}
+here=$(pwd) # fuzzers may change their directory
 passed=0
 failed=0
 for fuzzer do
     name=${fuzzer##*/}
     mkdir -p "fuzz/$name.corpus"
-    set -- "fuzz/$name.corpus"
+    set -- "$here/fuzz/$name.corpus"
     [ ! -d "$source/tests/fuzz/corpus/${name#fuzz_}" ] ||
         set -- "$@" "$source/tests/fuzz/corpus/${name#fuzz_}"
     if "./$fuzzer" -max_total_time="${FUZZ_SECONDS:-30}" -timeout=10 -rss_limit_mb=2048 \
-        -print_final_stats=1 -artifact_prefix="fuzz/$name-" "$@" >"fuzz/$name.log" 2>&1; then
+        -print_final_stats=1 -artifact_prefix="$here/fuzz/$name-" "$@" >"fuzz/$name.log" 2>&1; then
         passed=$((passed + 1))
         printf 'passed  %s: %s runs\n' "$name" \
             "$(sed -n 's/^stat::number_of_executed_units: *//p' "fuzz/$name.log")"

@@ -21,7 +21,9 @@ SHARD_BYTES_MAX = 520_000
 
 # The conversions that expected.json records: a name and psybuild's "with".
 CONVERSIONS = [("none", {}), ("f16", {"dtype": "float16"}), ("4bit-64", {"bits": 4, "group_size": 64}),
-               ("8bit-32", {"bits": 8, "group_size": 32}), ("mixed_4_6", {"quant_predicate": "mixed_4_6"})]
+               ("8bit-32", {"bits": 8, "group_size": 32}), ("mixed_4_6", {"quant_predicate": "mixed_4_6"}),
+               ("4bit-64-back", {"dequantize": True})]
+SOURCES = {"4bit-64-back": "4bit-64"}  # made from that conversion's result
 
 SPECIAL_TOKENS = """<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|>
 <|box_start|> <|box_end|> <|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|>
@@ -299,10 +301,11 @@ def print_expected(source):
     with tempfile.TemporaryDirectory() as work:
         for name, parameters in CONVERSIONS:
             output, arguments = os.path.join(work, name), cases.reference_arguments(parameters)
-            reference.convert(source, output, arguments)
+            of = SOURCES.get(name)
+            reference.convert(os.path.join(work, of) if of else source, output, arguments)
             taken = snapshot.take(output)
             conversions[name] = {
-                "with": parameters, "arguments": arguments,
+                **({"of": of} if of else {}), "with": parameters, "arguments": arguments,
                 "config.json": taken["texts"]["config.json"], "index metadata": taken["index"]["metadata"],
                 "tensors": {key: {field: value[field] for field in ("dtype", "shape", "sha256")}
                             for key, value in taken["tensors"].items()}}
@@ -312,8 +315,9 @@ def print_expected(source):
     for i, (name, entry) in enumerate(conversions.items()):
         rows = ",\n".join(f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(entry["tensors"].items()))
         print(f'  "{name}": {{')
-        for key in ("with", "arguments", "config.json", "index metadata"):
-            print(f"   {json.dumps(key)}: {json.dumps(entry[key])},")
+        for key in ("of", "with", "arguments", "config.json", "index metadata"):
+            if key in entry:
+                print(f"   {json.dumps(key)}: {json.dumps(entry[key])},")
         print(f'   "tensors": {{\n{rows}}}}}' + ("," if i + 1 < len(conversions) else ""))
     print(" }\n}")
 

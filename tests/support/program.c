@@ -95,6 +95,13 @@ bool program_wait_for(struct program *program, const char *words)
     return true;
 }
 
+bool program_is_running(const struct program *program)
+{
+    siginfo_t info = {.si_pid = 0};
+    assert_int_equal(waitid(P_PID, (id_t)program->id, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+    return info.si_pid == 0;
+}
+
 void program_end(struct program *program)
 {
     struct rusage usage;

@@ -26,6 +26,7 @@ struct program program_start(
     struct arena *arena, const char *const *arguments, const char *const *environment);
 /* Reads until it has said `words`; false if it ended before. */
 bool program_wait_for(struct program *program, const char *words);
+bool program_is_running(const struct program *program);
 void program_end(struct program *program); /* reads the rest, waits */
 /* All of it. */
 struct program program_run(

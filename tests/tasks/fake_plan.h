@@ -49,7 +49,10 @@ struct plan {
     struct text layout_bytes;
     struct layout layout;
     struct piece pieces[FAKE_PIECES_MAX];
+    struct text results[FAKE_PIECES_MAX];
     size_t piece_count;
+    bool no_stats; /* set by the test */
+    struct text figures;
     const char *reads[FAKE_READS_MAX]; /* fields of JSON files, and data files */
     size_t read_count;
 };
@@ -194,6 +197,8 @@ static inline struct error *fake_run(struct plan *plan, const struct task_type *
     struct error *error = type->plan(plan, NULL);
     for (size_t i = plan->piece_count; i-- > 0 && error == NULL;)
         fake_make(plan, type, &plan->pieces[i], &error);
+    if (error == NULL && type->sum != NULL)
+        error = type->sum(plan, NULL);
     if (error != NULL)
         return error;
     fake_check_coverage(plan);
@@ -423,6 +428,38 @@ struct error *plan_piece(struct plan *plan, const struct piece *piece)
         assert_false(text_equal(plan->pieces[i].key, piece->key));
     plan->pieces[plan->piece_count++] = *piece;
     return NULL;
+}
+
+size_t plan_piece_count(const struct plan *plan)
+{
+    return plan->piece_count;
+}
+
+const struct piece *plan_piece_at(const struct plan *plan, size_t index, struct text *result)
+{
+    assert_true(index < plan->piece_count);
+    *result = plan->results[index];
+    return &plan->pieces[index];
+}
+
+struct error *plan_figures(struct plan *plan, struct text figures)
+{
+    plan->figures = figures;
+    return NULL;
+}
+
+void work_result(struct work *work, const void *bytes, size_t size)
+{
+    assert_true(size <= PIECE_RESULT_BYTES);
+    struct text *result = &work->plan->results[work->piece - work->plan->pieces];
+    result->bytes = arena_copy(&work->plan->arena, bytes, size);
+    assert_non_null(result->bytes);
+    result->length = size;
+}
+
+bool work_wants_figures(const struct work *work)
+{
+    return !work->plan->no_stats;
 }
 
 struct arena *work_arena(struct work *work)

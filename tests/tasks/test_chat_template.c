@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "tests/support/project.h"
+
 /* "name=text;" for each, "!" behind a named set; or the error. */
 static const char *read(struct arena *arena, const char *json)
 {
@@ -102,12 +104,53 @@ static void too_many_templates_are_refused(void **state)
     arena_end(&arena);
 }
 
+static void a_template_that_is_no_text_is_refused(void **state)
+{
+    static const char *const roles[] = {"template", "chat_template", "additional_chat_templates"};
+    (void)state;
+    tree_write("bad.jinja", "{{ x }}\xFF");
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+        struct project_run run = {0};
+        tree_write("psybuild.json",
+            arena_format(&run.arena,
+                "{\"psybuild\": 1, \"artifacts\": {\"chat_template.jinja\": {\"task\": "
+                "\"chat-template\", \"in\": {\"%s\": \"bad.jinja\"}}}}",
+                roles[i]));
+        tree_assert_ok(project_run(&run));
+        assert_string_equal(run.said,
+            "stale chat_template.jinja: it was never made\n"
+            "failed chat_template.jinja: bad.jinja: expected a chat template in UTF-8, found other "
+            "bytes\n");
+        project_run_end(&run);
+    }
+}
+
+static void a_file_with_an_unsafe_name_is_refused(void **state)
+{
+    (void)state;
+    struct project_run run = {0};
+    tree_write("in/.rag.jinja", "{{ x }}");
+    tree_write("psybuild.json",
+        "{\"psybuild\": 1, \"artifacts\": {\"out/*.jinja\": {\"task\": \"chat-template\", "
+        "\"in\": {\"additional_chat_templates\": \"in/.rag.jinja\"}}}}");
+    tree_assert_ok(project_run(&run));
+    assert_string_equal(run.said,
+        "stale out/*.jinja: it was never made\n"
+        "failed out/*.jinja: in/.rag.jinja: the name of a chat template must be usable as a file "
+        "name everywhere\n");
+    project_run_end(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(templates_come_as_string_list_or_object),
         cmocka_unit_test(names_that_leave_the_directory_are_unsafe),
         cmocka_unit_test(too_many_templates_are_refused),
+        cmocka_unit_test_setup_teardown(
+            a_template_that_is_no_text_is_refused, tree_begin, tree_end),
+        cmocka_unit_test_setup_teardown(
+            a_file_with_an_unsafe_name_is_refused, tree_begin, tree_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* test_copy.c - where files are cut to be copied. */
+/* test_copy.c - where files are cut to be copied, and which cannot be. */
 #include "tasks/copy.h"
 
 #include <setjmp.h>
@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "tests/support/project.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -76,12 +78,45 @@ static void runs_are_whole_segments_up_to_a_limit(void **state)
     assert_false(copy_next_run(spans, 0, &(size_t){0}, &run));
 }
 
+/* What the one node of the manifest says when it is made. */
+static const char *copied(struct project_run *run, const char *node, const char *from)
+{
+    tree_write("psybuild.json",
+        arena_format(&run->arena,
+            "{\"psybuild\": 1, \"artifacts\": {\"%s\": {\"task\": \"copy\", \"in\": "
+            "{\"files\": \"%s\"}}}}",
+            node, from));
+    tree_assert_ok(project_run(run));
+    return run->said;
+}
+
+static void a_large_file_keeps_its_suffix(void **state)
+{
+    (void)state;
+    struct project_run run = {0};
+    size_t size = (4 << 20) + 1;
+    void *bytes = test_calloc(1, size);
+    tree_write_bytes("a.bin", bytes, size);
+    tree_write("b.bin", "small");
+    assert_string_equal(copied(&run, "x.safetensors", "a.bin"),
+        "stale x.safetensors: it was never made\n"
+        "failed x.safetensors: a.bin: a file of more than 4194304 bytes must keep its suffix when "
+        "it is copied, not become x.safetensors\n");
+    assert_non_null(strstr(copied(&run, "y.bin", "a.bin"), "sealed y.bin"));
+    assert_memory_equal(tree_read(&run.arena, "y.bin").bytes, bytes, size);
+    assert_non_null(strstr(copied(&run, "z.safetensors", "b.bin"), "sealed z.safetensors"));
+    assert_string_equal(tree_read(&run.arena, "z.safetensors").bytes, "small");
+    test_free(bytes);
+    project_run_end(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(other_files_are_cut_into_blocks),
         cmocka_unit_test(safetensors_are_cut_where_tensors_are),
         cmocka_unit_test(runs_are_whole_segments_up_to_a_limit),
+        cmocka_unit_test_setup_teardown(a_large_file_keeps_its_suffix, tree_begin, tree_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,9 @@
  */
 #include "tests/tasks/fake_plan.h"
 
+#include <math.h>
+
+#include "tasks/figures.h"
 #include "tasks/formats/quant.h"
 #include "tasks/registry.h"
 
@@ -576,6 +579,15 @@ static void wrong_configurations_are_refused(void **state)
     }
 }
 
+static void a_checkpoint_of_modelopt_is_refused(void **state)
+{
+    (void)state;
+    struct plan *plan = begin("{}");
+    fake_add_text(plan, "hf_quant_config", "in/hf_quant_config.json", "{}");
+    assert_refused(plan, "in/hf_quant_config.json: the checkpoint must not be quantized, but has "
+                         "this file: start from the original weights");
+}
+
 static void two_rule_files_for_one_type_are_refused(void **state)
 {
     (void)state;
@@ -686,6 +698,88 @@ static void an_index_that_disagrees_is_refused(void **state)
         "\"model-00002-of-00002.safetensors\", but it is in in/model-00001-of-00002.safetensors");
 }
 
+/* ---- what is lost ---- */
+
+/* As of all rows at once, by the definition in quant.h. */
+static void assert_is_measured(const struct figures_module *module, const char *name, uint64_t rows,
+    uint64_t columns, const struct quant_shape *shape)
+{
+    const uint64_t groups = rows * columns / shape->group_size;
+    unsigned char *codes = test_malloc((size_t)(quant_code_bytes(shape, columns) * rows));
+    unsigned char *scales = test_malloc((size_t)groups * 4), *biases = test_malloc(groups * 4);
+    void *values = values_of(name, shape->dtype, rows * columns);
+    struct quant_error want = {0, 0, 0, 0};
+    quant_rows(shape, rows, columns, values, codes, scales, biases);
+    quant_error_rows(shape, rows, columns, values, codes, scales, biases, &want);
+    assert_string_equal(module->name, name);
+    assert_int_equal(module->weights, rows * columns);
+    assert_int_equal(module->weights_measured, rows * columns);
+    assert_true(module->error_squares == want.error_squares);
+    assert_true(module->weight_squares == want.weight_squares);
+    assert_true(module->error_max == want.error_max);
+    assert_true(want.error_squares > 0);
+    test_free(values);
+    test_free(biases);
+    test_free(scales);
+    test_free(codes);
+}
+
+static void what_is_lost_is_measured_by_module(void **state)
+{
+    static const struct {
+        const char *name;
+        uint64_t rows, columns;
+        struct quant_shape shape;
+    } modules[] = {
+        {"embed.weight", 200, 128, {QUANT_AFFINE, 4, 32, DTYPE_BF16}},
+        {"layers.0.up.weight", 140, 128, {QUANT_AFFINE, 4, 32, DTYPE_BF16}},
+        {"layers.0.gate.weight", 8, 128, {QUANT_AFFINE, 8, 64, DTYPE_BF16}},
+        {"layers.0.down_proj.weight", 128, 96, {QUANT_AFFINE, 4, 32, DTYPE_BF16}},
+    };
+    struct figures figures;
+    (void)state;
+    struct plan *plan = begin("{\"bits\": 4, \"group_size\": 32}");
+    fake_run_well(plan, &task_quantize);
+    assert_null(figures_decode(&plan->arena, "out", plan->figures, &figures));
+    assert_int_equal(figures.count, sizeof modules / sizeof modules[0]);
+    for (uint32_t i = 0; i < figures.count; i++)
+        assert_is_measured(&figures.modules[i], modules[i].name, modules[i].rows,
+            modules[i].columns, &modules[i].shape);
+    fake_end(plan);
+}
+
+static void rows_that_are_kept_non_finite_are_not_measured(void **state)
+{
+    static const char shard[] = "in/model-00001-of-00002.safetensors";
+    struct figures figures;
+    (void)state;
+    struct plan *plan = begin("{\"bits\": 4, \"group_size\": 32, \"nonfinite\": \"keep\"}");
+    poke(plan, shard, "embed.weight", 128, float_of_bits(0x7FC00000));
+    poke(plan, shard, "embed.weight", 199 * 128 + 5, INFINITY);
+    fake_run_well(plan, &task_quantize);
+    assert_null(figures_decode(&plan->arena, "out", plan->figures, &figures));
+    assert_string_equal(figures.modules[0].name, "embed.weight");
+    assert_int_equal(figures.modules[0].weights, 200 * 128);
+    assert_int_equal(figures.modules[0].weights_measured, 198 * 128);
+    assert_true(figures_sqnr(&figures.modules[0]) > 10);
+    assert_int_equal(figures.modules[1].weights_measured, figures.modules[1].weights);
+    fake_end(plan);
+}
+
+static void nothing_is_measured_unless_it_is_quantized_and_wanted(void **state)
+{
+    (void)state;
+    struct plan *plan = begin("{}");
+    fake_run_well(plan, &task_quantize);
+    assert_int_equal(plan->figures.length, 0);
+    fake_end(plan);
+    plan = begin("{\"bits\": 4}");
+    plan->no_stats = true;
+    fake_run_well(plan, &task_quantize);
+    assert_int_equal(plan->figures.length, 0);
+    fake_end(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -708,6 +802,7 @@ int main(void)
         cmocka_unit_test(integers_cannot_be_quantized),
         cmocka_unit_test(a_name_that_would_be_written_twice_is_refused),
         cmocka_unit_test(wrong_configurations_are_refused),
+        cmocka_unit_test(a_checkpoint_of_modelopt_is_refused),
         cmocka_unit_test(two_rule_files_for_one_type_are_refused),
         cmocka_unit_test(rules_of_the_first_directory_count),
         cmocka_unit_test(tensors_that_do_not_fit_the_config_are_refused),
@@ -716,6 +811,9 @@ int main(void)
         cmocka_unit_test(a_missing_shard_is_refused),
         cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(an_index_that_disagrees_is_refused),
+        cmocka_unit_test(what_is_lost_is_measured_by_module),
+        cmocka_unit_test(rows_that_are_kept_non_finite_are_not_measured),
+        cmocka_unit_test(nothing_is_measured_unless_it_is_quantized_and_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,8 @@ static void added_tokens_of_the_config_are_written_in(void **state)
             "t.json: \"added_tokens\":1:2: an added token must have an integer \"id\""},
         {"a decoder that is none", as_it_is, "[]",
             "c.json:1:1: \"added_tokens_decoder\" must be an object, not a list"},
+        {"a decoder that is null", as_it_is, "null",
+            "c.json:1:1: \"added_tokens_decoder\" must be an object, not null"},
         {"a key that is no number", as_it_is, "{\"x\":{\"content\":\"\"}}",
             "c.json:1:2: a key of \"added_tokens_decoder\" must be a token's number"},
         {"a token that is a string", as_it_is, "{\"3\":\"x\"}",
@@ -191,6 +193,7 @@ static void config_loses_what_lies_elsewhere(void **state)
             NULL,
             "{\n  \"a\": {\n    \"b\": [],\n    \"c\": \"\xC3\xA9\"\n  },\n  \"model_max_length\": "
             "1000000000000000019884624838656,\n  \"z\": 1\n}\n"},
+        {"{\"added_tokens_decoder\":{}}", NULL, "{\n  \"added_tokens_decoder\": {}\n}\n"},
         {"{\"legacy\":true,\"tokenizer_class\":\"LlamaTokenizerFast\"}", NULL,
             "{\n  \"tokenizer_class\": \"LlamaTokenizerFast\"\n}\n"},
         {"{\"legacy\":true,\"tokenizer_class\":\"T5Tokenizer\"}", NULL,

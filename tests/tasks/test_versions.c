@@ -22,14 +22,14 @@ static const struct {
     const char *hash; /* XXH3-128 over the names and bytes of all that it makes below */
 } rows[] = {
     {"fetch", 1, "958adf582ec240a7d1470bf54ec2c385"},
-    {"copy", 1, "2ac2be84582c9f3846737fcd0d87a609"},
+    {"copy", 1, "8b918a55986d235a0a57914418b88213"},
     {"merge", 1, "55d1942917d151583fd3df230c68ff4e"},
-    {"quantize", 1, "4013700c7bceb4bd5a89549c83c46ff5"},
-    {"index", 1, "3369e92d635d20b956bba14e6141acfc"},
-    {"config", 1, "9ae0336641aedd2f21d09d2a3a234f41"},
-    {"tokenizer", 1, "3c7d71cea6e6c206214212bfa985698a"},
-    {"chat-template", 1, "bf5757e339d96a9a0f6fb688dda601e5"},
-    {"card", 1, "150475a4ee36df1538c99932b1fd5ce0"},
+    {"quantize", 1, "b29710a3138ce1656f7e04148e6f96b3"},
+    {"index", 1, "89ba60c07fbe92d04762e1675c641304"},
+    {"config", 1, "343f414e04e95b0fff2e0b074cc083c3"},
+    {"tokenizer", 1, "80540cb90036a37ee5e9a41f3def83ef"},
+    {"chat-template", 1, "0b0f4666a54dbf33acd9858445c48dd1"},
+    {"card", 1, "51df7427277b1f62daec783a8267991c"},
     {"exec", 1, "4680a3fb05979ec31b667bbd7cc19750"},
 };
 
@@ -62,6 +62,8 @@ static void write_manifest(void)
             "\", \"with\": {\"dtype\": \"float16\"}},\n"
             "  \"four\": {\"recipe\": \"mlx\", \"from\": \"" SOURCE
             "\", \"with\": {\"bits\": 4}},\n"
+            "  \"back\": {\"recipe\": \"mlx\", \"from\": \"four\", \"with\": {\"dequantize\": "
+            "true}},\n"
             "  \"three\": {\"recipe\": \"mlx\", \"from\": \"" SOURCE "\", \"with\": {\"bits\": 3, "
             "\"group_size\": 32, \"dtype\": \"float32\", \"max_shard_size\": \"200K\"}},\n"
             "  \"mixed\": {\"recipe\": \"mlx\", \"from\": \"" SOURCE

@@ -1,0 +1,688 @@
+/* tool_convert.c - `-t convert`: what mlx_lm.convert does, by its own flags and without a manifest.
+ *
+ * The flags become a manifest in a staging directory beside the target, an ordinary build runs
+ * there, and what it made gets its name at the end:
+ *
+ *   models/x.psybuild-partial/
+ *     .psybuild/        its lock is taken before anything else is written
+ *     psybuild.json     psybuild.done once the model is whole
+ *     source/           of a repository: what is downloaded
+ *     x/                the model; becomes models/x, and the rest is removed
+ *
+ * A run that is killed leaves the directory, and the same command goes on from it; with other flags
+ * the build redoes what they change. */
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/json_write.h"
+#include "cli/signals.h"
+#include "cli/tool_table.h"
+#include "tasks/formats/hub.h"
+#include "tasks/formats/quant.h"
+
+static const char staging_suffix[] = ".psybuild-partial";
+static const char manifest_name[] = "psybuild.json", dry_manifest_name[] = "psybuild.dry.json";
+static const char done_name[] = "psybuild.done";
+static const char source_name[] = "source";
+
+enum flag {
+    FLAG_SOURCE,
+    FLAG_TARGET,
+    FLAG_QUANTIZE,
+    FLAG_BITS,
+    FLAG_GROUP_SIZE,
+    FLAG_MODE,
+    FLAG_PREDICATE,
+    FLAG_DTYPE,
+    FLAG_DEQUANTIZE,
+    FLAG_HELP,
+    FLAG_UPLOAD,
+    FLAG_TRUST,
+    FLAG_COUNT
+};
+
+static const char *const modes[] = {"affine", "mxfp4", "nvfp4", "mxfp8", NULL};
+static const char *const predicates[] = {"mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6", NULL};
+static const char *const dtypes[] = {"float16", "bfloat16", "float32", NULL};
+
+struct flag_spec {
+    const char *word, *letter, *other; /* as they are typed; the last two may be NULL */
+    const char *value;                 /* what its value is called; NULL: it takes none */
+    const char *const *choices;        /* or NULL */
+    const char *help;                  /* NULL: refused */
+    const char *refusal;
+};
+
+/* clang-format off */
+static const struct flag_spec specs[FLAG_COUNT] = {
+    [FLAG_SOURCE] = {"--hf-path", NULL, "--model", "PATH", NULL,
+        "a directory, or a repository org/name of the hub", NULL},
+    [FLAG_TARGET] = {"--mlx-path", NULL, NULL, "DIR", NULL,
+        "where the model is saved [mlx_model]", NULL},
+    [FLAG_QUANTIZE] = {"--quantize", "-q", NULL, NULL, NULL,
+        "quantize the weights", NULL},
+    [FLAG_BITS] = {"--q-bits", NULL, NULL, "N", NULL,
+        "bits of a weight: 1 to 6 or 8 [by mode; affine: 4]", NULL},
+    [FLAG_GROUP_SIZE] = {"--q-group-size", NULL, NULL, "N", NULL,
+        "weights that share a scale: 32, 64, 128 [by mode; affine: 64]", NULL},
+    [FLAG_MODE] = {"--q-mode", NULL, NULL, "MODE", modes,
+        "affine, mxfp4, nvfp4 or mxfp8 [affine]", NULL},
+    [FLAG_PREDICATE] = {"--quant-predicate", NULL, NULL, "RECIPE", predicates,
+        "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6", NULL},
+    [FLAG_DTYPE] = {"--dtype", NULL, NULL, "TYPE", dtypes,
+        "float16, bfloat16 or float32 [the model's own]", NULL},
+    [FLAG_DEQUANTIZE] = {"--dequantize", "-d", NULL, NULL, NULL,
+        "back to floats, from a quantized model", NULL},
+    [FLAG_HELP] = {"--help", "-h", NULL, NULL, NULL,
+        "print this", NULL},
+    [FLAG_UPLOAD] = {"--upload-repo", NULL, NULL, "REPO", NULL,
+        NULL, "psybuild uploads nothing; upload the finished directory with the hub's own tool"},
+    [FLAG_TRUST] = {"--trust-remote-code", NULL, NULL, NULL, NULL,
+        NULL, "psybuild runs no code that comes with a model"},
+};
+/* clang-format on */
+
+struct conversion {
+    struct cli *cli;
+    const char *values[FLAG_COUNT]; /* NULL: not given; of a flag without value: itself */
+    unsigned bits, group_size;      /* 0: not given */
+    struct quant_shape shape;       /* with -q: mode, bits and group size, defaults filled in */
+    bool is_repository;
+    const char *source;  /* org/name, or an absolute path */
+    const char *target;  /* absolute */
+    const char *staging; /* absolute: beside it */
+    const char *name;    /* of the model's directory in there */
+};
+
+static bool is_given(const struct conversion *conversion, enum flag flag)
+{
+    return conversion->values[flag] != NULL;
+}
+
+static bool is_talking(const struct cli *cli)
+{
+    return !cli->options->is_quiet && cli->status->mode != PROGRESS_JSON;
+}
+
+/* ---- flags ---- */
+
+static struct error *unknown_flag(const char *word)
+{
+    const char *words[2 * FLAG_COUNT];
+    size_t count = 0;
+    for (size_t i = 0; i < FLAG_COUNT; i++) {
+        words[count++] = specs[i].word;
+        if (specs[i].other != NULL)
+            words[count++] = specs[i].other;
+    }
+    const char *near = text_suggest(word, words, count);
+    if (near != NULL)
+        return error_new(ERROR_USAGE,
+            "unknown option \"%s\" of the tool \"convert\"; did you mean \"%s\"?", word, near);
+    return error_new(ERROR_USAGE,
+        "unknown option \"%s\" of the tool \"convert\"; see psybuild -t convert --help", word);
+}
+
+/* `word` may go on after `length` with "=VALUE". */
+static struct error *find_flag(const char *word, size_t length, enum flag *out)
+{
+    for (unsigned i = 0; i < FLAG_COUNT; i++) {
+        const char *const names[] = {specs[i].word, specs[i].letter, specs[i].other};
+        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
+            if (names[k] != NULL && strlen(names[k]) == length &&
+                memcmp(names[k], word, length) == 0) {
+                *out = (enum flag)i;
+                return NULL;
+            }
+    }
+    return unknown_flag(word);
+}
+
+static struct error *set_flag(struct conversion *conversion, enum flag flag, const char *value)
+{
+    const struct flag_spec *spec = &specs[flag];
+    unsigned index;
+    if (spec->refusal != NULL)
+        return error_new(ERROR_USAGE, "\"%s\" is not for psybuild: %s", spec->word, spec->refusal);
+    if (spec->choices != NULL)
+        TRY(options_parse_word(conversion->cli->arena, spec->word, value, spec->choices, &index));
+    conversion->values[flag] = value;
+    return NULL;
+}
+
+/* Reads the flag at `*at`, and its value: what stands after "=", or else the next word. */
+static struct error *read_flag(struct conversion *conversion, size_t *at)
+{
+    const struct options *options = conversion->cli->options;
+    const char *word = options->arguments[(*at)++];
+    const char *equals = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
+    enum flag flag = FLAG_COUNT;
+    TRY(find_flag(word, equals == NULL ? strlen(word) : (size_t)(equals - word), &flag));
+    const struct flag_spec *spec = &specs[flag];
+    if (spec->value == NULL && equals != NULL)
+        return error_new(ERROR_USAGE, "\"%s\" takes no value", spec->word);
+    if (spec->value == NULL || spec->refusal != NULL)
+        return set_flag(conversion, flag, spec->word);
+    if (equals != NULL)
+        return set_flag(conversion, flag, equals + 1);
+    if (*at == options->argument_count || options->arguments[*at][0] == '-')
+        return error_new(
+            ERROR_USAGE, "\"%s\" needs a value: %s %s", spec->word, spec->word, spec->value);
+    return set_flag(conversion, flag, options->arguments[(*at)++]);
+}
+
+/* Letters in one word, "-qd", are as many words. */
+static struct error *read_flags(struct conversion *conversion)
+{
+    const struct options *options = conversion->cli->options;
+    for (size_t at = 0; at < options->argument_count;) {
+        const char *word = options->arguments[at];
+        if (word[0] != '-')
+            return error_new(ERROR_USAGE,
+                "the tool \"convert\" takes options only, not \"%s\"; see psybuild -t convert "
+                "--help",
+                word);
+        if (word[1] == '-' || strlen(word) <= 2) {
+            TRY(read_flag(conversion, &at));
+            continue;
+        }
+        for (const char *letter = word + 1; *letter != '\0'; letter++) {
+            char one[3] = {'-', *letter, '\0'};
+            enum flag flag = FLAG_COUNT;
+            TRY(find_flag(one, 2, &flag));
+            TRY(set_flag(conversion, flag, specs[flag].word));
+        }
+        at++;
+    }
+    return NULL;
+}
+
+static struct error *read_numbers(struct conversion *conversion)
+{
+    const char *bits = conversion->values[FLAG_BITS];
+    const char *group_size = conversion->values[FLAG_GROUP_SIZE];
+    if (bits != NULL)
+        TRY(options_parse_number(specs[FLAG_BITS].word, bits, 1, 8, &conversion->bits));
+    if (group_size != NULL)
+        TRY(options_parse_number(specs[FLAG_GROUP_SIZE].word, group_size, 1, QUANT_GROUP_SIZE_MAX,
+            &conversion->group_size));
+    return NULL;
+}
+
+static struct error *check_shape(struct conversion *conversion)
+{
+    const char *mode = conversion->values[FLAG_MODE];
+    struct quant_shape shape = {.mode = QUANT_AFFINE, .dtype = DTYPE_F32};
+    if (mode != NULL && !quant_mode_parse(text_of(mode), &shape.mode))
+        return error_new(ERROR_USAGE, "\"--q-mode\" must not be \"%s\"", mode);
+    quant_mode_defaults(shape.mode, &shape.group_size, &shape.bits);
+    shape.bits = conversion->bits > 0 ? conversion->bits : shape.bits;
+    shape.group_size = conversion->group_size > 0 ? conversion->group_size : shape.group_size;
+    struct error *error = quant_shape_check(&shape, shape.group_size);
+    if (error != NULL)
+        return error_wrap(error, "checking --q-mode, --q-bits and --q-group-size");
+    conversion->shape = shape;
+    return NULL;
+}
+
+/* What the reference refuses; what it ignores is said. */
+static struct error *check_flags(struct conversion *conversion)
+{
+    static const enum flag quantizing[] = {FLAG_BITS, FLAG_GROUP_SIZE, FLAG_MODE, FLAG_PREDICATE};
+    const char *mode = conversion->values[FLAG_MODE];
+    if (!is_given(conversion, FLAG_SOURCE))
+        return error_new(ERROR_USAGE, "\"--hf-path\" is missing: the model's directory, or its "
+                                      "repository's name");
+    if (is_given(conversion, FLAG_QUANTIZE) && is_given(conversion, FLAG_DEQUANTIZE))
+        return error_new(ERROR_USAGE, "Choose either quantize or dequantize, not both.");
+    if (is_given(conversion, FLAG_PREDICATE) && mode != NULL && strcmp(mode, "affine") != 0)
+        return error_new(ERROR_USAGE, "Quant predicates only support 'affine' quantization.");
+    TRY(read_numbers(conversion));
+    if (is_given(conversion, FLAG_QUANTIZE))
+        return check_shape(conversion);
+    for (size_t i = 0; i < sizeof quantizing / sizeof quantizing[0]; i++)
+        if (is_given(conversion, quantizing[i]))
+            terminal_warn(conversion->cli->terminal, "\"%s\" does nothing without -q",
+                specs[quantizing[i]].word);
+    return NULL;
+}
+
+static struct error *say_help(struct cli *cli)
+{
+    char *text = arena_format(cli->arena, "%s",
+        "usage: psybuild [options] -t convert --hf-path PATH [--mlx-path DIR] [-q ...]\n\n"
+        "Converts a checkpoint to an MLX model directory, as mlx_lm.convert does.\n\n");
+    for (size_t i = 0; i < FLAG_COUNT && text != NULL; i++) {
+        const struct flag_spec *spec = &specs[i];
+        if (spec->help == NULL)
+            continue;
+        char *name = arena_format(cli->arena, "%s%s%s%s%s%s%s",
+            spec->letter == NULL ? "" : spec->letter, spec->letter == NULL ? "" : ", ", spec->word,
+            spec->other == NULL ? "" : ", ", spec->other == NULL ? "" : spec->other,
+            spec->value == NULL ? "" : " ", spec->value == NULL ? "" : spec->value);
+        if (name != NULL)
+            text = arena_format(cli->arena, "%s  %-26s %s\n", text, name, spec->help);
+    }
+    if (text == NULL)
+        return error_memory();
+    terminal_put_text(cli->terminal, text_of(text));
+    return NULL;
+}
+
+/* ---- paths ---- */
+
+/* As typed, but for slashes at the end: the system resolves "..", links included. */
+static struct error *from_origin(struct cli *cli, const char *path, const char **out)
+{
+    char *joined = path[0] == '/' ? arena_format(cli->arena, "%s", path)
+                                  : arena_format(cli->arena, "%s/%s", cli->place.origin, path);
+    if (joined == NULL)
+        return error_memory();
+    for (size_t length = strlen(joined); length > 1 && joined[length - 1] == '/'; length--)
+        joined[length - 1] = '\0';
+    *out = joined;
+    return NULL;
+}
+
+static struct error *is_there(const char *path, bool *out)
+{
+    enum file_kind kind;
+    struct file_stamp stamp;
+    TRY(file_stat(path, &kind, &stamp));
+    *out = kind != FILE_ABSENT;
+    return NULL;
+}
+
+static struct error *is_staged(const struct conversion *conversion, const char *name, bool *out)
+{
+    char *path = path_join(conversion->cli->arena, conversion->staging, name);
+    return path == NULL ? error_memory() : is_there(path, out);
+}
+
+/* The target's own, which status and errors then show; "model" where that means something in a
+ * manifest or in the staging directory. */
+static const char *name_model(const char *target)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    const char *name = path_base(target);
+    bool is_plain = name[0] != '.' && strspn(name, plain) == strlen(name) &&
+                    strcmp(name, source_name) != 0 && strncmp(name, "psybuild.", 9) != 0;
+    return is_plain ? name : "model";
+}
+
+static const char *given_target(const struct conversion *conversion)
+{
+    return is_given(conversion, FLAG_TARGET) ? conversion->values[FLAG_TARGET] : "mlx_model";
+}
+
+/* A dry run makes no directories, so it works as near to the target as there are any. */
+static struct error *find_parent(
+    struct conversion *conversion, const char *directory, const char **out)
+{
+    bool is_here = !conversion->cli->options->is_dry;
+    while (directory != NULL && directory[0] != '\0' && !is_here) {
+        TRY(is_there(directory, &is_here));
+        if (!is_here)
+            directory = path_directory(conversion->cli->arena, directory);
+    }
+    *out = directory;
+    return directory == NULL ? error_memory() : NULL;
+}
+
+static struct error *find_target(struct conversion *conversion)
+{
+    struct arena *arena = conversion->cli->arena;
+    const char *typed = given_target(conversion), *parent = NULL;
+    TRY(from_origin(conversion->cli, typed, &conversion->target));
+    const char *name = path_base(conversion->target);
+    if (typed[0] == '\0' || name[0] == '\0' || strcmp(name, "..") == 0)
+        return error_new(ERROR_USAGE,
+            "\"--mlx-path\" must be a directory that is to be made, not \"%s\"", typed);
+    TRY(find_parent(conversion, path_directory(arena, conversion->target), &parent));
+    conversion->staging = arena_format(arena, "%s/%s%s", parent, name, staging_suffix);
+    conversion->name = name_model(conversion->target);
+    return conversion->staging == NULL ? error_memory() : NULL;
+}
+
+/* As the reference does: what is on disk counts first. */
+static struct error *find_source(struct conversion *conversion)
+{
+    const char *typed = conversion->values[FLAG_SOURCE];
+    enum file_kind kind;
+    struct file_stamp stamp;
+    TRY(file_stat(typed, &kind, &stamp));
+    conversion->is_repository = kind == FILE_ABSENT && hub_repo_id_is_valid(typed);
+    if (kind != FILE_DIRECTORY && !conversion->is_repository)
+        return error_new(ERROR_USAGE,
+            "\"%s\" is neither a directory nor a repository such as GMLHUHE/PsyLLM", typed);
+    if (!text_is_utf8(text_of(typed)))
+        return error_new(ERROR_USAGE, "\"--hf-path\" must be UTF-8, not \"%s\"", typed);
+    conversion->source = typed;
+    return conversion->is_repository ? NULL
+                                     : from_origin(conversion->cli, typed, &conversion->source);
+}
+
+/* ---- the staging directory ---- */
+
+/* All that is ours in it, the mark of a finished run last; then itself, unless there is more. */
+static struct error *remove_staging(struct conversion *conversion)
+{
+    const char *const names[] = {conversion->name, source_name, STATE_DIRECTORY, "psybuild.lock",
+        "psybuild.lock.tmp", manifest_name, "psybuild.json.tmp", done_name};
+    TRY(file_change_directory(conversion->cli->place.origin));
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *path = path_join(conversion->cli->arena, conversion->staging, names[i]);
+        if (path == NULL)
+            return error_memory();
+        TRY(file_remove_tree(path));
+    }
+    return file_remove_directory(conversion->staging);
+}
+
+/* A run that was killed between its last two steps has left the target and the mark. */
+static struct error *refuse_existing(struct conversion *conversion)
+{
+    bool exists = false, is_done = false;
+    TRY(is_there(conversion->target, &exists));
+    if (!exists)
+        return NULL;
+    TRY(is_staged(conversion, done_name, &is_done));
+    if (is_done && !conversion->cli->options->is_dry)
+        TRY(remove_staging(conversion));
+    return error_new(ERROR_FAILED,
+        "Cannot save to the path %s as it already exists. Please delete the file/directory or "
+        "specify a new path to save to.",
+        given_target(conversion));
+}
+
+/* Another's directory of that name is left alone. */
+static struct error *check_staging(struct conversion *conversion)
+{
+    struct file_entry *entries;
+    size_t count;
+    bool is_ours = false;
+    struct error *error =
+        file_list_directory(conversion->cli->arena, conversion->staging, &entries, &count);
+    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
+        error_free(error);
+        return NULL;
+    }
+    TRY(error);
+    TRY(is_staged(conversion, STATE_DIRECTORY, &is_ours));
+    if (is_ours || count == 0)
+        return NULL;
+    return error_new(ERROR_FAILED,
+        "%s is not a directory that psybuild left; move it away, or specify a new path to save to",
+        conversion->staging);
+}
+
+static struct error *enter_staging(struct conversion *conversion)
+{
+    TRY(check_staging(conversion));
+    TRY(file_make_directories(conversion->staging));
+    TRY(file_change_directory(conversion->staging));
+    conversion->cli->place.directory = conversion->staging;
+    return NULL;
+}
+
+/* Whether the next run would gain by what is there. */
+static bool holds_work(struct conversion *conversion)
+{
+    const char *const names[] = {conversion->name, source_name, STATE_DIRECTORY "/partial"};
+    bool has_any = false;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !has_any; i++) {
+        struct file_entry *entries;
+        size_t count = 0;
+        error_free(file_list_directory(conversion->cli->arena, names[i], &entries, &count));
+        has_any = count > 0;
+    }
+    return has_any;
+}
+
+/* After a run that made no model. */
+static void leave_staging(struct conversion *conversion)
+{
+    struct cli *cli = conversion->cli;
+    struct error *error = NULL;
+    if (cli->options->is_dry) {
+        error = file_remove(dry_manifest_name);
+        if (error == NULL)
+            error = file_remove_directory(conversion->staging);
+    } else if (holds_work(conversion)) {
+        cli->place.is_elsewhere = true;
+        terminal_note(cli->terminal,
+            "what is finished stays in %s; the same command goes on from there",
+            conversion->staging);
+    } else {
+        error = remove_staging(conversion);
+    }
+    error_free(error); /* what went wrong before counts */
+}
+
+/* ---- the manifest ---- */
+
+/* A dollar sign is written twice. */
+static struct error *escape(struct arena *arena, const char *string, const char **out)
+{
+    char *escaped = arena_alloc(arena, 2 * strlen(string) + 1), *end = escaped;
+    if (escaped == NULL)
+        return error_memory();
+    for (; *string != '\0'; string++) {
+        if (*string == '$')
+            *end++ = '$';
+        *end++ = *string;
+    }
+    *out = escaped;
+    return NULL;
+}
+
+static void put_string(struct json_writer *writer, const char *key, const char *string)
+{
+    if (string == NULL)
+        return;
+    json_write_key(writer, text_of(key));
+    json_write_string(writer, string);
+}
+
+static void put_number(struct json_writer *writer, const char *key, unsigned number)
+{
+    if (number == 0)
+        return;
+    json_write_key(writer, text_of(key));
+    json_write_u64(writer, number);
+}
+
+static void put_true(struct json_writer *writer, const char *key)
+{
+    json_write_key(writer, text_of(key));
+    json_write_bool(writer, true);
+}
+
+/* The recipe's parameters. */
+static void put_parameters(struct json_writer *writer, const struct conversion *conversion)
+{
+    json_write_key(writer, TEXT_LITERAL("with"));
+    json_write_object_begin(writer);
+    if (is_given(conversion, FLAG_QUANTIZE)) {
+        put_true(writer, "quantize");
+        put_number(writer, "bits", conversion->bits);
+        put_number(writer, "group_size", conversion->group_size);
+        put_string(writer, "mode", conversion->values[FLAG_MODE]);
+        put_string(writer, "quant_predicate", conversion->values[FLAG_PREDICATE]);
+    }
+    if (is_given(conversion, FLAG_DEQUANTIZE))
+        put_true(writer, "dequantize");
+    put_string(writer, "dtype", conversion->values[FLAG_DTYPE]);
+    json_write_object_end(writer);
+}
+
+static void begin_object(struct json_writer *writer, const char *key)
+{
+    json_write_key(writer, text_of(key));
+    json_write_object_begin(writer);
+}
+
+static struct error *render(const struct conversion *conversion, struct text *out)
+{
+    struct json_writer *writer = json_writer_new(conversion->cli->arena, &JSON_STYLE_PRETTY);
+    const char *source = NULL;
+    if (writer == NULL)
+        return error_memory();
+    TRY(escape(conversion->cli->arena, conversion->source, &source));
+    json_write_object_begin(writer);
+    put_number(writer, "psybuild", 1);
+    begin_object(writer, "sources");
+    begin_object(writer, source_name);
+    put_string(writer, conversion->is_repository ? "hub" : "dir", source);
+    json_write_object_end(writer);
+    json_write_object_end(writer);
+    begin_object(writer, "artifacts");
+    begin_object(writer, conversion->name);
+    put_string(writer, "recipe", "mlx");
+    put_string(writer, "from", source_name);
+    put_parameters(writer, conversion);
+    json_write_object_end(writer);
+    json_write_object_end(writer);
+    json_write_object_end(writer);
+    return json_writer_finish(writer, out);
+}
+
+static struct error *write_manifest(const struct conversion *conversion)
+{
+    struct text text = TEXT_EMPTY;
+    TRY(render(conversion, &text));
+    TRY(file_replace_whole(conversion->cli->place.manifest, text));
+    return conversion->cli->options->is_dry ? NULL : file_remove(done_name);
+}
+
+/* ---- the build ---- */
+
+static void say_beginning(const struct conversion *conversion)
+{
+    struct terminal *terminal = conversion->cli->terminal;
+    const char *predicate = conversion->values[FLAG_PREDICATE];
+    if (!is_talking(conversion->cli))
+        return;
+    terminal_say(terminal, TONE_PLAIN, "psybuild: loading %s", conversion->values[FLAG_SOURCE]);
+    if (is_given(conversion, FLAG_DTYPE))
+        terminal_say(
+            terminal, TONE_PLAIN, "psybuild: using dtype %s", conversion->values[FLAG_DTYPE]);
+    if (is_given(conversion, FLAG_QUANTIZE))
+        terminal_say(terminal, TONE_PLAIN, "psybuild: quantizing: %s, %u bits, group size %u%s%s",
+            quant_mode_name(conversion->shape.mode), (unsigned)conversion->shape.bits,
+            (unsigned)conversion->shape.group_size, predicate == NULL ? "" : ", ",
+            predicate == NULL ? "" : predicate);
+    if (is_given(conversion, FLAG_DEQUANTIZE))
+        terminal_say(terminal, TONE_PLAIN, "psybuild: dequantizing");
+}
+
+/* Before there is a build: nobody else may write the manifest that is read then. */
+static struct error *take_lock(struct cli *cli, struct file_lock **out)
+{
+    struct build holder = {.options = &cli->build_options};
+    struct error *error = cli->options->is_dry ? NULL : build_lock(&holder);
+    *out = holder.lock;
+    arena_end(&holder.arena);
+    return error;
+}
+
+static struct error *run_build(struct conversion *conversion, struct build *build, bool *is_made)
+{
+    struct cli *cli = conversion->cli;
+    uint32_t failures = 0;
+    TRY(build_run(build, NULL, 0, &failures));
+    status_close(cli->status);
+    if (failures > 0)
+        cli->exit_code = cli->status->nodes_unusable == failures ? EXIT_USAGE : EXIT_FAILED;
+    *is_made = failures == 0 && !cli->options->is_dry;
+    return NULL;
+}
+
+/* "4.502 bits per weight" is what the reference says of a model that it has quantized. */
+static void say_end(const struct conversion *conversion, const struct build *build)
+{
+    struct cli *cli = conversion->cli;
+    char *name = arena_format(cli->arena, "%s/model*.safetensors", conversion->name);
+    const struct record *record = name == NULL ? NULL : state_find_record(build->state, name);
+    double bits = record == NULL ? 0 : tool_bits_per_weight(cli->arena, record);
+    if (is_talking(cli) && is_given(conversion, FLAG_QUANTIZE) && bits > 0)
+        terminal_say(
+            cli->terminal, TONE_PLAIN, "psybuild: quantized with %.3f bits per weight", bits);
+}
+
+static struct error *make(struct conversion *conversion, bool *is_made)
+{
+    struct cli *cli = conversion->cli;
+    struct build *build = NULL;
+    TRY(write_manifest(conversion));
+    TRY(cli_open_build(cli, false, &build));
+    say_beginning(conversion);
+    struct error *error = run_build(conversion, build, is_made);
+    if (error == NULL && *is_made)
+        say_end(conversion, build);
+    cli_close_build(cli, build);
+    return error;
+}
+
+/* From here on the target is whole, whatever happens to the rest. */
+static struct error *save(struct conversion *conversion)
+{
+    struct cli *cli = conversion->cli;
+    char *parent = path_directory(cli->arena, conversion->target);
+    if (parent == NULL)
+        return error_memory();
+    TRY(refuse_existing(conversion));
+    TRY(file_rename(manifest_name, done_name));
+    TRY(file_sync_directory("."));
+    TRY(file_rename(conversion->name, conversion->target));
+    TRY(file_sync_directory(parent[0] == '\0' ? "/" : parent));
+    struct error *error = remove_staging(conversion);
+    if (error != NULL)
+        terminal_warn(cli->terminal, "%s", error_text(error));
+    error_free(error);
+    if (is_talking(cli))
+        terminal_say(cli->terminal, TONE_PLAIN, "psybuild: saved %s", given_target(conversion));
+    return NULL;
+}
+
+static struct error *convert(struct conversion *conversion)
+{
+    struct file_lock *lock = NULL;
+    bool is_made = false;
+    TRY(take_lock(conversion->cli, &lock));
+    struct error *error = refuse_existing(conversion); /* who held the lock may have saved it */
+    if (error == NULL) {
+        error = make(conversion, &is_made);
+        if (error == NULL && is_made)
+            error = save(conversion);
+        if (error != NULL || !is_made)
+            leave_staging(conversion);
+    }
+    file_lock_release(lock);
+    return error;
+}
+
+static struct error *run(struct cli *cli)
+{
+    struct conversion conversion = {.cli = cli};
+    unsigned cpu_mask;
+    TRY(read_flags(&conversion));
+    if (is_given(&conversion, FLAG_HELP))
+        return say_help(cli);
+    TRY(check_flags(&conversion));
+    TRY(find_target(&conversion));
+    TRY(refuse_existing(&conversion));
+    TRY(find_source(&conversion));
+    TRY(cpu_mask_from_environment(&cpu_mask));
+    quant_init(cpu_mask);
+    cli->place.manifest = cli->options->is_dry ? dry_manifest_name : manifest_name;
+    TRY(cli_prepare_build(cli));
+    signals_catch();
+    TRY(enter_staging(&conversion));
+    return convert(&conversion);
+}
+
+const struct tool tool_convert = {.name = "convert",
+    .usage = "--hf-path REPO|DIR",
+    .help = "a model by mlx_lm.convert's flags; see -t convert --help",
+    .run = run};

@@ -1,0 +1,282 @@
+/* fuzz_journal.c - any bytes as what a build keeps on disk: state, journal, a node's pieces, and
+ * the list for null runs. The first byte says which; with its high bit the rest is wrapped into
+ * whole entries with right checksums, so that what lies behind them is reached, too. What was
+ * believed can be gone through, written and read again. */
+#include <ftw.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/wire.h"
+#include "engine/pieces.h"
+#include "engine/quick.h"
+#include "engine/state.h"
+#include "engine/validity.h"
+#include "tasks/registry.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+static void must(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+static const struct validity validity = {
+    .manifest = "m.json", .data_directory = "data", .registry = &registry};
+
+static char directory[] = "/tmp/psybuild-fuzz.XXXXXX";
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status, (void)type, (void)place;
+    return remove(path);
+}
+
+static void remove_directory(void)
+{
+    nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* A directory of its own, entered once: paths on the command line must be absolute. */
+static void enter_directory(void)
+{
+    static bool is_entered;
+    if (is_entered)
+        return;
+    must(mkdtemp(directory) != NULL && chdir(directory) == 0 && atexit(remove_directory) == 0);
+    must(file_make_directories("s") == NULL);
+    is_entered = true;
+}
+
+static void write_file(const char *path, const void *bytes, size_t size)
+{
+    struct file *file;
+    must(file_open_staged(path, &file) == NULL);
+    must(file_set_size(file, 0) == NULL);
+    must(file_write_at(file, 0, bytes, size) == NULL);
+    file_close(file);
+}
+
+/* ---- right checksums ---- */
+
+/* The header that the state and the list for null runs have in common. */
+static void wrap_whole(
+    struct wire_writer *out, const char *magic, const uint8_t *bytes, size_t size)
+{
+    struct hash128 hash = hash_bytes(bytes, size);
+    wire_put_bytes(out, magic, 16);
+    wire_put_u32(out, 1);
+    wire_put_u32(out, 0);
+    wire_put_u64(out, size);
+    wire_put_bytes(out, hash.bytes, sizeof hash.bytes);
+    wire_put_bytes(out, bytes, size);
+}
+
+/* Entries, each from a byte (its type), two (its length) and a payload. */
+static void wrap_entries(
+    struct wire_writer *out, const char *magic, const uint8_t *bytes, size_t size)
+{
+    bool is_journal = strcmp(magic, "psybuild journal") == 0;
+    wire_put_bytes(out, magic, 16);
+    for (uint64_t sequence = 0; size >= 3; sequence++) {
+        uint32_t type = bytes[0], length = load_le16(bytes + 1);
+        if (length > size - 3)
+            length = (uint32_t)size - 3;
+        struct hash128 hash = hash_bytes(bytes + 3, length);
+        if (is_journal) {
+            unsigned char head[28];
+            store_le64(head, sequence);
+            store_le32(head + 8, type);
+            memcpy(head + 12, hash.bytes, sizeof hash.bytes);
+            hash = hash_bytes(head, sizeof head);
+        }
+        wire_put_u32(out, is_journal ? type : length);
+        wire_put_u32(out, is_journal ? length : 0);
+        wire_put_bytes(out, hash.bytes, sizeof hash.bytes);
+        wire_put_bytes(out, bytes + 3, length);
+        bytes += 3 + length;
+        size -= 3 + length;
+    }
+}
+
+/* ---- going through what was believed ---- */
+
+static void read_name(const char *name)
+{
+    must(name != NULL && strlen(name) < SIZE_MAX);
+}
+
+static void walk_record(const struct state *state, const struct record *record)
+{
+    read_name(record->name);
+    read_name(record->manifest);
+    hash_text(record->declaration);
+    hash_text(record->layout);
+    for (uint32_t i = 0; i < record->read_count; i++) {
+        read_name(record->reads[i].detail);
+        bool has_file = record->reads[i].kind != READ_LAYOUT;
+        must(has_file == (record->reads[i].file != FILE_NONE));
+        must(!has_file || record->reads[i].file < state->file_count);
+    }
+    for (uint32_t i = 0; i < record->made_count; i++) {
+        must(record->made[i].file < state->file_count);
+        read_name(record->made[i].identity);
+    }
+}
+
+static void walk_intent(const struct state *state, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->file_count; i++) {
+        read_name(intent->files[i].staged);
+        read_name(intent->files[i].path);
+        read_name(intent->files[i].identity);
+    }
+    for (uint32_t i = 0; i < intent->removed_count; i++)
+        read_name(intent->removed[i]);
+    read_name(intent->moved_from);
+    read_name(intent->moved_to);
+    for (uint32_t i = 0; i < intent->record_count; i++)
+        walk_record(state, &intent->records[i]);
+}
+
+static void walk_graph(struct arena *arena, const struct graph *graph)
+{
+    bool *is_wanted = arena_array(arena, graph->node_count, sizeof *is_wanted);
+    bool *is_named = arena_array(arena, graph->node_count, sizeof *is_named);
+    error_free(graph_select(graph, NULL, 0, is_wanted, is_named));
+    const char *target = "a";
+    error_free(graph_select(graph, &target, 1, is_wanted, is_named));
+    for (uint32_t i = 0; i < graph->node_count; i++)
+        must(graph_find_producer(graph, graph->nodes[i].name) < graph->node_count);
+}
+
+static void walk_state(struct arena *arena, const struct state *state)
+{
+    for (uint32_t i = 0; i < state->file_count; i++) {
+        read_name(state->files[i].path);
+        read_name(state->files[i].location);
+        read_name(state->files[i].identity);
+    }
+    for (uint32_t i = 0; i < state->record_count; i++)
+        walk_record(state, &state->records[i]);
+    if (state->intent != NULL)
+        walk_intent(state, state->intent);
+    if (state->graph != NULL)
+        walk_graph(arena, state->graph);
+    bool is_current;
+    error_free(validity_is_current(&validity, state->validity, &is_current));
+}
+
+static struct state *load_state(struct arena *arena)
+{
+    struct state *state = NULL;
+    struct error *error = state_load(arena, "s", &state);
+    must((error == NULL) == (state != NULL));
+    if (error != NULL) {
+        must(error_kind_of(error) == ERROR_USAGE);
+        error_free(error);
+    }
+    return state;
+}
+
+/* What was believed is believed again, from the journal gone on with and from a state of it. */
+static void check_state(void)
+{
+    struct arena arena = {0};
+    struct state *state = load_state(&arena);
+    if (state != NULL) {
+        walk_state(&arena, state);
+        uint32_t records = state->record_count;
+        must(journal_open(state, "s") == NULL);
+        if (records > 0)
+            must(journal_put_record(state, &state->records[0]) == NULL);
+        if (state->intent != NULL)
+            must(journal_put_intent(state, state->intent) == NULL);
+        file_close(state->journal);
+        state->journal = NULL;
+        struct state *again = load_state(&arena);
+        must(again != NULL && again->record_count == records);
+        must((again->intent != NULL) == (state->intent != NULL));
+        walk_state(&arena, again);
+        must(state_save(again, "s", again->graph, &validity) == NULL);
+        struct state *saved = load_state(&arena);
+        must(saved != NULL && saved->record_count == records && saved->warning == NULL);
+        walk_state(&arena, saved);
+    }
+    arena_end(&arena);
+}
+
+static void check_pieces(void)
+{
+    struct arena arena = {0};
+    struct piece_log *log = NULL, *again = NULL;
+    must(pieces_load(&arena, "log", &log) == NULL);
+    must(log->size_bytes > 0 || (log->count | log->input_count | log->output_count) == 0);
+    for (uint32_t i = 0; i < log->count; i++) {
+        const struct piece_record *record = &log->records[i];
+        must(pieces_find(log, &record->key) != NULL);
+        for (uint32_t k = 0; k < record->input_count; k++)
+            must(record->inputs[k].file < log->input_count);
+        for (uint32_t k = 0; k < record->output_count; k++)
+            must(record->outputs[k].file < log->output_count);
+    }
+    if (log->count > 0) {
+        must(pieces_resume(log, "log") == NULL);
+        must(pieces_append(log, &log->records[0]) == NULL);
+        pieces_close(log);
+        must(pieces_load(&arena, "log", &again) == NULL);
+        must(again->count == log->count + 1);
+    }
+    arena_end(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    static const char *const magics[] = {
+        "psybuild state\n\0", "psybuild journal", "psybuild pieces\n", "psybuild quick\n\0"};
+    static const char *const paths[] = {"s/state", "s/journal", "log", "s/quick"};
+    struct wire_writer out = {0};
+    if (size == 0)
+        return 0;
+    unsigned which = bytes[0] & 3;
+    enter_directory();
+    for (unsigned i = 0; i < 4; i++)
+        must(file_remove(paths[i]) == NULL);
+    if ((bytes[0] & 0x80) == 0)
+        wire_put_bytes(&out, bytes + 1, size - 1);
+    else if (which == 0 || which == 3)
+        wrap_whole(&out, magics[which], bytes + 1, size - 1);
+    else
+        wrap_entries(&out, magics[which], bytes + 1, size - 1);
+    write_file(paths[which], out.bytes, out.count);
+    wire_writer_end(&out);
+    bool is_null;
+    if (which < 2)
+        check_state();
+    else if (which == 2)
+        check_pieces();
+    else
+        error_free(quick_check("s", &validity, &is_null));
+    return 0;
+}
+
+#ifdef PSYBUILD_FUZZ_MAIN /* without libFuzzer: the files given, once each */
+int main(int count, char **paths)
+{
+    static uint8_t bytes[1 << 20];
+    for (int i = 1; i < count; i++) {
+        FILE *file = fopen(paths[i], "rb");
+        if (file == NULL)
+            return 1;
+        size_t size = fread(bytes, 1, sizeof bytes, file);
+        fclose(file);
+        LLVMFuzzerTestOneInput(bytes, size);
+    }
+    return 0;
+}
+#endif
