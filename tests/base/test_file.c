@@ -434,6 +434,24 @@ static void directories_are_made_with_their_parents(void **state)
     arena_end(&arena);
 }
 
+static void a_tree_is_removed_without_following_links(void **state)
+{
+    (void)state;
+    tree_write("kept/a", "a");
+    tree_write("d/e/f/g", "g");
+    tree_write("d/h", "h");
+    assert_int_equal(symlink("../kept", "d/link"), 0);
+    assert_int_equal(symlink("kept", "link"), 0);
+    tree_assert_ok(file_remove_tree("d"));
+    tree_assert_ok(file_remove_tree("d")); /* absent is fine */
+    tree_assert_ok(file_remove_tree("link"));
+    assert_false(tree_has("d"));
+    assert_false(tree_has("link"));
+    assert_true(tree_has("kept/a"));
+    tree_assert_ok(file_remove_tree("kept/a"));
+    assert_false(tree_has("kept/a"));
+}
+
 static void directories_are_listed_in_byte_order(void **state)
 {
     static const struct {
@@ -641,6 +659,7 @@ int main(void)
         TREE_TEST(replacing_is_atomic_and_leaves_nothing_beside),
         TREE_TEST(renames_and_removals_say_what_they_could_not),
         TREE_TEST(directories_are_made_with_their_parents),
+        TREE_TEST(a_tree_is_removed_without_following_links),
         TREE_TEST(directories_are_listed_in_byte_order),
         TREE_TEST(devices_and_free_space_are_those_of_the_nearest_directory),
         TREE_TEST(the_working_directory_can_be_changed),

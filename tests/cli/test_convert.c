@@ -152,8 +152,8 @@ static void without_a_path_it_is_mlx_model_here(void **state)
 
 static void it_says_what_it_does(void **state)
 {
-    static const char *const words[] = {
-        "psybuild: loading models/source\npsybuild: using dtype float16\n"
+    static const char *const words[] = {"psybuild: loading models/source\n",
+        "psybuild: using dtype float16\n",
         "psybuild: quantizing: affine, 4 bits, group size 64, mixed_4_6\n",
         "] made x/model*.safetensors  ", "psybuild: quantized with 5.074",
         " bits per weight\npsybuild: saved models/x\n"};

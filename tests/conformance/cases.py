@@ -15,6 +15,8 @@ MANY_LAYERS = [{"match": "*.v_proj", "group_size": 32, "bits": 6}, {"match": "*.
 
 
 def reference_arguments(parameters):
+    if isinstance(parameters, list):
+        return {"flags": parameters}
     names = {"bits": "q_bits", "group_size": "q_group_size", "mode": "q_mode"}
     arguments = {names.get(key, key): value for key, value in parameters.items() if key != "max_shard_size"}
     if any(key in parameters for key in ("bits", "group_size", "mode", "quant_predicate", "overrides")):
@@ -69,6 +71,17 @@ DEQUANTIZED = {
     "miniature/mixed_3_6": [BACK], "miniature/mixed_4_6-32": [BACK], "miniature/overrides-many": BACK_AS,
     "miniature/mxfp4": BACK_AS, "miniature/mxfp8": BACK_AS, "miniature/nvfp4": BACK_AS, "miniature/f16-mxfp4": [BACK],
     "smollm2/4bit-64": [BACK], "smollm2/mxfp4": [BACK],
+}
+
+# Command lines: the reference's own main() and `psybuild -t convert` get the same flags.
+COMMANDS = {
+    "miniature": [("convert", []), ("convert-q", ["-q"]), ("convert-cast", ["--dtype", "float16", "--q-bits", "3"]),
+                  ("convert-8bit-32", ["--quantize", "--q-bits", "8", "--q-group-size=32", "--dtype", "float32"]),
+                  ("convert-mixed", ["-q", "--quant-predicate", "mixed_3_6", "--q-group-size", "32"]),
+                  ("convert-nvfp4", ["-q", "--q-mode", "nvfp4"]), ("convert-both", ["-q", "-d"]),
+                  ("convert-mixed-mxfp4", ["-q", "--q-mode", "mxfp4", "--quant-predicate", "mixed_2_6"]),
+                  ("convert-7bit", ["-q", "--q-bits", "7"]), ("convert-unknown", ["-q", "--bits", "4"])],
+    "miniature/mxfp4": [("convert-d", ["-d"])],
 }
 
 # A model that random values make is only ever compared as it stands.

@@ -9,6 +9,7 @@ import importlib.metadata
 import io
 import os
 import re
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -52,11 +53,26 @@ class Bytes(int):
         return self
 
 
+def run_main(module, words):
+    """What `python -m mlx_lm convert` does with these words."""
+    program, sys.argv = sys.argv, ["mlx_lm.convert", *words]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+            module.main()
+    except SystemExit as end:
+        raise ValueError(f"it ended with {end.code}: {said.getvalue().strip()}") from end
+    finally:
+        sys.argv = program
+
+
 def convert(source, output, arguments):
     """Raises what the converter raises. What it prints is dropped."""
     import mlx.core as mx
     mx.set_default_device(mx.cpu)
     module, utils = importlib.import_module("mlx_lm.convert"), importlib.import_module("mlx_lm.utils")
+    if "flags" in arguments:
+        run_main(module, ["--hf-path", source, "--mlx-path", output, *arguments["flags"]])
+        return
     arguments = dict(arguments)
     overrides, limit = arguments.pop("overrides", None), arguments.pop("max_shard_bytes", None)
     quantize_model, defaults = module.quantize_model, utils.make_shards.__defaults__

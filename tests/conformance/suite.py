@@ -64,7 +64,7 @@ def planned():
             yield model, name, parameters
         if not model.startswith("skeleton-"):
             yield model, "merged", None
-    for model, table in cases.DEQUANTIZED.items():
+    for model, table in [*cases.DEQUANTIZED.items(), *cases.COMMANDS.items()]:
         for name, parameters in table:
             yield model, name, parameters
 
@@ -128,6 +128,8 @@ class Suite:
         base = os.path.join(self.work, "psybuild", model, name)
         shutil.rmtree(base, ignore_errors=True)
         os.makedirs(base)
+        if isinstance(parameters, list):
+            return self.run_psybuild(base, ["-t", "convert", "--hf-path", self.source(model), "--mlx-path", "output", *parameters])
         artifact = {"recipe": recipe, "from": "source", **({"with": parameters} if parameters else {})}
         manifest = {"psybuild": 1, "sources": {"source": {"dir": os.path.relpath(self.source(model), base)}},
                     "artifacts": {"output": artifact}}
@@ -135,8 +137,11 @@ class Suite:
             manifest["artifacts"] = {"between": {**artifact, "with": between}, "output": {**artifact, "from": "between"}}
         with open(os.path.join(base, "psybuild.json"), "w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=2)
+        return self.run_psybuild(base, ["output"])
+
+    def run_psybuild(self, base, words):
         environment = {"PSYBUILD_DATA_DIR": os.path.abspath(MANIFESTS), **os.environ}  # not an installed psybuild's
-        result = subprocess.run([self.psybuild, "-j2", "output"], cwd=base, env=environment, stdin=subprocess.DEVNULL, text=True,
+        result = subprocess.run([self.psybuild, "-j2", *words], cwd=base, env=environment, stdin=subprocess.DEVNULL, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace", timeout=BUILD_SECONDS_MAX)
         if result.returncode != 0:
             return None, f"psybuild ended with {result.returncode}: {result.stdout.strip() or 'nothing said'}"
