@@ -191,6 +191,7 @@ static struct error *hide_last(struct sealing *sealing, const uint32_t *nodes)
         intent->moved_to = path_join(&build->arena, directory, "old");
         if (intent->moved_to == NULL)
             return error_memory();
+        TRY(file_remove(intent->moved_to)); /* of a seal that was given up: not what is moved now */
         for (uint32_t k = 0; k < intent->file_count; k++)
             if (strcmp(intent->files[k].path, node->name) == 0)
                 return NULL; /* a new one will come */

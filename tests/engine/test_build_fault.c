@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "engine/hash.h"
 #include "tests/support/conversion.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshot.h"
@@ -115,6 +116,16 @@ static bool rebuild(struct pair *pair, const char *fault, bool is_deadly)
     return build_with_fault(pair, next, fault, is_deadly);
 }
 
+/* The same where a seal that was given up has left the config.json that it had moved away. */
+static bool rebuild_over_leftover(struct pair *pair, const char *fault, bool is_deadly)
+{
+    char hex[HASH_HEX_BYTES];
+    struct hash128 name = hash_text(TEXT_LITERAL(MODEL "/config.json"));
+    char *path = arena_format(&arena, ".psybuild/partial/%s/old", hash_hex(&name, hex));
+    tree_write(path, "{}");
+    return rebuild(pair, fault, is_deadly);
+}
+
 /* The same of the pair again, from nothing. */
 static bool build_first(struct pair *pair, const char *fault, bool is_deadly)
 {
@@ -198,6 +209,19 @@ static void killed_while_files_come_and_go_the_next_run_finishes(void **state)
     die_at_each(&pair, rebuild, "io");
 }
 
+static void a_leftover_does_not_keep_config_json_in_its_place(void **state)
+{
+    char fault[32];
+    unsigned n = 1;
+    (void)state;
+    need_faults();
+    struct pair pair = begin_pair(FOUR_BITS, SEVEN_FILES); /* config.json is the same in both */
+    do
+        snprintf(fault, sizeof fault, "exit:rename:%u", n++);
+    while (n < FAULTS_MAX && rebuild_over_leftover(&pair, fault, true));
+    assert_in_range(n, 5, FAULTS_MAX - 1);
+}
+
 static void failing_at_any_point_says_so_and_harms_nothing(void **state)
 {
     (void)state;
@@ -223,6 +247,7 @@ int main(void)
         ROW(a_first_conversion_killed_at_any_point_is_finished_by_the_next),
         ROW(killed_at_any_point_the_next_run_finishes),
         ROW(killed_while_files_come_and_go_the_next_run_finishes),
+        ROW(a_leftover_does_not_keep_config_json_in_its_place),
         ROW(failing_at_any_point_says_so_and_harms_nothing),
         ROW(without_memory_it_says_so_and_harms_nothing),
 #undef ROW
