@@ -474,12 +474,13 @@ static void send_range(
         if (fault_is(exchange, HUB_FAULT_FLIP) && fault->at >= begin &&
             fault->at - begin < (uint64_t)count)
             buffer[fault->at - begin] ^= 1;
-        if (!send_bytes(exchange, buffer, (size_t)count))
-            break;
-        begin += (uint64_t)count;
+        /* Counted first: who has received them finds them counted. */
         pthread_mutex_lock(&exchange->server->mutex);
         exchange->server->bytes_sent += (uint64_t)count;
         pthread_mutex_unlock(&exchange->server->mutex);
+        if (!send_bytes(exchange, buffer, (size_t)count))
+            break;
+        begin += (uint64_t)count;
     }
     close(descriptor);
     free(buffer);
