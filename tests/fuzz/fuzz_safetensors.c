@@ -41,8 +41,8 @@ static void check_segments(struct arena *arena, const struct safetensors *file)
     must(safetensors_segments(file, arena, &count, &spans) == NULL);
     must(count == blocks + 1);
     for (size_t i = 0; i < count; i++) {
-        must(spans[i].offset == end && spans[i].size > 0);
-        end += spans[i].size;
+        must(spans[i].offset == end && spans[i].size_bytes > 0);
+        end += spans[i].size_bytes;
     }
     must(end == file->file_size);
 }
