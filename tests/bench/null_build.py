@@ -145,9 +145,9 @@ def ratios(costs, number):
     return [f"{ours.seconds / theirs.seconds:.2f} ×", f"{ours.peak_kib / theirs.peak_kib:.2f} ×"]
 
 
-def run_graphs(bench, kind):
+def run_graphs(bench, kind, count_max):
     found, rows = installed(bench), []
-    for count in [count for count in (10, 1000, 10_000, 100_000) if count <= bench.options.nodes]:
+    for count in [count for count in (10, 1000, 10_000, 100_000) if count <= count_max]:
         costs = {name: measure_tool(bench, kind, count, write, command)
                  for name, (write, command, limit) in found.items() if count <= limit}
         for number, what in enumerate(("null", "touched", "changed")):
@@ -182,5 +182,5 @@ def run_psyllm(bench):
 def run(bench):
     print("\n" + ", ".join(f"{name}: {version(command)}" for name, (_, command, _) in installed(bench).items()))
     run_psyllm(bench)
-    run_graphs(bench, "wide")
-    run_graphs(bench, "chains")
+    run_graphs(bench, "wide", bench.options.nodes)
+    run_graphs(bench, "chains", min(bench.options.nodes, 10_000))
