@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "base/fault.h"
 
 enum { ALIGNMENT = 16, BLOCK_BYTES = 16 * 1024, BLOCK_BYTES_MAX = 1024 * 1024 };
@@ -34,6 +38,15 @@ void *memory_resize(void *memory, size_t size)
 void memory_free(void *memory)
 {
     free(memory);
+}
+
+void memory_prepare_threads(void)
+{
+#ifdef __GLIBC__
+    enum { LARGE_BYTES = 128 * 1024, ARENAS = 2 };
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    mallopt(M_ARENA_MAX, ARENAS);
+#endif
 }
 
 static unsigned char *block_bytes(struct arena_block *block)

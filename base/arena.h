@@ -17,6 +17,9 @@
 void *memory_alloc(size_t size);                /* not zeroed; NULL when out of memory */
 void *memory_resize(void *memory, size_t size); /* realloc */
 void memory_free(void *memory);
+/* Before threads start: large blocks go back to the system when freed, and threads share what is
+ * kept of small ones, so that memory is bounded by what is in use. Where malloc can be told. */
+void memory_prepare_threads(void);
 
 struct arena_block;
 struct arena {

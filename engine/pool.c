@@ -26,6 +26,7 @@ struct pool {
     struct queue waiting[LANES]; /* 0: conversion, 1: network */
     struct queue finished;
     uint64_t memory_bytes, memory_used;
+    uint64_t kept_bytes_max; /* of an idle thread's buffer: together they stay within the budget */
     unsigned running;
     bool is_closing;
     /* the main thread's: */
@@ -93,7 +94,7 @@ static void run_job(struct thread *thread, struct pool_job *job)
     if (job->error == NULL)
         job->run(job, &thread->worker);
     arena_reset(&thread->worker.arena);
-    if (thread->capacity > BUFFER_KEPT_BYTES)
+    if (thread->capacity > thread->pool->kept_bytes_max)
         give_back(thread);
 }
 
@@ -130,6 +131,8 @@ struct error *pool_open(
     if (pool == NULL)
         return error_memory();
     *pool = (struct pool){.memory_bytes = memory_bytes, .threads_wanted = {threads, connections}};
+    uint64_t share = memory_bytes / (threads > 0 ? threads : 1); /* network jobs have no buffers */
+    pool->kept_bytes_max = share < BUFFER_KEPT_BYTES ? share : BUFFER_KEPT_BYTES;
     for (unsigned lane = 0; lane < LANES; lane++) {
         size_t size = pool->threads_wanted[lane] * sizeof *pool->threads[lane];
         pool->threads[lane] = memory_alloc(size);
@@ -140,6 +143,7 @@ struct error *pool_open(
         }
         memset(pool->threads[lane], 0, size);
     }
+    memory_prepare_threads();
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);

@@ -91,6 +91,8 @@ static void memory_stays_within_the_budget(void **state)
         {{"-q", "-j2", NULL}, 32 + 2 * 8},
         {{"-q", "-j8", NULL}, 32 + 8 * 8},
         {{"-q", "-j8", "--memory", "16M", NULL}, 16},
+        {{"-q", "-j64", "--memory", "16M", NULL}, 16},
+        {{"-q", "-j64", "--memory", "1M", NULL}, 1},
     };
     (void)state;
     if (IS_SANITIZED) {
