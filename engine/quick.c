@@ -87,12 +87,11 @@ static struct error *list_read(
 static bool list_made(struct listing *listing, const struct record_made *made)
 {
     const struct state_file *file = &listing->build->state->files[made->file];
-    bool has_tree = made->has_tree && file->has_tree && hash_equal(&made->tree, &file->tree);
-    bool has_identity = made->identity[0] != '\0' && strcmp(made->identity, file->identity) == 0;
-    if ((has_tree || has_identity) && !listing->is_listed[made->file])
+    bool is_as_made = state_is_as_made(file, made);
+    if (is_as_made && !listing->is_listed[made->file])
         list_file(listing, file->location, &file->stamp);
     listing->is_listed[made->file] = true;
-    return has_tree || has_identity;
+    return is_as_made;
 }
 
 static struct error *list_node(struct listing *listing, const struct node *node, bool *is_fresh)

@@ -304,9 +304,7 @@ static struct error *check_made(struct check *check, const struct record_made *m
         return say_stale(check, arena_format(&build->arena, "%s is missing", file->path));
     if (build->files[made->file].look == LOOK_CHANGED)
         return want_hash(check, made->file);
-    if (made->has_tree && file->has_tree && hash_equal(&made->tree, &file->tree))
-        return NULL;
-    if (made->identity[0] != '\0' && strcmp(made->identity, file->identity) == 0)
+    if (state_is_as_made(file, made))
         return NULL;
     return say_stale(
         check, arena_format(&build->arena, "%s is not what was made (edited?)", file->path));
@@ -459,9 +457,7 @@ struct error *stale_is_fresh_by_stamps(struct build *build, const struct node *n
         const struct state_file *file = &build->state->files[made->file];
         TRY(stale_look(build, made->file));
         bool is_same =
-            build->files[made->file].look == LOOK_CURRENT &&
-            ((made->has_tree && file->has_tree && hash_equal(&made->tree, &file->tree)) ||
-                (made->identity[0] != '\0' && strcmp(made->identity, file->identity) == 0));
+            build->files[made->file].look == LOOK_CURRENT && state_is_as_made(file, made);
         if (!is_same)
             return NULL;
     }

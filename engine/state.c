@@ -172,6 +172,13 @@ static struct error *get_record(struct wire_reader *reader, struct arena *arena,
     return NULL;
 }
 
+bool state_is_as_made(const struct state_file *file, const struct record_made *made)
+{
+    if (made->has_tree && file->has_tree && hash_equal(&made->tree, &file->tree))
+        return true;
+    return made->identity[0] != '\0' && strcmp(made->identity, file->identity) == 0;
+}
+
 struct record *state_find_record(const struct state *state, const char *name)
 {
     uint32_t index = map_get(&state->record_by_name, name);

@@ -112,6 +112,8 @@ MUST_CHECK struct error *state_load(struct arena *arena, const char *directory, 
 MUST_CHECK struct error *state_add_file(
     struct state *state, const char *path, const char *location, uint32_t *out);
 struct record *state_find_record(const struct state *state, const char *name); /* or NULL */
+/* Whether what is known of the file is what the record says was made. */
+bool state_is_as_made(const struct state_file *file, const struct record_made *made);
 /* Takes over the record (its arrays must live as long as the state). */
 MUST_CHECK struct error *state_put_record(struct state *state, const struct record *record);
 void state_drop_record(struct state *state, const char *name);
