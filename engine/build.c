@@ -87,6 +87,9 @@ static struct error *load_graph(struct build *build)
         .is_frozen = options->is_frozen,
         .is_offline = options->is_offline,
         .is_dry = options->is_dry,
+        .is_refreshing = options->is_refreshing,
+        .rate_bytes = options->rate_bytes,
+        .connections = options->connections,
         .say = say_note,
         .say_context = build};
     return graph_build(&build->arena, manifest, options->registry, options->data_directory,

@@ -72,6 +72,12 @@ struct node_run {
     struct record record; /* when MADE: what will be kept */
     uint64_t started_ns;
     bool is_identified; /* a fetched file that was there has been looked at */
+    bool is_given_up;   /* its plan is: planned again when its last job is back */
+    unsigned again;     /* the flags of work_plan_again */
+    uint32_t alike;     /* a wanted node that fetches the same content, or NODE_NONE */
+    uint32_t followed;  /* pieces that were handed to the task's follow */
+    bool is_following;
+    _Atomic uint64_t bytes_done; /* of its pieces, for the progress; workers add */
 };
 
 enum file_look {
@@ -128,6 +134,8 @@ struct build_options {
     bool is_dry;           /* -n */
     bool is_forced;        /* -B */
     bool is_frozen, is_offline, no_wait, no_stats;
+    bool is_refreshing;   /* -t lock: sources are asked anew */
+    uint64_t rate_bytes;  /* a second, of all downloads; 0: no limit */
     _Atomic bool *cancel; /* set by a signal handler */
     void (*on_event)(void *context, const struct build_event *event);
     void (*on_tick)(void *context, const struct build_progress *progress);

@@ -126,6 +126,7 @@ static struct error *add_fetched(
         .type = registry_find(builder->graph->registry, builder->graph->registry->fetch_task),
         .group = GROUP_NONE,
         .is_fetched = true,
+        .source_directory = source->directory,
         .source = file,
         .place = source->place};
     node.name = path_join(builder->arena, source->directory, file->path);

@@ -44,6 +44,7 @@ struct node {
     uint32_t group;                   /* index, or GROUP_NONE */
     const char *expected_hash;        /* or NULL */
     bool is_fetched;                  /* a source's file */
+    const char *source_directory;     /* of its source; NULL: not fetched */
     const struct source_file *source; /* how to fetch it */
     struct text declaration;          /* canonical JSON of what the key covers */
     struct hash128 key;

@@ -47,6 +47,34 @@ const char *hash_hex(const struct hash128 *hash, char buffer[HASH_HEX_BYTES])
     return buffer;
 }
 
+struct hash_stream {
+    XXH3_state_t state;
+};
+
+struct hash_stream *hash_stream_new(struct arena *arena)
+{
+    enum { ALIGNMENT = _Alignof(struct hash_stream) };
+    unsigned char *place = arena_alloc(arena, sizeof(struct hash_stream) + ALIGNMENT);
+    if (place == NULL)
+        return NULL;
+    struct hash_stream *stream = (void *)(place + (ALIGNMENT - (uintptr_t)place % ALIGNMENT));
+    XXH3_INITSTATE(&stream->state);
+    XXH3_128bits_reset(&stream->state);
+    return stream;
+}
+
+void hash_stream_update(struct hash_stream *stream, const void *bytes, size_t size)
+{
+    XXH3_128bits_update(&stream->state, bytes, size);
+}
+
+struct hash128 hash_stream_take(struct hash_stream *stream)
+{
+    struct hash128 hash = to_bytes(XXH3_128bits_digest(&stream->state));
+    XXH3_128bits_reset(&stream->state);
+    return hash;
+}
+
 static const struct segmenter *find_segmenter(const struct registry *registry, const char *path)
 {
     for (const struct segmenter *const *s = registry->segmenters; *s != NULL; s++)
@@ -101,6 +129,16 @@ struct error *segments_of_plan(struct arena *arena, const struct registry *regis
     if (segmenter != NULL && header.length >= 8)
         TRY(segmenter->segments(arena, path, header, size_bytes, &spans, &count));
     return make_segments(arena, size_bytes, spans, count, out);
+}
+
+struct error *segments_of_blocks(struct arena *arena, uint64_t size_bytes, struct segments **out)
+{
+    return make_segments(arena, size_bytes, NULL, 0, out);
+}
+
+bool segments_has_format(const struct registry *registry, const char *path)
+{
+    return find_segmenter(registry, path) != NULL;
 }
 
 struct error *segments_of_file(struct arena *arena, const struct registry *registry,

@@ -26,6 +26,12 @@ struct hash128 hash_text(struct text text);
 bool hash_equal(const struct hash128 *a, const struct hash128 *b);
 const char *hash_hex(const struct hash128 *hash, char buffer[HASH_HEX_BYTES]);
 
+/* A hash of bytes that come in parts. */
+struct hash_stream;
+struct hash_stream *hash_stream_new(struct arena *arena); /* NULL: no memory */
+void hash_stream_update(struct hash_stream *stream, const void *bytes, size_t size);
+struct hash128 hash_stream_take(struct hash_stream *stream); /* and begins anew */
+
 /* The segments of a file and, once they are known, their hashes. */
 struct segments {
     uint32_t count;
@@ -42,6 +48,11 @@ MUST_CHECK struct error *segments_of_file(struct arena *arena, const struct regi
 /* The same for a file that is only planned; `header` are its first bytes, maybe empty. */
 MUST_CHECK struct error *segments_of_plan(struct arena *arena, const struct registry *registry,
     const char *path, struct text header, uint64_t size_bytes, struct segments **out);
+/* Blocks of SEGMENT_BYTES, whatever the file's name. */
+MUST_CHECK struct error *segments_of_blocks(
+    struct arena *arena, uint64_t size_bytes, struct segments **out);
+/* Whether a file of that name has a format that is cut by its header. */
+bool segments_has_format(const struct registry *registry, const char *path);
 
 /* The index of the segment that begins at `offset`, or UINT32_MAX. */
 uint32_t segments_find(const struct segments *segments, uint64_t offset);

@@ -27,11 +27,19 @@ const char *plan_name(const struct plan *plan)
     return plan->node->name;
 }
 
+const char *node_name(const struct node *node)
+{
+    return node->name;
+}
+
+const struct json *node_param(const struct node *node, const char *name)
+{
+    return json_get(node->source != NULL ? node->source->parameters : node->with, name);
+}
+
 const struct json *plan_param(const struct plan *plan, const char *name)
 {
-    if (plan->node->source != NULL)
-        return json_get(plan->node->source->parameters, name);
-    return json_get(plan->node->with, name);
+    return node_param(plan->node, name);
 }
 
 const char *plan_param_text(const struct plan *plan, const char *name, const char *fallback)
@@ -458,6 +466,33 @@ struct error *plan_output_identity(struct plan *plan, uint32_t output, const cha
     return plan->outputs[output].identity == NULL ? error_memory() : NULL;
 }
 
+void plan_output_blocks(struct plan *plan, uint32_t output)
+{
+    plan->outputs[output].is_blocks = true;
+}
+
+void plan_context(struct plan *plan, void *context, void (*end)(void *context))
+{
+    plan->context = context;
+    plan->end_context = end;
+}
+
+unsigned plan_again(const struct plan *plan)
+{
+    return plan->build->runs[plan->index].again;
+}
+
+const char *plan_alike(struct plan *plan)
+{
+    const struct build *build = plan->build;
+    uint32_t alike = build->runs[plan->index].alike;
+    if (alike == NODE_NONE)
+        return NULL;
+    const struct node_run *run = &build->runs[alike];
+    bool is_there = run->status == STATUS_SEALED || run->status == STATUS_FRESH;
+    return is_there && run->file_count == 1 ? run->files[0].location : NULL;
+}
+
 struct error *plan_layout(struct plan *plan, struct text layout)
 {
     char *copy = arena_copy(&plan->build->arena, layout.bytes, layout.length);
@@ -521,6 +556,8 @@ static struct error *cut_output(struct plan *plan, struct plan_output *output)
 {
     if (output->size_bytes == PLAN_SIZE_UNKNOWN || plan->is_streamed)
         return NULL;
+    if (output->is_blocks)
+        return segments_of_blocks(plan->arena, output->size_bytes, &output->segments);
     TRY(segments_of_plan(plan->arena, plan->build->registry, output->path, head_of(output),
         output->size_bytes, &output->segments));
     for (uint32_t i = 0; i < output->segments->count; i++) {
@@ -743,6 +780,7 @@ static struct error *take_up_partial(struct plan *plan)
     TRY(pieces_load(plan->arena, path, &log));
     if (log->count == 0 || plan->build->runs[plan->index].is_forced || !is_same_plan(plan, log))
         return NULL;
+    uint32_t found = 0;
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         struct planned_piece *planned = &plan->pieces[i];
         const struct piece_record *record = pieces_find(log, &planned->key);
@@ -757,7 +795,10 @@ static struct error *take_up_partial(struct plan *plan)
             continue;
         planned->action = PIECE_VERIFY;
         planned->record = record;
+        found++;
     }
+    if (found == 0)
+        return NULL;
     plan->log = log;
     plan->recorded_count = log->count;
     return NULL;
@@ -796,7 +837,8 @@ static struct error *find_unchanged(struct plan *plan)
     struct build *build = plan->build;
     for (uint32_t i = 0; i < plan->output_count; i++) {
         struct plan_output *output = &plan->outputs[i];
-        if (output->segments == NULL || output->segments->known_count != output->segments->count)
+        if (output->segments == NULL || output->is_blocks ||
+            output->segments->known_count != output->segments->count)
             continue;
         uint32_t file;
         struct hash128 tree = segments_tree(output->segments), now;
@@ -837,8 +879,11 @@ static void count_bytes(struct plan *plan)
             in += piece->inputs[k].size_bytes;
         for (uint32_t k = 0; k < piece->output_count && !piece->is_streamed; k++)
             out += piece->outputs[k].size_bytes;
+        if (piece->is_in_order && piece->input_count == 0)
+            in = out;
         if (planned->action == PIECE_MAKE) {
             plan->bytes_to_read += in;
+            plan->bytes_to_download += plan->node->type->is_network ? in : 0;
             plan->bytes_to_write += out;
             plan->pieces_to_make++;
         } else {
@@ -890,7 +935,8 @@ struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
         TRY(cut_output(plan, &plan->outputs[i]));
     TRY(check_pieces(plan));
     if (!plan->is_streamed && plan->piece_count > 0) {
-        TRY(take_over_previous(plan));
+        if (!plan->outputs[0].is_blocks)
+            TRY(take_over_previous(plan));
         TRY(take_up_partial(plan));
         adopt_hashes(plan);
     }
@@ -985,21 +1031,36 @@ void plan_close_files(struct plan *plan)
     }
 }
 
+void plan_discard(struct plan *plan)
+{
+    plan->recorded_count = 0;
+}
+
+/* A log that was not sealed with its outputs has no further use. */
+static void remove_log(struct plan *plan)
+{
+    char *log = path_join(plan->arena, plan->directory, "pieces");
+    if (log != NULL && plan->log != NULL)
+        error_free(file_remove(log)); /* a leftover is cleaned later */
+    error_free(file_remove_directory(plan->directory));
+}
+
 void plan_end(struct plan *plan, bool is_sealed)
 {
     if (plan == NULL)
         return;
     plan_close_files(plan);
+    if (plan->end_context != NULL)
+        plan->end_context(plan->context);
     /* Also of a build before, which this one only planned to go on with. */
     bool has_pieces = plan->log != NULL && plan->recorded_count > 0;
     pieces_close(plan->log);
+    if (is_sealed && plan->log != NULL && plan->outputs[0].is_blocks)
+        remove_log(plan); /* others were renamed with their outputs */
     if (is_sealed || has_pieces || plan->directory == NULL)
         return;
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (plan->outputs[i].staged != NULL)
             error_free(file_remove(plan->outputs[i].staged)); /* a leftover is cleaned later */
-    char *log = path_join(plan->arena, plan->directory, "pieces");
-    if (log != NULL && plan->log != NULL)
-        error_free(file_remove(log));
-    error_free(file_remove_directory(plan->directory));
+    remove_log(plan);
 }

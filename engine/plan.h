@@ -29,6 +29,7 @@ struct plan_output {
     const char *path;
     uint64_t size_bytes; /* PLAN_SIZE_UNKNOWN: streamed */
     bool is_text;        /* its one plan_bytes is all of it */
+    bool is_blocks;      /* cut into equal blocks; has an identity, and no tree hash */
     bool is_unchanged;   /* on disk already, bit for bit: not staged */
     struct plan_bytes *bytes;
     uint32_t byte_count;
@@ -54,6 +55,7 @@ struct planned_piece {
     enum piece_action action;
     const struct piece_record *record; /* what it is taken over from */
     struct text result;                /* what make found out about it */
+    bool is_done;
 };
 
 struct plan {
@@ -76,9 +78,11 @@ struct plan {
     const char *directory;      /* of the staged files and the growing log */
     struct piece_log *previous; /* of the sealed outputs */
     struct piece_log *log;      /* of this attempt; NULL without pieces to log */
-    uint64_t bytes_to_read, bytes_to_write, bytes_kept;
+    uint64_t bytes_to_read, bytes_to_write, bytes_to_download, bytes_kept;
     uint32_t pieces_to_make;
     bool is_streamed;
+    void *context; /* the task's own */
+    void (*end_context)(void *context);
     bool is_changed;         /* some output differs from what is on disk */
     uint32_t recorded_count; /* pieces in the log of this attempt */
     struct error *failure;   /* of a call that returns none: reported when the plan returns */
@@ -90,6 +94,8 @@ MUST_CHECK struct error *plan_node(struct build *build, uint32_t node, struct pl
 MUST_CHECK struct error *plan_stage(struct plan *plan);
 /* Once its outputs are synced: a node may wait long for its group. */
 void plan_close_files(struct plan *plan);
+/* What is staged is worth nothing: plan_end will remove it. */
+void plan_discard(struct plan *plan);
 /* Closes files; removes what is staged unless recorded pieces lie in it (or `is_sealed`). */
 void plan_end(struct plan *plan, bool is_sealed);
 /* Records one more read, such as a depfile's. */

@@ -232,6 +232,8 @@ void pool_close(struct pool *pool)
         for (unsigned i = 0; i < pool->threads_started[lane]; i++) {
             struct thread *thread = &pool->threads[lane][i];
             pthread_join(thread->id, NULL);
+            if (thread->worker.kept != NULL)
+                thread->worker.end_kept(thread->worker.kept);
             arena_end(&thread->worker.arena);
             memory_free(thread->allocation);
         }

@@ -21,6 +21,8 @@ struct pool;
 struct pool_worker {
     struct arena arena; /* reset after each job */
     void *buffer;       /* at least the job's memory_bytes, 64-aligned */
+    void *kept;         /* work_kept's, until the thread ends */
+    void (*end_kept)(void *kept);
 };
 
 struct pool_job {

@@ -16,7 +16,12 @@
 
 /* Nodes that are planned or wait for a hash, at a time: planned ones hold files open, waiting ones
  * are looked at again after each hash. */
-enum { TICK_MS = 100, COPY_BYTES_MAX = 64 << 20, OPEN_NODES_MAX = 64 };
+enum {
+    TICK_MS = 100,
+    COPY_BYTES_MAX = 64 << 20,
+    FOLLOW_BYTES_MAX = 64 << 20,
+    OPEN_NODES_MAX = 64,
+};
 
 struct reader {
     uint32_t node;
@@ -32,6 +37,7 @@ struct schedule {
     uint32_t *blocking;                        /* block()'s own */
     uint32_t *active, active_count;            /* planned, not made: in order of planning */
     uint32_t *sealing, sealing_count; /* made, without a group: sealed together in each round */
+    uint32_t *parked, parked_count;   /* wait for another node that fetches the same content */
     bool *is_group_failed;
     uint32_t failures;
     bool is_stopping;
@@ -88,6 +94,24 @@ static void set_status(struct schedule *schedule, uint32_t index, enum node_stat
     }
 }
 
+/* Of several wanted files of the same content the first is fetched, and the others copied. */
+static struct error *find_alike(struct build *build, const bool *is_wanted)
+{
+    struct map first_of = {.arena = &build->arena};
+    for (uint32_t i = 0; i < build->graph->node_count; i++) {
+        const struct node *node = &build->graph->nodes[i];
+        build->runs[i].alike = NODE_NONE;
+        if (!is_wanted[i] || node->source == NULL)
+            continue;
+        uint32_t first = map_get(&first_of, node->source->identity);
+        if (first == MAP_NONE)
+            TRY(map_put(&first_of, node->source->identity, i));
+        else
+            build->runs[i].alike = first;
+    }
+    return NULL;
+}
+
 static struct error *begin_schedule(struct schedule *schedule, const bool *is_wanted)
 {
     struct build *build = schedule->build;
@@ -100,10 +124,11 @@ static struct error *begin_schedule(struct schedule *schedule, const bool *is_wa
     schedule->blocking = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->active = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->sealing = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
+    schedule->parked = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->is_group_failed = arena_array(arena, graph->group_count, sizeof(bool));
     if (schedule->first_reader == NULL || schedule->ready == NULL || schedule->hashing == NULL ||
         schedule->blocking == NULL || schedule->active == NULL || schedule->sealing == NULL ||
-        schedule->is_group_failed == NULL)
+        schedule->parked == NULL || schedule->is_group_failed == NULL)
         return error_memory();
     uint32_t *first = schedule->first_reader;
     for (uint32_t i = 0; i < count; i++)
@@ -128,7 +153,7 @@ static struct error *begin_schedule(struct schedule *schedule, const bool *is_wa
         if (node->need_count == 0)
             push_ready(schedule, i);
     }
-    return NULL;
+    return find_alike(build, is_wanted);
 }
 
 /* ---- failing ---- */
@@ -166,6 +191,14 @@ static void block(struct schedule *schedule, uint32_t start)
     }
 }
 
+/* Nodes that wait for another's file look again. */
+static void unpark(struct schedule *schedule)
+{
+    for (uint32_t i = 0; i < schedule->parked_count; i++)
+        push_ready(schedule, schedule->parked[i]);
+    schedule->parked_count = 0;
+}
+
 static void leave_active(struct schedule *schedule, uint32_t index)
 {
     for (uint32_t i = 0; i < schedule->active_count; i++)
@@ -199,6 +232,7 @@ static void fail_node(struct schedule *schedule, uint32_t index, struct error *e
                 &(struct build_event){
                     .kind = EVENT_FAILED, .node = build->graph->nodes[index].name, .error = error});
         block(schedule, index);
+        unpark(schedule);
     }
     error_free(error);
     if (build->options->failures_max > 0 && schedule->failures >= build->options->failures_max)
@@ -239,7 +273,7 @@ static struct error *list_made(struct build *build, struct node_run *run)
         return error_memory();
     for (uint32_t i = 0; i < plan->output_count; i++) {
         struct plan_output *output = &plan->outputs[i];
-        if (!output->has_tree && output->segments != NULL) {
+        if (!output->has_tree && output->segments != NULL && !output->is_blocks) {
             output->tree = segments_tree(output->segments);
             output->has_tree = true;
         }
@@ -282,15 +316,29 @@ static struct error *make_record(struct build *build, uint32_t index)
 
 /* ---- sealing ---- */
 
+/* Notes for others beside a file that has its name now. */
+static void write_notes(struct build *build, uint32_t index)
+{
+    const struct node *node = &build->graph->nodes[index];
+    if (node->type->sealed == NULL)
+        return;
+    struct error *error = node->type->sealed(&build->arena, node);
+    if (error != NULL)
+        build_say(build, EVENT_WARNING, node->name, error_report(error));
+    error_free(error);
+}
+
 static void finish_sealed(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
+    write_notes(build, index);
     build_say(build, run->is_changed ? EVENT_SEALED : EVENT_CONFIRMED,
         build->graph->nodes[index].name, NULL);
     for (uint32_t i = 0; i < run->file_count; i++)
         run->files[i].location = run->files[i].path;
     set_status(schedule, index, STATUS_SEALED);
+    unpark(schedule);
     plan_end(run->plan, true);
     run->plan = NULL;
     arena_end(&run->arena);
@@ -467,6 +515,30 @@ static struct error *finish_node(struct schedule *schedule, uint32_t index)
     return NULL;
 }
 
+/* Hands what is whole of the beginning of output 0 to the task's follow, one run at a time. */
+static struct error *follow(struct schedule *schedule, uint32_t index)
+{
+    struct node_run *run = &schedule->build->runs[index];
+    struct plan *plan = run->plan;
+    struct span span = {0};
+    struct job *job;
+    if (plan->node->type->follow == NULL || plan->is_streamed || run->is_following)
+        return NULL;
+    for (; run->followed < plan->piece_count && plan->pieces[run->followed].is_done &&
+           span.size_bytes < FOLLOW_BYTES_MAX;
+         run->followed++) {
+        const struct piece_range *range = &plan->pieces[run->followed].piece.outputs[0];
+        span = (struct span){span.size_bytes == 0 ? range->offset : span.offset,
+            span.size_bytes + range->size_bytes};
+    }
+    if (span.size_bytes == 0)
+        return NULL;
+    TRY(job_new(schedule->build, index, JOB_FOLLOW, 0, &job));
+    job->span = span;
+    run->is_following = true;
+    return submit(schedule, job);
+}
+
 /* Goes on while nothing of the current phase is left to do. */
 static void advance(struct schedule *schedule, uint32_t index)
 {
@@ -501,7 +573,7 @@ static void feed(struct schedule *schedule)
         uint32_t index = schedule->active[a];
         struct node_run *run = &build->runs[index];
         struct error *error = NULL;
-        if (run->status != STATUS_PLANNED || run->phase != PHASE_PIECES) {
+        if (run->status != STATUS_PLANNED || run->phase != PHASE_PIECES || run->is_given_up) {
             a++;
             continue;
         }
@@ -714,6 +786,7 @@ static struct error *adopt_file(struct schedule *schedule, uint32_t index, uint3
     TRY(state_put_record(build->state, &record));
     TRY(journal_put_record(build->state, &record));
     build->is_state_changed = true;
+    write_notes(build, index);
     return set_fresh(schedule, index);
 }
 
@@ -761,6 +834,18 @@ static struct error *plan_stale(struct schedule *schedule, uint32_t index)
     return NULL;
 }
 
+/* A file that another node fetches at this moment is not fetched twice: it is looked at again when
+ * that one is done. */
+static bool waits_for_alike(struct schedule *schedule, uint32_t index)
+{
+    const struct node_run *runs = schedule->build->runs;
+    uint32_t alike = runs[index].alike;
+    if (alike == NODE_NONE || runs[alike].status >= STATUS_SEALED)
+        return false;
+    schedule->parked[schedule->parked_count++] = index;
+    return true;
+}
+
 static struct error *check_node(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
@@ -775,6 +860,8 @@ static struct error *check_node(struct schedule *schedule, uint32_t index)
     if (staleness.verdict == VERDICT_FRESH)
         return set_fresh(schedule, index);
     run->reason = staleness.reason;
+    if (waits_for_alike(schedule, index))
+        return NULL;
     bool is_looking;
     TRY(may_be_there(schedule, index, &is_looking));
     return is_looking ? NULL : plan_stale(schedule, index);
@@ -863,10 +950,18 @@ static struct error *take_node_result(struct schedule *schedule, struct job *job
     struct plan *plan = build->runs[job->node].plan;
     switch (job->kind) {
     case JOB_MAKE:
-        return plan->pieces[job->index].piece.is_streamed ? keep_streamed(build, job)
-                                                          : keep_piece(build, job);
+        TRY(plan->pieces[job->index].piece.is_streamed ? keep_streamed(build, job)
+                                                       : keep_piece(build, job));
+        plan->pieces[job->index].is_done = true;
+        return follow(schedule, job->node);
     case JOB_VERIFY:
-        return job->is_wrong ? remake(schedule, job) : NULL;
+        if (job->is_wrong)
+            return remake(schedule, job);
+        plan->pieces[job->index].is_done = true;
+        return follow(schedule, job->node);
+    case JOB_FOLLOW:
+        build->runs[job->node].is_following = false;
+        return follow(schedule, job->node);
     case JOB_IDENTIFY:
         return job->is_wrong ? plan_stale(schedule, job->node)
                              : adopt_file(schedule, job->node, job->index);
@@ -906,6 +1001,44 @@ static void take_hash_result(struct schedule *schedule, struct job *job)
     error_free(error);
 }
 
+/* Plans a node again, from nothing, as soon as the last job of its plan is back. */
+static void plan_anew(struct schedule *schedule, uint32_t index)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[index];
+    if (run->jobs_left > 0)
+        return;
+    build->bytes_total -= run->plan->bytes_to_read;
+    atomic_fetch_sub(&build->bytes_done, atomic_exchange(&run->bytes_done, 0));
+    build->stats.pieces_made -= run->plan->pieces_to_make;
+    build->stats.pieces_kept -= run->plan->piece_count - run->plan->pieces_to_make;
+    leave_active(schedule, index);
+    plan_discard(run->plan);
+    plan_end(run->plan, false);
+    run->plan = NULL;
+    arena_end(&run->arena);
+    run->phase = PHASE_PIECES;
+    run->next_piece = run->next_copy = run->copy_count = run->followed = 0;
+    run->is_given_up = run->is_following = false;
+    run->status = STATUS_CHECKING;
+    struct error *error = plan_stale(schedule, index);
+    if (error != NULL)
+        fail_node(schedule, index, error);
+}
+
+/* Whether the task asks for another plan, for a reason that it has not had before. */
+static bool wants_again(struct schedule *schedule, const struct job *job)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[job->node];
+    if (job->pool.error == NULL || (job->again & ~run->again) == 0 || schedule->is_stopping)
+        return false;
+    char *line = arena_format(&build->arena, "once more: %s", error_report(job->pool.error));
+    build_say(build, EVENT_WARNING, build->graph->nodes[job->node].name, line);
+    run->again |= job->again;
+    return true;
+}
+
 static void take_result(struct schedule *schedule, struct job *job)
 {
     struct build *build = schedule->build;
@@ -917,16 +1050,25 @@ static void take_result(struct schedule *schedule, struct job *job)
         return;
     }
     uint32_t index = job->node;
-    build->runs[index].jobs_left--;
+    struct node_run *run = &build->runs[index];
+    run->jobs_left--;
+    if (run->status == STATUS_PLANNED && wants_again(schedule, job))
+        run->is_given_up = true;
+    if (run->is_given_up && !schedule->is_stopping) {
+        error_free(job->pool.error);
+        job_free(job);
+        plan_anew(schedule, index);
+        return;
+    }
     struct error *error = job->pool.error;
-    if (error == NULL && build->runs[index].status != STATUS_FAILED && !schedule->is_stopping)
+    if (error == NULL && run->status != STATUS_FAILED && !schedule->is_stopping)
         error = take_node_result(schedule, job);
-    else if (error == NULL && job->kind == JOB_MAKE && build->runs[index].plan->log != NULL)
+    else if (error == NULL && job->kind == JOB_MAKE && run->plan->log != NULL)
         error = keep_piece(build, job); /* stopping: what is made is kept */
     job_free(job);
     if (error != NULL)
         fail_node(schedule, index, error_wrap(error, "making %s", build->graph->nodes[index].name));
-    else if (build->runs[index].status == STATUS_PLANNED && !schedule->is_stopping)
+    else if (run->status == STATUS_PLANNED && !schedule->is_stopping)
         advance(schedule, index);
 }
 

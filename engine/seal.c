@@ -13,6 +13,11 @@ struct error *seal_partial_directory(
     char hex[HASH_HEX_BYTES];
     struct hash128 hash = hash_text(text_of(node->name));
     bool is_same;
+    if (node->source != NULL && node->source->partial != NULL) {
+        *out = arena_format(
+            arena, "%s/%s/%s", node->source_directory, node->source->partial, hash_hex(&hash, hex));
+        return *out == NULL ? error_memory() : NULL;
+    }
     TRY(file_same_device(STATE_DIRECTORY, node->directory, &is_same));
     char *base = is_same ? arena_format(arena, "%s", STATE_DIRECTORY)
                          : path_join(arena, node->directory, STATE_DIRECTORY);
@@ -72,10 +77,12 @@ struct error *seal_remove_partials(struct build *build)
 {
     bool has_any = false;
     TRY(has_partials(build, STATE_DIRECTORY, &has_any));
-    for (uint32_t i = 0; has_any && i < build->graph->node_count; i++) {
+    for (uint32_t i = 0; i < build->graph->node_count; i++) {
         enum node_status status = build->runs[i].status;
+        const struct source_file *source = build->graph->nodes[i].source;
+        bool is_elsewhere = source != NULL && source->partial != NULL;
         const char *directory;
-        if (status != STATUS_FRESH && status != STATUS_SEALED)
+        if ((status != STATUS_FRESH && status != STATUS_SEALED) || !(has_any || is_elsewhere))
             continue;
         TRY(seal_partial_directory(build, &build->arena, &build->graph->nodes[i], &directory));
         TRY(seal_empty_partial(&build->arena, directory));
@@ -153,7 +160,7 @@ static struct error *add_node(struct sealing *sealing, uint32_t index)
         sealing->visible++;
     }
     TRY(add_leftovers(sealing, plan));
-    if (plan->log == NULL)
+    if (plan->log == NULL || plan->outputs[0].is_blocks)
         return NULL;
     char *log, *staged = path_join(&build->arena, plan->directory, "pieces");
     TRY(seal_log_path(&build->arena, plan->node, &log));

@@ -3,13 +3,20 @@
  * A task type says what makes a node of its kind. Its tables (roles, params) give the validation of
  * manifests, `psybuild help TASK` and the JSON Schema; its functions do the work:
  *
+ *   hint   optional, on a network thread, before the plan: the first bytes of a large file that is
+ *          not here yet, so that its readers can be planned before it is made.
  *   plan   on the main thread, reads headers and small files only, through plan_read_*, which
- * record each read with its hash. Declares the outputs, their sizes, the layout and the pieces.
+ *          record each read with its hash. Declares the outputs, their sizes, the layout and the
+ *          pieces.
  *   make   on any thread, makes one piece: asks for its inputs' bytes, fills its outputs' buffers.
  *          Results must depend on the piece alone, never on the order or the number of threads.
  *   sum    optional, on the main thread, after the last piece: adds up what the pieces found out
  *          (work_result) to figures that are kept with the record and change no byte.
- *   seal   optional, on any thread, after the last piece: the last check before the rename.
+ *   follow optional, on any thread, one call at a time: each run of the finished beginning of
+ * output 0, in order and each byte once, for a digest that needs no second pass. seal   optional,
+ * on any thread, after the last piece: the last check before the rename. sealed optional, on the
+ * main thread, after the rename, and when a file that was there already is taken for the node's:
+ * notes for others beside it. Its error is a warning.
  *
  * Nothing a task does is visible outside until the engine seals its node. */
 #ifndef PSYBUILD_ENGINE_TASK_H
@@ -74,11 +81,19 @@ struct task_type {
     bool takes_any_role; /* exec: roles are the user's */
     const struct role_spec *roles;
     const struct param_spec *params;
+    struct error *(*hint)(struct work *work, const struct node *node); /* or NULL */
     struct error *(*plan)(struct plan *plan, const struct node *node);
     struct error *(*make)(struct work *work, const struct piece *piece); /* NULL: texts only */
-    struct error *(*seal)(struct work *work, const struct node *node);   /* or NULL */
-    struct error *(*sum)(struct plan *plan, const struct node *node);    /* or NULL */
+    struct error *(*follow)(
+        struct work *work, const struct node *node, uint64_t begin, uint64_t end); /* or NULL */
+    struct error *(*seal)(struct work *work, const struct node *node);             /* or NULL */
+    struct error *(*sum)(struct plan *plan, const struct node *node);              /* or NULL */
+    struct error *(*sealed)(struct arena *arena, const struct node *node);         /* or NULL */
 };
+
+const char *node_name(const struct node *node);
+/* The parameter as the manifest or the source's listing gives it; NULL when it is unset. */
+const struct json *node_param(const struct node *node, const char *name);
 
 /* A run of bytes of one file of the plan. */
 struct piece_range {
@@ -97,7 +112,9 @@ struct piece {
     struct piece_range inputs[PIECE_RANGES_MAX], outputs[PIECE_RANGES_MAX];
     uint64_t scratch_bytes; /* work_scratch's size */
     bool is_streamed;       /* make writes with work_write, or the file itself (exec) */
-    uint64_t weight_bytes;  /* for the progress of a streamed piece; else its inputs' size */
+    bool is_in_order;      /* make gives the bytes of its one output to work_write, each once and in
+                            * order: no buffer is lent for them, and the engine hashes on the way */
+    uint64_t weight_bytes; /* for the progress of a streamed piece; else its inputs' size */
 };
 
 /* ---- plan ---- */
@@ -164,6 +181,16 @@ MUST_CHECK struct error *plan_piece(struct plan *plan, const struct piece *piece
 size_t plan_piece_count(const struct plan *plan);
 const struct piece *plan_piece_at(const struct plan *plan, size_t index, struct text *result);
 MUST_CHECK struct error *plan_figures(struct plan *plan, struct text figures);
+/* The output is cut into blocks of 4 MiB whatever its name, and what it is its identity says: for
+ * files whose header is not known before they are made. */
+void plan_output_blocks(struct plan *plan, uint32_t output);
+/* Something of the task's that its calls share until the node is sealed or given up; `end` is then
+ * called with it. */
+void plan_context(struct plan *plan, void *context, void (*end)(void *context));
+/* Flags that work_plan_again was called with: why the plans before this one were given up. */
+unsigned plan_again(const struct plan *plan);
+/* Another file here that has this node's identity and is as it was made; NULL: none. */
+const char *plan_alike(struct plan *plan);
 /* Says something worth knowing that is no error; shown once. */
 void plan_warn(struct plan *plan, const char *format, ...) PRINTF_LIKE(2, 3);
 
@@ -190,6 +217,16 @@ const char *work_file(const struct work *work, uint32_t input);
 void work_set_identity(struct work *work, const char *identity); /* of output 0: "sha256:HEX" */
 MUST_CHECK struct error *work_add_read(struct work *work, const char *path); /* a depfile's */
 void work_progress(struct work *work, uint64_t size_bytes);
+void *work_context(struct work *work); /* plan_context's */
+/* A place of the thread's for something of the task's that is worth keeping between its jobs, such
+ * as a connection. `end` is called with what is there when the thread ends. One task may use it on
+ * the network threads. */
+void **work_kept(struct work *work, void (*end)(void *kept));
+/* Of hint: the first bytes of the file, copied. */
+MUST_CHECK struct error *work_hint(struct work *work, const void *bytes, size_t size);
+/* Before make or seal returns an error: the node is to be planned again, from nothing, with these
+ * flags added to plan_again's. When they were all set already the error counts. */
+void work_plan_again(struct work *work, unsigned flags);
 const _Atomic bool *work_cancel_flag(const struct work *work);
 
 /* ---- what tasks/ hands to the engine ---- */
@@ -200,6 +237,7 @@ struct source_file {
     const char *identity; /* "sha256:HEX" or "git:HEX": all that its key covers, with the name */
     uint64_t size_bytes;
     const struct json *parameters; /* object; how to get it: no part of the key */
+    const char *partial; /* where it grows, within the source's directory; NULL: in .psybuild */
 };
 
 struct source_context {
@@ -207,6 +245,9 @@ struct source_context {
     const char *lock_path; /* psybuild.lock */
     bool is_frozen, is_offline;
     bool is_dry;                                  /* list, but write no lock */
+    bool is_refreshing;                           /* -t lock: ask anew whatever the lock says */
+    uint64_t rate_bytes;                          /* a second, of all downloads; 0: no limit */
+    unsigned connections;                         /* that share it */
     void (*say)(void *context, const char *line); /* "listing GMLHUHE/PsyLLM" */
     void *say_context;
 };

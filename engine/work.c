@@ -14,6 +14,9 @@ struct work {
     struct pool_worker *worker;
     unsigned char *inputs[PIECE_RANGES_MAX], *outputs[PIECE_RANGES_MAX], *scratch;
     bool is_read[PIECE_RANGES_MAX];
+    struct hash_stream *stream; /* of a piece that is written in order */
+    uint64_t position;          /* within its output range */
+    uint32_t segment;           /* and its segments: the one that grows */
 };
 
 static uint64_t round_up(uint64_t size)
@@ -21,12 +24,18 @@ static uint64_t round_up(uint64_t size)
     return (size + LANE_BYTES - 1) / LANE_BYTES * LANE_BYTES;
 }
 
+/* Of its outputs. */
+static bool has_buffers(const struct piece *piece)
+{
+    return !piece->is_streamed && !piece->is_in_order;
+}
+
 static uint64_t piece_memory(const struct piece *piece)
 {
     uint64_t total = round_up(piece->scratch_bytes);
     for (uint32_t i = 0; i < piece->input_count; i++)
         total += round_up(piece->inputs[i].size_bytes);
-    for (uint32_t i = 0; i < piece->output_count && !piece->is_streamed; i++)
+    for (uint32_t i = 0; i < piece->output_count && has_buffers(piece); i++)
         total += round_up(piece->outputs[i].size_bytes);
     return total;
 }
@@ -106,17 +115,48 @@ uint64_t work_input_size(const struct work *work, size_t input)
     return work->piece->inputs[input].size_bytes;
 }
 
+/* The bytes that come next are hashed into the segments they belong to. */
+static struct error *hash_next(struct work *work, uint64_t offset, const char *bytes, size_t size)
+{
+    const struct piece_range *range = &work->piece->outputs[0];
+    const struct segments *segments = work->plan->outputs[range->file].segments;
+    uint32_t begin, end;
+    if (work->stream == NULL)
+        work->stream = hash_stream_new(&work->worker->arena);
+    if (work->stream == NULL)
+        return error_memory();
+    if (offset != range->offset + work->position || size > range->size_bytes - work->position ||
+        !segments_range(segments, range->offset, range->size_bytes, &begin, &end))
+        return error_new(ERROR_FAILED, "task \"%s\" wrote a piece of %s out of order",
+            work->plan->node->type->name, work->plan->node->name);
+    while (size > 0) {
+        const struct span *span = &segments->spans[begin + work->segment];
+        uint64_t rest = span->offset + span->size_bytes - (range->offset + work->position);
+        size_t step = size < rest ? size : (size_t)rest;
+        hash_stream_update(work->stream, bytes, step);
+        work->position += step;
+        bytes += step;
+        size -= step;
+        if (step == rest)
+            work->job->hashes[work->segment++] = hash_stream_take(work->stream);
+    }
+    return NULL;
+}
+
 struct error *work_write(
     struct work *work, size_t output, uint64_t offset, const void *bytes, size_t size)
 {
     const struct plan_output *to = &work->plan->outputs[work->piece->outputs[output].file];
+    if (work->piece->is_in_order)
+        TRY(hash_next(work, offset, bytes, size));
     work->job->bytes_written += size;
     return file_write_at(to->handle, offset, bytes, size);
 }
 
 const char *work_staged_path(const struct work *work, size_t output)
 {
-    return work->plan->outputs[work->piece->outputs[output].file].staged;
+    /* follow and seal have no piece: output 0 is theirs */
+    return work->plan->outputs[work->piece == NULL ? 0 : work->piece->outputs[output].file].staged;
 }
 
 const char *work_file(const struct work *work, uint32_t input)
@@ -163,9 +203,44 @@ bool work_wants_figures(const struct work *work)
     return !work->job->build->options->no_stats;
 }
 
+static void count_progress(const struct job *job, uint64_t size_bytes)
+{
+    struct build *build = job->build;
+    atomic_fetch_add_explicit(&build->bytes_done, size_bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&build->runs[job->node].bytes_done, size_bytes, memory_order_relaxed);
+}
+
 void work_progress(struct work *work, uint64_t size_bytes)
 {
-    atomic_fetch_add_explicit(&work->job->build->bytes_done, size_bytes, memory_order_relaxed);
+    count_progress(work->job, size_bytes);
+}
+
+void *work_context(struct work *work)
+{
+    return work->plan->context;
+}
+
+void **work_kept(struct work *work, void (*end)(void *kept))
+{
+    work->worker->end_kept = end;
+    return &work->worker->kept;
+}
+
+struct error *work_hint(struct work *work, const void *bytes, size_t size)
+{
+    struct job *job = work->job;
+    memory_free(job->hint);
+    job->hint = memory_alloc(size + 1);
+    if (job->hint == NULL)
+        return error_memory();
+    memcpy(job->hint, bytes, size);
+    job->hint_bytes = size;
+    return NULL;
+}
+
+void work_plan_again(struct work *work, unsigned flags)
+{
+    work->job->again |= flags;
 }
 
 const _Atomic bool *work_cancel_flag(const struct work *work)
@@ -183,7 +258,7 @@ static void lay_out_buffers(struct work *work)
         work->inputs[i] = at;
         at += round_up(piece->inputs[i].size_bytes);
     }
-    for (uint32_t i = 0; i < piece->output_count && !piece->is_streamed; i++) {
+    for (uint32_t i = 0; i < piece->output_count && has_buffers(piece); i++) {
         work->outputs[i] = at;
         at += round_up(piece->outputs[i].size_bytes);
     }
@@ -218,10 +293,15 @@ static struct error *make_piece(struct job *job, struct pool_worker *worker)
     for (uint32_t i = 0; i < piece->input_count; i++) {
         const void *bytes;
         TRY(work_read(&work, i, &bytes)); /* its hashes are wanted in any case */
-        atomic_fetch_add_explicit(
-            &job->build->bytes_done, piece->inputs[i].size_bytes, memory_order_relaxed);
+        count_progress(job, piece->inputs[i].size_bytes);
     }
-    return write_outputs(&work);
+    if (!piece->is_in_order)
+        return write_outputs(&work);
+    if (work.position != piece->outputs[0].size_bytes)
+        return error_new(ERROR_FAILED, "task \"%s\" wrote %llu of %llu bytes of a piece of %s",
+            plan->node->type->name, (unsigned long long)work.position,
+            (unsigned long long)piece->outputs[0].size_bytes, plan->node->name);
+    return NULL;
 }
 
 /* The staged bytes of a recorded piece against its hashes, a segment at a time. */
@@ -302,6 +382,21 @@ static struct error *check_expected(const struct job *job, struct pool_worker *w
         ERROR_DAMAGE, "%s: expected %s, found %s", output->path, node->expected_hash, found);
 }
 
+static struct error *take_hint(struct job *job, struct pool_worker *worker)
+{
+    const struct node *node = &job->build->graph->nodes[job->node];
+    struct work work = {.job = job, .worker = worker};
+    return node->type->hint(&work, node);
+}
+
+static struct error *follow_output(struct job *job, struct pool_worker *worker)
+{
+    const struct plan *plan = job->build->runs[job->node].plan;
+    struct work work = {.job = job, .plan = plan, .worker = worker};
+    uint64_t end = job->span.offset + job->span.size_bytes;
+    return plan->node->type->follow(&work, plan->node, job->span.offset, end);
+}
+
 static struct error *sync_output(struct job *job, struct pool_worker *worker)
 {
     const struct plan *plan = job->build->runs[job->node].plan;
@@ -321,6 +416,9 @@ static void run_job(struct pool_job *pool_job, struct pool_worker *worker)
         return;
     }
     switch (job->kind) {
+    case JOB_HINT:
+        pool_job->error = take_hint(job, worker);
+        break;
     case JOB_MAKE:
         pool_job->error = make_piece(job, worker);
         break;
@@ -338,6 +436,9 @@ static void run_job(struct pool_job *pool_job, struct pool_worker *worker)
         break;
     case JOB_IDENTIFY:
         pool_job->error = identify_file(job, worker);
+        break;
+    case JOB_FOLLOW:
+        pool_job->error = follow_output(job, worker);
         break;
     case JOB_SYNC:
         pool_job->error = sync_output(job, worker);
@@ -386,7 +487,7 @@ struct error *job_new(
         .index = index,
         .hash_count = hashes};
     memset(job->hashes, 0, hashes * sizeof job->hashes[0]);
-    job->pool.is_network = piece != NULL && plan->node->type->is_network;
+    job->pool.is_network = kind == JOB_HINT || (kind == JOB_MAKE && plan->node->type->is_network);
     *out = job;
     return NULL;
 }
@@ -394,6 +495,7 @@ struct error *job_new(
 void job_free(struct job *job)
 {
     memory_free(job->identity);
+    memory_free(job->hint);
     for (uint32_t i = 0; i < job->read_count; i++)
         memory_free(job->reads[i]);
     memory_free(job->reads);

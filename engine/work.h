@@ -7,12 +7,14 @@
 #include "engine/plan.h"
 
 enum job_kind {
+    JOB_HINT,     /* the task's hint, before the plan */
     JOB_MAKE,     /* one piece */
     JOB_VERIFY,   /* hash a piece's staged bytes; `is_wrong` tells that they must be made */
     JOB_COPY,     /* a range of the previous output */
     JOB_HASH,     /* all of a file on disk, into `segments` */
     JOB_FILL,     /* of an input: what no piece read */
     JOB_IDENTIFY, /* is the file on disk what the source says? */
+    JOB_FOLLOW,   /* the task's follow, over `span` of output 0 */
     JOB_SYNC,     /* one staged output, the task's seal before it */
 };
 
@@ -31,10 +33,14 @@ struct job {
     struct segments *segments;
     const char *location;
     const struct copy_run *copy;
+    struct span span;
+    unsigned again; /* flags of work_plan_again */
     bool is_wrong;  /* JOB_VERIFY, JOB_IDENTIFY */
     char *identity; /* found: memory_alloc'd, or NULL */
     char **reads;   /* paths added by work_add_read: memory_alloc'd each */
     uint32_t read_count;
+    char *hint; /* JOB_HINT: the file's first bytes; memory_alloc'd, or NULL */
+    size_t hint_bytes;
     uint64_t bytes_read, bytes_written;
     unsigned char result[PIECE_RESULT_BYTES]; /* of JOB_MAKE */
     uint32_t result_bytes;
