@@ -70,6 +70,7 @@ static const char *const event_names[] = {[EVENT_STALE] = "stale",
     [EVENT_STARTED] = "started",
     [EVENT_DONE] = "done",
     [EVENT_SEALED] = "sealed",
+    [EVENT_GIVEN_BACK] = "given_back",
     [EVENT_CONFIRMED] = "confirmed",
     [EVENT_WARNING] = "warning",
     [EVENT_NOTE] = "note",
@@ -420,6 +421,9 @@ static void say_event(struct status *status, const struct build_event *event)
         break;
     case EVENT_SEALED:
         say_verbose(status, "sealed", event->node);
+        break;
+    case EVENT_GIVEN_BACK:
+        say_verbose(status, "gave back", event->node);
         break;
     case EVENT_CONFIRMED:
         say_verbose(status, "unchanged", event->node);

@@ -276,7 +276,7 @@ static bool is_for_manifests(const struct registry *registry, const struct task_
 
 static void put_node_keys(struct json_writer *writer, const struct registry *registry)
 {
-    static const char *const keeps[] = {"always", "never", NULL};
+    static const char *const keeps[] = {"always", "until-used", "never", NULL};
     begin(writer, "task");
     begin_list(writer, "enum");
     for (const struct task_type *const *type = registry->types; *type != NULL; type++)
@@ -289,9 +289,13 @@ static void put_node_keys(struct json_writer *writer, const struct registry *reg
     put_typed(writer, "when", "string", "the node exists only if this path or glob is there");
     put_typed(writer, "group", "string", "a directory whose nodes are sealed together");
     begin(writer, "keep");
-    put_string(writer, "description", "\"never\": a view, which its readers see through");
+    put_string(writer, "description",
+        "\"until-used\": removed when every reader has had it; \"never\": a view, which its "
+        "readers "
+        "see through");
     put_words(writer, keeps);
     end(writer);
+    put_typed(writer, "pool", "string", "one of \"pools\", or \"console\"");
     begin(writer, "hash");
     put_string(writer, "description", "expected of the single output");
     put_string(writer, "type", "string");
@@ -358,6 +362,35 @@ static void put_names(struct json_writer *writer, const char *key, const char *d
     end(writer);
 }
 
+static void put_cache(struct json_writer *writer)
+{
+    begin(writer, "cache");
+    put_string(writer, "description", "where replaced outputs go, to be had back");
+    put_string(writer, "type", "object");
+    put_bool(writer, "additionalProperties", false);
+    begin_list(writer, "required");
+    json_write_string(writer, "path");
+    json_write_array_end(writer);
+    begin(writer, "properties");
+    put_typed(writer, "path", "string", "a directory, made when it is needed");
+    put_reference(writer, "size", "#/$defs/size");
+    end(writer);
+    end(writer);
+}
+
+static void put_pools(struct json_writer *writer)
+{
+    begin(writer, "pools");
+    put_string(writer, "description", "name -> how many of its nodes may be at work at a time");
+    put_string(writer, "type", "object");
+    begin(writer, "additionalProperties");
+    put_string(writer, "type", "integer");
+    json_write_key(writer, TEXT_LITERAL("minimum"));
+    json_write_u64(writer, 1);
+    end(writer);
+    end(writer);
+}
+
 static void put_top(struct json_writer *writer)
 {
     begin_list(writer, "required");
@@ -378,6 +411,8 @@ static void put_top(struct json_writer *writer)
     put_names(writer, "default", "what is made when no target is given");
     put_typed(
         writer, "rules", "string", "a directory of rules that comes before the installed ones");
+    put_cache(writer);
+    put_pools(writer);
     end(writer);
 }
 

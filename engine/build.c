@@ -186,8 +186,10 @@ struct error *build_is_null(
         return NULL;
     bool *is_wanted = arena_array(&build->arena, graph->node_count, sizeof *is_wanted);
     bool *is_named = arena_array(&build->arena, graph->node_count, sizeof *is_named);
-    if (is_wanted == NULL || is_named == NULL)
+    bool *is_itself = arena_array(&build->arena, graph->node_count, sizeof *is_itself);
+    if (is_wanted == NULL || is_named == NULL || is_itself == NULL)
         return error_memory();
+    graph_find_itself(graph, targets, target_count, is_itself);
     if (build->state->has_journal || build->options->is_forced)
         return NULL;
     struct error *error = graph_select(graph, targets, target_count, is_wanted, is_named);
@@ -198,7 +200,7 @@ struct error *build_is_null(
     for (uint32_t i = 0; i < graph->node_count; i++) {
         bool is_fresh = true;
         if (is_wanted[i])
-            TRY(stale_is_fresh_by_stamps(build, &graph->nodes[i], &is_fresh));
+            TRY(stale_is_fresh_by_stamps(build, &graph->nodes[i], is_itself[i], &is_fresh));
         if (!is_fresh)
             return NULL;
     }

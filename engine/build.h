@@ -23,6 +23,7 @@
 enum node_status {
     STATUS_WAITING,
     STATUS_CHECKING,
+    STATUS_HEARD, /* a large file to be fetched: its header is known, its turn has not come */
     STATUS_PLANNED,
     STATUS_MADE,
     STATUS_SEALED,
@@ -54,6 +55,7 @@ struct node_run {
     enum node_status status;
     bool is_wanted;
     bool is_forced;     /* -B */
+    bool is_itself;     /* a target names it, not only a directory above it */
     const char *reason; /* why it is stale; NULL: not known to be */
     struct arena arena; /* the plan's lifetime: ends when the node is sealed */
     struct plan *plan;
@@ -61,8 +63,10 @@ struct node_run {
     uint32_t file_count;
     struct text layout; /* when FRESH or from PLANNED on */
     struct hash128 layout_hash;
-    uint32_t unmet;                 /* needs not at hand yet */
-    uint32_t next_piece, next_copy; /* not submitted yet */
+    uint32_t unmet;  /* needs not at hand yet */
+    uint32_t *queue; /* pieces that may run, in that order */
+    uint32_t pieces_wanted, pieces_queued;
+    uint32_t next_piece, next_copy; /* not submitted yet: of the queue, of the copies */
     uint32_t jobs_left;             /* submitted and not collected */
     enum node_phase phase;
     struct copy_run *copies;
@@ -72,10 +76,18 @@ struct node_run {
     struct record record; /* when MADE: what will be kept */
     uint64_t started_ns;
     bool is_identified; /* a fetched file that was there has been looked at */
-    bool is_given_up;   /* its plan is: planned again when its last job is back */
-    unsigned again;     /* the flags of work_plan_again */
-    uint32_t alike;     /* a wanted node that fetches the same content, or NODE_NONE */
-    uint32_t followed;  /* pieces that were handed to the task's follow */
+    bool is_queued;     /* in the heap of ready nodes */
+    bool is_patient;    /* waits for the files that it reads, whatever is heard of them */
+    bool is_listened;   /* its task's hint was asked for */
+    bool is_small;      /* a download that plans may wait for */
+    bool is_given_back; /* its files are gone with our will */
+    bool is_demanded;   /* and wanted again */
+    bool has_slot;      /* in its pool */
+    uint32_t flushes_left;
+    bool is_given_up;  /* its plan is: planned again when its last job is back */
+    unsigned again;    /* the flags of work_plan_again */
+    uint32_t alike;    /* a wanted node that fetches the same content, or NODE_NONE */
+    uint32_t followed; /* pieces that were handed to the task's follow */
     bool is_following;
     _Atomic uint64_t bytes_done; /* of its pieces, for the progress; workers add */
 };
@@ -83,8 +95,9 @@ struct node_run {
 enum file_look {
     LOOK_NONE, /* not looked at in this run */
     LOOK_ABSENT,
-    LOOK_CURRENT, /* its stamp is the state's: the hashes there hold */
-    LOOK_CHANGED, /* another stamp: must be hashed before anything is said */
+    LOOK_CURRENT,    /* its stamp is the state's: the hashes there hold */
+    LOOK_GIVEN_BACK, /* absent, with our will: the hashes there hold */
+    LOOK_CHANGED,    /* another stamp: must be hashed before anything is said */
 };
 
 struct file_run {
@@ -92,6 +105,7 @@ struct file_run {
     struct file_stamp stamp;          /* when looked at */
     bool is_settled;                  /* no later change can share that stamp */
     bool is_hashing;                  /* a job is at it */
+    bool is_unsteady;                 /* changed while it was read: it cannot be used in this run */
     struct segments *segments;        /* hashed in this run; NULL: not */
     const struct json_document *json; /* parsed to check fields */
 };
@@ -101,7 +115,8 @@ enum build_event_kind {
     EVENT_STARTED, /* planned: its pieces begin */
     EVENT_DONE,    /* made */
     EVENT_SEALED,
-    EVENT_CONFIRMED, /* nothing had to be written after all */
+    EVENT_GIVEN_BACK, /* its file's space, as every reader has had it */
+    EVENT_CONFIRMED,  /* nothing had to be written after all */
     EVENT_WARNING,
     EVENT_NOTE,   /* "waiting for ...", "listing ..." */
     EVENT_FAILED, /* error: what; the receiver prints, the build frees */
@@ -145,6 +160,7 @@ struct build_options {
 struct build_stats {
     uint64_t load_ns, graph_ns, run_ns, save_ns;
     uint64_t files_looked_at, files_hashed, bytes_hashed, bytes_read, bytes_written, bytes_copied;
+    uint64_t bytes_given_back;
     uint32_t nodes_made, nodes_fresh, nodes_failed, pieces_made, pieces_kept;
 };
 

@@ -126,6 +126,8 @@ static struct error *add_fetched(
         .type = registry_find(builder->graph->registry, builder->graph->registry->fetch_task),
         .group = GROUP_NONE,
         .is_fetched = true,
+        .gives_back = source->keep == KEEP_UNTIL_USED,
+        .pool = POOL_NONE,
         .source_directory = source->directory,
         .source = file,
         .place = source->place};
@@ -189,12 +191,22 @@ static struct error *find_group(struct builder *builder, const char *directory, 
     return NULL;
 }
 
+static uint32_t find_pool(const struct graph *graph, const char *name)
+{
+    for (uint32_t i = 0; name != NULL && i < graph->pool_count; i++)
+        if (strcmp(graph->pools[i].name, name) == 0)
+            return i;
+    return POOL_NONE; /* the manifest was checked: it names none */
+}
+
 static struct error *add_declared(struct builder *builder, const struct manifest_node *declared)
 {
     struct node node = {.name = declared->name,
         .directory = path_directory(builder->arena, declared->name),
         .is_pattern = glob_is_pattern(declared->name),
         .is_view = declared->keep == KEEP_NEVER,
+        .gives_back = declared->keep == KEEP_UNTIL_USED,
+        .pool = find_pool(builder->graph, declared->pool),
         .type = declared->type,
         .with = declared->with,
         .place = declared->place,
@@ -750,13 +762,22 @@ static struct error *copy_names(struct builder *builder)
     graph->defaults = arena_array(builder->arena, manifest->default_count, sizeof *graph->defaults);
     graph->disk_sources =
         arena_array(builder->arena, manifest->source_count, sizeof *graph->disk_sources);
-    if (graph->defaults == NULL || graph->disk_sources == NULL)
+    graph->sources = arena_array(builder->arena, manifest->source_count, sizeof *graph->sources);
+    graph->pools = arena_array(builder->arena, manifest->pool_count + 1, sizeof *graph->pools);
+    if (graph->defaults == NULL || graph->disk_sources == NULL || graph->sources == NULL ||
+        graph->pools == NULL)
         return error_memory();
+    graph->pools[graph->pool_count++] = (struct graph_pool){"console", 1};
+    for (size_t i = 0; i < manifest->pool_count; i++)
+        graph->pools[graph->pool_count++] =
+            (struct graph_pool){manifest->pools[i].name, manifest->pools[i].depth};
     for (size_t i = 0; i < manifest->default_count; i++)
         graph->defaults[graph->default_count++] = manifest->defaults[i]->text.bytes;
     for (size_t i = 0; i < manifest->source_count; i++)
         if (manifest->sources[i].kind == NULL)
             graph->disk_sources[graph->disk_source_count++] = manifest->sources[i].directory;
+        else
+            graph->sources[graph->source_count++] = manifest->sources[i].directory;
     return NULL;
 }
 
@@ -851,11 +872,29 @@ static struct error *name_target(const struct graph *graph, const char *target, 
         ERROR_USAGE, "unknown target \"%s\": %s makes nothing there", target, graph->manifest_name);
 }
 
+void graph_find_itself(
+    const struct graph *graph, const char *const *targets, size_t target_count, bool *is_itself)
+{
+    for (size_t t = 0; t < target_count; t++) {
+        uint32_t producer = graph_find_producer(graph, targets[t]);
+        bool is_source = false;
+        for (uint32_t s = 0; s < graph->source_count; s++)
+            is_source |= strcmp(graph->sources[s], targets[t]) == 0;
+        if (producer != NODE_NONE)
+            is_itself[producer] = true;
+        for (uint32_t i = 0; is_source && i < graph->node_count; i++)
+            is_itself[i] |=
+                graph->nodes[i].is_fetched && path_is_below(graph->nodes[i].name, targets[t]);
+    }
+}
+
 /* Marks what a wanted node brings along; true if anything was new. */
 static bool want_more(const struct graph *graph, uint32_t index, bool *is_wanted)
 {
     const struct node *node = &graph->nodes[index];
     bool is_new = false;
+    if (node->is_view)
+        return false; /* its readers need what they see through it */
     for (uint32_t k = 0; k < node->need_count; k++) {
         is_new |= !is_wanted[node->needs[k]];
         is_wanted[node->needs[k]] = true;

@@ -36,6 +36,8 @@ struct node {
     const char *directory; /* of its outputs */
     bool is_pattern;
     bool is_view;
+    bool gives_back; /* "keep": "until-used" */
+    uint32_t pool;   /* index, or POOL_NONE */
     const struct task_type *type;
     const struct json *with;  /* or NULL */
     const struct json *place; /* NULL for fetched files */
@@ -53,6 +55,14 @@ struct node {
     uint32_t need_count;
 };
 
+/* At most `depth` of its nodes are at work at a time. */
+struct graph_pool {
+    const char *name;
+    uint32_t depth;
+};
+enum { POOL_CONSOLE = 0 };
+#define POOL_NONE UINT32_MAX
+
 struct group {
     const char *directory;
     uint32_t *nodes;
@@ -69,6 +79,10 @@ struct graph {
     uint32_t default_count;
     const char **disk_sources; /* directories of the sources that are on disk already */
     uint32_t disk_source_count;
+    const char **sources; /* directories of those that are fetched */
+    uint32_t source_count;
+    struct graph_pool *pools; /* "console" the first */
+    uint32_t pool_count;
     struct node *nodes;
     uint32_t node_count;
     struct group *groups;
@@ -101,6 +115,11 @@ MUST_CHECK struct error *graph_build(struct arena *arena, const struct manifest 
  * nothing. */
 MUST_CHECK struct error *graph_select(const struct graph *graph, const char *const *targets,
     size_t target_count, bool *is_wanted, bool *is_named);
+
+/* The nodes that a target names itself, not through a directory above: by their own names, or all
+ * of a source by the source's. `is_itself` has one entry a node. */
+void graph_find_itself(
+    const struct graph *graph, const char *const *targets, size_t target_count, bool *is_itself);
 
 /* The producer of a path: its node, a pattern equal to it, or one that it matches. NODE_NONE if
  * none. */

@@ -10,11 +10,13 @@
 #include "engine/recipe.h"
 
 enum { INCLUDES_MAX = 64, MANIFEST_BYTES_MAX = 16 << 20 };
+#define CACHE_BYTES_DEFAULT (UINT64_C(20) << 30)
 
-static const char *const top_keys[] = {
-    "psybuild", "vars", "include", "sources", "artifacts", "default", "rules", "$schema", NULL};
+static const char *const top_keys[] = {"psybuild", "vars", "include", "sources", "artifacts",
+    "default", "rules", "cache", "pools", "$schema", NULL};
 static const char *const node_keys[] = {
-    "task", "in", "with", "when", "group", "keep", "hash", NULL};
+    "task", "in", "with", "when", "group", "keep", "hash", "pool", NULL};
+static const char *const cache_keys[] = {"path", "size", NULL};
 static const char *const use_keys[] = {"recipe", "from", "with", NULL};
 static const char *const dir_keys[] = {"dir", NULL};
 
@@ -39,6 +41,8 @@ struct loader {
     size_t source_capacity;
     struct manifest_node *nodes;
     size_t node_capacity;
+    struct manifest_pool *pools;
+    size_t pool_capacity;
     struct recipe *recipes[INCLUDES_MAX];
     size_t recipe_count;
 };
@@ -328,6 +332,8 @@ static struct error *add_source(
     TRY(check_source(loader, source.kind, source.declaration, source.directory));
     TRY(kind_check(loader->arena, dir, JSON_STRING, "dir"));
     source.path = dir == NULL ? NULL : dir->text.bytes;
+    const struct json *keep = json_get(source.declaration, "keep");
+    source.keep = keep != NULL && text_is(keep->text, "until-used") ? KEEP_UNTIL_USED : KEEP_ALWAYS;
     for (size_t i = 0; i < loader->manifest->source_count; i++) {
         const char *other = loader->sources[i].directory;
         if (strcmp(other, source.directory) == 0 || path_is_below(other, source.directory) ||
@@ -464,15 +470,41 @@ static struct error *read_keep(struct loader *loader, struct manifest_node *node
     TRY(kind_check(loader->arena, keep, JSON_STRING, "keep"));
     if (text_is(keep->text, "never")) {
         if (!node->type->can_be_view)
-            return json_error(keep, "task \"%s\" cannot be a view: \"keep\" must be \"always\"",
+            return json_error(keep,
+                "task \"%s\" cannot be a view: \"keep\" must be \"always\" or \"until-used\"",
                 node->type->name);
         node->keep = KEEP_NEVER;
         return NULL;
     }
-    if (!text_is(keep->text, "always"))
-        return json_error(keep, "\"keep\" must be one of \"always\", \"never\", not %s",
+    if (text_is(keep->text, "until-used"))
+        node->keep = KEEP_UNTIL_USED;
+    else if (!text_is(keep->text, "always"))
+        return json_error(keep,
+            "\"keep\" must be one of \"always\", \"until-used\", \"never\", not %s",
             json_show(loader->arena, keep));
     return NULL;
+}
+
+static struct error *read_pool(struct loader *loader, struct manifest_node *node)
+{
+    enum { NAMES_MAX = 64 };
+    const struct json *pool = json_get(node->place, "pool");
+    const char *names[NAMES_MAX] = {"console"};
+    size_t count = 1;
+    if (pool == NULL)
+        return NULL;
+    TRY(kind_check(loader->arena, pool, JSON_STRING, "pool"));
+    node->pool = pool->text.bytes;
+    for (size_t i = 0; i < loader->manifest->pool_count && count < NAMES_MAX; i++)
+        names[count++] = loader->pools[i].name;
+    for (size_t i = 0; i < count; i++)
+        if (text_is(pool->text, names[i]))
+            return NULL;
+    const char *near = text_suggest(pool->text.bytes, names, count);
+    if (near != NULL)
+        return json_error(
+            pool, "unknown pool \"%s\"; did you mean \"%s\"?", pool->text.bytes, near);
+    return json_error(pool, "unknown pool \"%s\"", pool->text.bytes);
 }
 
 static struct error *read_path_key(
@@ -546,6 +578,7 @@ static struct error *add_node(
     if (node.group != NULL && !path_is_below(name, node.group))
         return json_error(value, "\"%s\" lies outside of its group \"%s\"", name, node.group);
     TRY(read_keep(loader, &node));
+    TRY(read_pool(loader, &node));
     TRY(read_hash(loader, &node));
     loader->nodes = arena_grow(loader->arena, loader->nodes, loader->manifest->node_count,
         &loader->node_capacity, sizeof *loader->nodes);
@@ -673,6 +706,75 @@ static struct error *read_sections(struct loader *loader)
     return NULL;
 }
 
+static struct error *add_pool(
+    struct loader *loader, const struct json *pools, const struct json_member *member)
+{
+    int64_t depth;
+    if (!json_to_i64(&member->value, &depth) || depth < 1 || depth > UINT32_MAX)
+        return json_error(&member->value, "pool \"%s\" must have a depth of at least 1, not %s",
+            member->key.bytes, json_show(loader->arena, &member->value));
+    bool is_taken = text_is(member->key, "console");
+    for (size_t i = 0; i < loader->manifest->pool_count; i++)
+        is_taken |= text_is(member->key, loader->pools[i].name);
+    if (is_taken)
+        return json_error_key(pools, member, "there is a pool \"%s\" already", member->key.bytes);
+    loader->pools = arena_grow(loader->arena, loader->pools, loader->manifest->pool_count,
+        &loader->pool_capacity, sizeof *loader->pools);
+    if (loader->pools == NULL)
+        return error_memory();
+    loader->pools[loader->manifest->pool_count++] =
+        (struct manifest_pool){member->key.bytes, (uint32_t)depth};
+    return NULL;
+}
+
+static struct error *read_pools(struct loader *loader)
+{
+    for (size_t i = 0; i < loader->root_count; i++) {
+        const struct json *pools = json_get(loader->roots[i], "pools");
+        TRY(kind_check(loader->arena, pools, JSON_OBJECT, "pools"));
+        for (size_t k = 0; pools != NULL && k < pools->count; k++)
+            TRY(add_pool(loader, pools, &pools->members[k]));
+    }
+    return NULL;
+}
+
+static struct error *read_cache_size(
+    struct loader *loader, const struct json *size, uint64_t *size_bytes)
+{
+    int64_t number;
+    if (json_to_i64(size, &number) && number > 0)
+        *size_bytes = (uint64_t)number;
+    else if (size->kind != JSON_STRING || !size_parse(size->text, size_bytes))
+        return json_error(size, "\"size\" must be a size such as \"20G\", not %s",
+            json_show(loader->arena, size));
+    return NULL;
+}
+
+/* The top manifest's counts before its includes'. */
+static struct error *read_cache(struct loader *loader)
+{
+    struct manifest_cache *cache = &loader->manifest->cache;
+    for (size_t i = 0; i < loader->root_count && cache->path == NULL; i++) {
+        const struct json *object = json_get(loader->roots[i], "cache");
+        if (object == NULL)
+            continue;
+        TRY(expand(loader, object, &object));
+        TRY(kind_check(loader->arena, object, JSON_OBJECT, "cache"));
+        TRY(keys_check(object, cache_keys, "a cache"));
+        const struct json *path = json_get(object, "path"), *size = json_get(object, "size");
+        if (path == NULL)
+            return json_error(object, "\"cache\" needs a \"path\": a directory");
+        TRY(kind_check(loader->arena, path, JSON_STRING, "path"));
+        if (path->text.length == 0 || strlen(path->text.bytes) != path->text.length)
+            return json_error(path, "\"path\" must be a directory");
+        cache->path = path->text.bytes;
+        cache->size_bytes = CACHE_BYTES_DEFAULT;
+        if (size != NULL)
+            TRY(read_cache_size(loader, size, &cache->size_bytes));
+    }
+    return NULL;
+}
+
 /* "default" and "rules" count where they come first: the top manifest before its includes. */
 static struct error *read_defaults(struct loader *loader)
 {
@@ -725,10 +827,13 @@ struct error *manifest_load(struct arena *arena, const struct registry *registry
     for (size_t i = 0; i < options->setting_count; i++)
         TRY(apply_setting(loader, &options->settings[i]));
     TRY(expand_variables(loader));
+    TRY(read_pools(loader));
+    TRY(read_cache(loader));
     TRY(read_sections(loader));
     TRY(read_defaults(loader));
     manifest->sources = loader->sources;
     manifest->nodes = loader->nodes;
+    manifest->pools = loader->pools;
     *out = manifest;
     return NULL;
 }

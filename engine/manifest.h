@@ -13,7 +13,7 @@
 
 #include "engine/task.h"
 
-enum keep { KEEP_ALWAYS, KEEP_NEVER };
+enum keep { KEEP_ALWAYS, KEEP_UNTIL_USED, KEEP_NEVER };
 
 /* A path whose change makes the graph another one. The stamp was taken before it was read; it is
  * all zero for one that was not there. */
@@ -26,6 +26,7 @@ struct manifest_source {
     const char *directory;          /* its name */
     const struct source_kind *kind; /* NULL: "dir" */
     const char *path;               /* of a dir source: where its files lie */
+    enum keep keep;                 /* never KEEP_NEVER */
     const struct json *declaration; /* the object */
     const struct json *place;       /* for errors */
 };
@@ -49,6 +50,18 @@ struct manifest_node {
     const char *group; /* NULL: none */
     enum keep keep;
     const char *hash; /* "sha256:HEX" expected of the output, or NULL */
+    const char *pool; /* one of the manifest's, "console", or NULL */
+};
+
+struct manifest_pool {
+    const char *name;
+    uint32_t depth;
+};
+
+/* Where replaced outputs go. */
+struct manifest_cache {
+    const char *path; /* NULL: nowhere */
+    uint64_t size_bytes;
 };
 
 struct manifest {
@@ -59,6 +72,9 @@ struct manifest {
     size_t source_count;
     const struct manifest_node *nodes;
     size_t node_count;
+    const struct manifest_pool *pools;
+    size_t pool_count;
+    struct manifest_cache cache;
     const struct json *const *defaults; /* strings; none: everything */
     size_t default_count;
     struct watch *watches; /* every manifest and recipe that was read, or looked for in vain */

@@ -1,7 +1,7 @@
 /* pieces.c - the log's bytes:
  *
- *   "psybuild pieces\n" (16)  then entries: length u32  0 u32  XXH3-128 of the payload (16) payload
- *   first payload:   inputs (name, stamp) | outputs (name, size, head)
+ *   "psybuild pieces2" (16)  then entries: length u32  0 u32  XXH3-128 of the payload (16) payload
+ *   first payload:   inputs (name, head) | outputs (name, size, head)
  *   other payloads:  key (16)  inputs u8  outputs u8  result (text)  parts: file u32 offset u64
  * size u64 hashes u32 … */
 #include "engine/pieces.h"
@@ -12,7 +12,7 @@
 
 enum { ENTRY_BYTES = 24, LOG_BYTES_MAX = 1 << 30 };
 static const char magic[16] = {
-    'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'p', 'i', 'e', 'c', 'e', 's', '\n'};
+    'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'p', 'i', 'e', 'c', 'e', 's', '2'};
 
 static void put_part(struct wire_writer *writer, const struct piece_part *part)
 {
@@ -55,25 +55,27 @@ static struct error *append_entry(struct piece_log *log, const struct wire_write
 
 /* ---- reading ---- */
 
+static void get_hash(struct wire_reader *reader, struct hash128 *out)
+{
+    const unsigned char *bytes = wire_get_bytes(reader, sizeof out->bytes);
+    if (bytes != NULL)
+        memcpy(out->bytes, bytes, sizeof out->bytes);
+}
+
 static struct error *read_files(struct wire_reader *reader, struct piece_log *log)
 {
-    log->input_count = wire_get_count(reader, 4 + 32);
+    log->input_count = wire_get_count(reader, 4 + 16);
     log->inputs = arena_array(log->arena, log->input_count, sizeof *log->inputs);
     for (uint32_t i = 0; log->inputs != NULL && i < log->input_count; i++) {
         log->inputs[i].path = wire_get_string(reader, log->arena);
-        log->inputs[i].stamp.inode = wire_get_u64(reader);
-        log->inputs[i].stamp.size_bytes = wire_get_u64(reader);
-        log->inputs[i].stamp.mtime_ns = (int64_t)wire_get_u64(reader);
-        log->inputs[i].stamp.ctime_ns = (int64_t)wire_get_u64(reader);
+        get_hash(reader, &log->inputs[i].head);
     }
     log->output_count = wire_get_count(reader, 4 + 8 + 16);
     log->outputs = arena_array(log->arena, log->output_count, sizeof *log->outputs);
     for (uint32_t i = 0; log->outputs != NULL && i < log->output_count; i++) {
         log->outputs[i].path = wire_get_string(reader, log->arena);
         log->outputs[i].size_bytes = wire_get_u64(reader);
-        const unsigned char *head = wire_get_bytes(reader, sizeof log->outputs[i].head);
-        if (head != NULL)
-            memcpy(log->outputs[i].head.bytes, head, sizeof log->outputs[i].head);
+        get_hash(reader, &log->outputs[i].head);
     }
     return log->inputs == NULL || log->outputs == NULL ? error_memory() : NULL;
 }
@@ -187,10 +189,7 @@ struct error *pieces_begin(struct arena *arena, const char *path, const struct p
     wire_put_u32(&payload, input_count);
     for (uint32_t i = 0; i < input_count; i++) {
         wire_put_string(&payload, inputs[i].path);
-        wire_put_u64(&payload, inputs[i].stamp.inode);
-        wire_put_u64(&payload, inputs[i].stamp.size_bytes);
-        wire_put_u64(&payload, (uint64_t)inputs[i].stamp.mtime_ns);
-        wire_put_u64(&payload, (uint64_t)inputs[i].stamp.ctime_ns);
+        wire_put_bytes(&payload, inputs[i].head.bytes, sizeof inputs[i].head.bytes);
     }
     wire_put_u32(&payload, output_count);
     for (uint32_t i = 0; i < output_count; i++) {
@@ -229,6 +228,11 @@ struct error *pieces_append(struct piece_log *log, const struct piece_record *re
     struct error *error = append_entry(log, &payload);
     wire_writer_end(&payload);
     return error;
+}
+
+struct error *pieces_sync(const struct piece_log *log)
+{
+    return log == NULL || log->file == NULL ? NULL : file_sync(log->file);
 }
 
 void pieces_close(struct piece_log *log)

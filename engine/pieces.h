@@ -27,10 +27,10 @@ struct piece_record {
 };
 
 struct piece_file {
-    const char *path;        /* its name */
-    struct file_stamp stamp; /* of an input: when the log began */
-    uint64_t size_bytes;     /* of an output */
-    struct hash128 head;     /* of an output: of the bytes the plan itself gave (its header) */
+    const char *path;    /* its name */
+    uint64_t size_bytes; /* of an output */
+    struct hash128 head; /* of an output: of the bytes the plan itself gave (its header); of an
+                          * input: of what says that it is still the same (takeover.h) */
 };
 
 struct piece_log {
@@ -56,6 +56,8 @@ MUST_CHECK struct error *pieces_begin(struct arena *arena, const char *path,
 /* Goes on with a loaded log: cuts its torn tail and opens it. */
 MUST_CHECK struct error *pieces_resume(struct piece_log *log, const char *path);
 MUST_CHECK struct error *pieces_append(struct piece_log *log, const struct piece_record *record);
+/* After it, what was appended survives whatever happens. NULL, or closed: nothing to do. */
+MUST_CHECK struct error *pieces_sync(const struct piece_log *log);
 void pieces_close(struct piece_log *log); /* NULL is fine */
 
 #endif

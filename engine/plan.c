@@ -6,6 +6,7 @@
 
 #include "engine/seal.h"
 #include "engine/stale.h"
+#include "engine/takeover.h"
 
 enum { JSON_FILE_BYTES_MAX = 64 << 20, HEADER_SIZE_MAX = 100 << 20, DATA_FILE_BYTES_MAX = 4 << 20 };
 
@@ -104,17 +105,32 @@ static struct error *add_input(struct plan *plan, size_t *capacity, const struct
     return NULL;
 }
 
+/* A file that is fetched in this run, or given back: what is known of it is its size and header. */
+static bool is_elsewhere(const struct node_run *run, const struct node *producer)
+{
+    return producer->is_fetched && (run->status < STATUS_MADE || run->is_given_back);
+}
+
 /* The files that a reference stands for now; a producer may have made none. */
 static struct error *add_ref_inputs(struct plan *plan, size_t *capacity,
     const struct node_input *role, const struct node_ref *ref, uint32_t *next)
 {
-    struct plan_input input = {.role = role->role, .path = ref->path, .location = ref->location};
+    struct plan_input input = {.role = role->role,
+        .path = ref->path,
+        .location = ref->location,
+        .producer = ref->producer};
     if (ref->producer == NODE_NONE) {
         input.role_index = (*next)++;
         return ref->is_absent ? ((*next)--, NULL) : add_input(plan, capacity, &input);
     }
     const struct node_run *run = &plan->build->runs[ref->producer];
     const struct node *producer = &plan->build->graph->nodes[ref->producer];
+    if (is_elsewhere(run, producer)) {
+        input.location = producer->name;
+        input.is_awaited = true;
+        input.role_index = (*next)++;
+        return add_input(plan, capacity, &input);
+    }
     for (uint32_t i = 0; i < run->file_count; i++) {
         const struct made_file *made = &run->files[i];
         if (strcmp(ref->path, producer->name) != 0 && strcmp(ref->path, made->path) != 0)
@@ -220,6 +236,9 @@ static struct error *read_file(struct plan *plan, uint32_t file, const char *loc
 {
     struct build *build = plan->build;
     const char *path = build->state->files[file].path;
+    for (uint32_t i = 0; i < plan->input_count; i++)
+        if (plan->inputs[i].file == file && plan->inputs[i].is_awaited)
+            return error_new(ERROR_MISSING, "%s is not here yet", path);
     if (!is_staged)
         TRY(touch_file(build, file));
     TRY(file_read_whole(plan->arena, location, size_max, out));
@@ -292,20 +311,76 @@ const struct json *plan_json_get(struct plan_json *json, const char *dotted)
     return value;
 }
 
-static struct error *open_input(struct plan *plan, struct plan_input *input)
+struct error *plan_open_input(struct plan *plan, struct plan_input *input)
 {
-    if (input->handle != NULL)
+    if (input->handle != NULL || input->is_awaited)
         return NULL;
     if (!input->is_staged)
         TRY(touch_file(plan->build, input->file));
     return file_open(input->location, &input->handle);
 }
 
+/* From what was heard beforehand of a file that is not here. */
+static struct error *foresee_segments(struct plan *plan, struct plan_input *input)
+{
+    const struct node *producer = &plan->build->graph->nodes[input->producer];
+    struct text head = plan->build->runs[input->producer].layout;
+    if (head.length == 0 || producer->source->size_bytes == PLAN_SIZE_UNKNOWN)
+        return error_new(ERROR_MISSING, "%s is not here yet", input->path);
+    TRY(segments_of_plan(plan->arena, plan->build->registry, input->path, head,
+        producer->source->size_bytes, &input->segments));
+    if (input->segments->count == 0 || input->segments->spans[0].size_bytes != head.length)
+        return error_new(ERROR_FORMAT, "%s: what was heard of it is no header", input->path);
+    struct hash128 hash = hash_text(head);
+    segments_set(input->segments, 0, &hash);
+    return NULL;
+}
+
+struct error *plan_arrive(struct plan *plan, struct plan_input *input, bool *is_same)
+{
+    struct build *build = plan->build;
+    const struct node_run *producer = &build->runs[input->producer];
+    *is_same = producer->file_count == 1;
+    if (!*is_same)
+        return NULL;
+    input->is_awaited = false;
+    input->location = producer->files[0].location;
+    TRY(build_add_file(build, input->path, input->location, &input->file));
+    TRY(plan_open_input(plan, input));
+    if (input->segments == NULL)
+        return NULL;
+    struct segments *found;
+    TRY(segments_of_file(plan->arena, build->registry, input->handle, input->path, &found));
+    *is_same =
+        found->count == input->segments->count &&
+        memcmp(found->spans, input->segments->spans, found->count * sizeof *found->spans) == 0;
+    uint64_t size = found->count == 0 ? 0 : found->spans[0].size_bytes;
+    if (!*is_same || size > HEADER_SIZE_MAX || !input->segments->is_known[0])
+        return NULL;
+    char *bytes = arena_alloc(plan->arena, (size_t)size + 1);
+    if (bytes == NULL)
+        return error_memory();
+    TRY(file_read_at(input->handle, 0, bytes, (size_t)size));
+    struct hash128 hash = hash_bytes(bytes, (size_t)size);
+    *is_same = hash_equal(&hash, &input->segments->hashes[0]);
+    return NULL;
+}
+
+bool plan_is_awaiting(const struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->input_count; i++)
+        if (plan->inputs[i].is_awaited)
+            return true;
+    return false;
+}
+
 static struct error *need_segments(struct plan *plan, struct plan_input *input)
 {
     if (input->segments != NULL)
         return NULL;
-    TRY(open_input(plan, input));
+    if (input->is_awaited)
+        return foresee_segments(plan, input);
+    TRY(plan_open_input(plan, input));
     const struct segments *known = plan->build->files[input->file].segments;
     TRY(segments_of_file(
         plan->arena, plan->build->registry, input->handle, input->path, &input->segments));
@@ -329,13 +404,17 @@ struct error *plan_read_header(
     char *bytes = arena_alloc(plan->arena, (size_t)size + 1);
     if (bytes == NULL)
         return error_memory();
-    TRY(file_read_at(input->handle, 0, bytes, (size_t)size));
+    if (input->is_awaited)
+        memcpy(bytes, plan->build->runs[input->producer].layout.bytes, (size_t)size);
+    else
+        TRY(file_read_at(input->handle, 0, bytes, (size_t)size));
     struct hash128 hash = hash_bytes(bytes, (size_t)size);
     if (size > 0)
         segments_set(input->segments, 0, &hash);
     TRY(plan_add_read(plan, READ_HEADER, input->file, "", &hash));
     *out = (struct text){bytes, (size_t)size};
-    *file_bytes = file_size(input->handle);
+    const struct node *producer = &plan->build->graph->nodes[input->producer];
+    *file_bytes = input->is_awaited ? producer->source->size_bytes : file_size(input->handle);
     return NULL;
 }
 
@@ -543,22 +622,13 @@ struct error *plan_piece(struct plan *plan, const struct piece *piece)
 
 /* ---- what the engine adds ---- */
 
-/* The first bytes of an output, when the plan knows them: its header. */
-static struct text head_of(const struct plan_output *output)
-{
-    for (uint32_t i = 0; i < output->byte_count; i++)
-        if (output->bytes[i].offset == 0)
-            return output->bytes[i].bytes;
-    return TEXT_EMPTY;
-}
-
 static struct error *cut_output(struct plan *plan, struct plan_output *output)
 {
     if (output->size_bytes == PLAN_SIZE_UNKNOWN || plan->is_streamed)
         return NULL;
     if (output->is_blocks)
         return segments_of_blocks(plan->arena, output->size_bytes, &output->segments);
-    TRY(segments_of_plan(plan->arena, plan->build->registry, output->path, head_of(output),
+    TRY(segments_of_plan(plan->arena, plan->build->registry, output->path, takeover_head(output),
         output->size_bytes, &output->segments));
     for (uint32_t i = 0; i < output->segments->count; i++) {
         const struct span *span = &output->segments->spans[i];
@@ -634,203 +704,6 @@ static struct error *check_pieces(struct plan *plan)
     return NULL;
 }
 
-/* ---- taking over ---- */
-
-static bool is_input_unchanged(
-    const struct plan *plan, const struct record *record, const struct plan_input *input)
-{
-    struct hash128 now;
-    if (!stale_find_tree(plan->build, input->path, &now))
-        return false;
-    for (uint32_t i = 0; i < record->read_count; i++)
-        if (record->reads[i].kind == READ_DATA && record->reads[i].file == input->file)
-            return hash_equal(&record->reads[i].seen, &now);
-    return false;
-}
-
-/* The recorded segments of a part against those of the input as hashed in this run. */
-static bool has_same_segments(
-    const struct plan_input *input, const struct piece_part *part, const struct piece_range *range)
-{
-    uint32_t begin, end;
-    if (!segments_range(input->segments, range->offset, range->size_bytes, &begin, &end) ||
-        end - begin != part->hash_count)
-        return false;
-    for (uint32_t s = begin; s < end; s++)
-        if (!input->segments->is_known[s] ||
-            !hash_equal(&input->segments->hashes[s], &part->hashes[s - begin]))
-            return false;
-    return true;
-}
-
-/* Whether a recorded piece read the very bytes that the planned one would. `unchanged` tells it for
- * whole inputs; NULL: not known of any. */
-static bool has_same_inputs(const struct plan *plan, const struct planned_piece *planned,
-    const struct piece_record *record, const bool *unchanged)
-{
-    const struct piece *piece = &planned->piece;
-    if (record->input_count != piece->input_count || record->output_count != piece->output_count)
-        return false;
-    for (uint32_t i = 0; i < piece->input_count; i++) {
-        const struct piece_range *range = &piece->inputs[i];
-        const struct piece_part *part = &record->inputs[i];
-        bool is_same = unchanged != NULL && unchanged[range->file];
-        if (part->size_bytes != range->size_bytes)
-            return false;
-        if (!is_same && !has_same_segments(&plan->inputs[range->file], part, range))
-            return false;
-    }
-    for (uint32_t i = 0; i < piece->output_count; i++)
-        if (record->outputs[i].size_bytes != piece->outputs[i].size_bytes)
-            return false;
-    return true;
-}
-
-/* Which of the previous outputs are still on disk as they were made. */
-static struct error *find_current_outputs(
-    struct plan *plan, const struct record *record, bool **out)
-{
-    struct build *build = plan->build;
-    bool *current = arena_array(plan->arena, plan->previous->output_count + 1, sizeof *current);
-    if (current == NULL)
-        return error_memory();
-    for (uint32_t i = 0; i < plan->previous->output_count; i++) {
-        for (uint32_t k = 0; k < record->made_count; k++) {
-            const struct record_made *made = &record->made[k];
-            const struct state_file *file = &build->state->files[made->file];
-            if (strcmp(file->path, plan->previous->outputs[i].path) != 0)
-                continue;
-            TRY(stale_look(build, made->file));
-            current[i] = build->files[made->file].look == LOOK_CURRENT && made->has_tree &&
-                         file->has_tree && hash_equal(&made->tree, &file->tree);
-        }
-    }
-    *out = current;
-    return NULL;
-}
-
-static struct error *take_over_previous(struct plan *plan)
-{
-    struct build *build = plan->build;
-    const struct record *record = state_find_record(build->state, plan->node->name);
-    char *path;
-    TRY(seal_log_path(plan->arena, plan->node, &path));
-    if (record == NULL || build->runs[plan->index].is_forced)
-        return NULL;
-    TRY(pieces_load(plan->arena, path, &plan->previous));
-    bool *current = NULL;
-    TRY(find_current_outputs(plan, record, &current));
-    bool *unchanged = arena_array(plan->arena, plan->input_count + 1, sizeof *unchanged);
-    if (unchanged == NULL)
-        return error_memory();
-    for (uint32_t i = 0; i < plan->input_count; i++)
-        unchanged[i] = is_input_unchanged(plan, record, &plan->inputs[i]);
-    for (uint32_t i = 0; i < plan->piece_count; i++) {
-        struct planned_piece *planned = &plan->pieces[i];
-        const struct piece_record *old = pieces_find(plan->previous, &planned->key);
-        if (old == NULL || !has_same_inputs(plan, planned, old, unchanged))
-            continue;
-        bool is_there = true;
-        for (uint32_t k = 0; k < old->output_count; k++)
-            is_there &= current[old->outputs[k].file];
-        if (!is_there)
-            continue;
-        planned->action = PIECE_COPY;
-        planned->record = old;
-    }
-    return NULL;
-}
-
-static bool is_same_plan(const struct plan *plan, const struct piece_log *log)
-{
-    uint32_t staged = 0;
-    for (uint32_t i = 0; i < plan->output_count; i++) {
-        const struct plan_output *output = &plan->outputs[i];
-        struct hash128 head = hash_text(head_of(output));
-        if (output->is_text)
-            continue;
-        if (staged >= log->output_count || log->outputs[staged].size_bytes != output->size_bytes ||
-            strcmp(log->outputs[staged].path, output->path) != 0 ||
-            !hash_equal(&log->outputs[staged].head, &head))
-            return false;
-        staged++;
-    }
-    if (staged != log->output_count || log->input_count != plan->input_count)
-        return false;
-    for (uint32_t i = 0; i < plan->input_count; i++)
-        if (strcmp(log->inputs[i].path, plan->inputs[i].path) != 0 ||
-            !file_stamp_equal(
-                &log->inputs[i].stamp, &plan->build->files[plan->inputs[i].file].stamp))
-            return false;
-    return true;
-}
-
-/* What an interrupted build left counts when it was for the same outputs from the same inputs. */
-static struct error *take_up_partial(struct plan *plan)
-{
-    struct piece_log *log;
-    char *path = path_join(plan->arena, plan->directory, "pieces");
-    if (path == NULL)
-        return error_memory();
-    for (uint32_t i = 0; i < plan->input_count; i++) {
-        if (plan->inputs[i].is_staged)
-            return NULL; /* made anew in this run */
-        TRY(open_input(plan, &plan->inputs[i]));
-    }
-    TRY(pieces_load(plan->arena, path, &log));
-    if (log->count == 0 || plan->build->runs[plan->index].is_forced || !is_same_plan(plan, log))
-        return NULL;
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < plan->piece_count; i++) {
-        struct planned_piece *planned = &plan->pieces[i];
-        const struct piece_record *record = pieces_find(log, &planned->key);
-        if (record == NULL || record->input_count != planned->piece.input_count ||
-            record->output_count != planned->piece.output_count)
-            continue;
-        bool is_same = true;
-        for (uint32_t k = 0; k < record->output_count; k++)
-            is_same &= record->outputs[k].offset == planned->piece.outputs[k].offset &&
-                       record->outputs[k].size_bytes == planned->piece.outputs[k].size_bytes;
-        if (!is_same)
-            continue;
-        planned->action = PIECE_VERIFY;
-        planned->record = record;
-        found++;
-    }
-    if (found == 0)
-        return NULL;
-    plan->log = log;
-    plan->recorded_count = log->count;
-    return NULL;
-}
-
-/* The recorded hashes of a piece that is taken over are those of its segments. */
-static void set_hashes(
-    struct segments *segments, const struct piece_range *range, const struct piece_part *part)
-{
-    uint32_t begin, end;
-    if (!segments_range(segments, range->offset, range->size_bytes, &begin, &end))
-        return;
-    for (uint32_t s = begin; s < end && s - begin < part->hash_count; s++)
-        segments_set(segments, s, &part->hashes[s - begin]);
-}
-
-static void adopt_hashes(struct plan *plan)
-{
-    for (uint32_t i = 0; i < plan->piece_count; i++) {
-        struct planned_piece *planned = &plan->pieces[i];
-        if (planned->action == PIECE_MAKE)
-            continue;
-        planned->result = planned->record->result;
-        for (uint32_t k = 0; k < planned->piece.output_count; k++)
-            set_hashes(plan->outputs[planned->piece.outputs[k].file].segments,
-                &planned->piece.outputs[k], &planned->record->outputs[k]);
-        for (uint32_t k = 0; k < planned->piece.input_count; k++)
-            set_hashes(plan->inputs[planned->piece.inputs[k].file].segments,
-                &planned->piece.inputs[k], &planned->record->inputs[k]);
-    }
-}
-
 /* An output whose tree hash is known before anything is made, and is what lies on disk. */
 static struct error *find_unchanged(struct plan *plan)
 {
@@ -894,6 +767,23 @@ static void count_bytes(struct plan *plan)
         plan->is_changed |= !plan->outputs[i].is_unchanged;
 }
 
+/* Which inputs each piece reads that has to be made, or may have to be. */
+static void count_readers(struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->piece_count; i++) {
+        struct planned_piece *planned = &plan->pieces[i];
+        bool may_read = planned->action == PIECE_MAKE || planned->action == PIECE_VERIFY;
+        for (uint32_t k = 0; may_read && k < planned->piece.input_count; k++) {
+            struct plan_input *input = &plan->inputs[planned->piece.inputs[k].file];
+            bool is_again = false;
+            for (uint32_t m = 0; m < k; m++)
+                is_again |= planned->piece.inputs[m].file == planned->piece.inputs[k].file;
+            input->pieces_left += !is_again;
+            planned->awaited += !is_again && input->is_awaited;
+        }
+    }
+}
+
 /* Files of the previous plan that this one no longer has: the node changes by losing them. */
 static void find_leftovers(struct plan *plan)
 {
@@ -934,15 +824,12 @@ struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
     for (uint32_t i = 0; i < plan->output_count; i++)
         TRY(cut_output(plan, &plan->outputs[i]));
     TRY(check_pieces(plan));
-    if (!plan->is_streamed && plan->piece_count > 0) {
-        if (!plan->outputs[0].is_blocks)
-            TRY(take_over_previous(plan));
-        TRY(take_up_partial(plan));
-        adopt_hashes(plan);
-    }
+    if (!plan->is_streamed && plan->piece_count > 0)
+        TRY(takeover_find(plan));
     TRY(find_unchanged(plan));
     find_leftovers(plan);
     count_bytes(plan);
+    count_readers(plan);
     *out = plan;
     return NULL;
 }
@@ -978,12 +865,12 @@ static struct error *begin_log(struct plan *plan)
     uint32_t count = 0;
     for (uint32_t i = 0; i < plan->input_count; i++)
         inputs[i] = (struct piece_file){
-            .path = plan->inputs[i].path, .stamp = plan->build->files[plan->inputs[i].file].stamp};
+            .path = plan->inputs[i].path, .head = takeover_version(plan, &plan->inputs[i])};
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (!plan->outputs[i].is_text)
             outputs[count++] = (struct piece_file){.path = plan->outputs[i].path,
                 .size_bytes = plan->outputs[i].size_bytes,
-                .head = hash_text(head_of(&plan->outputs[i]))};
+                .head = hash_text(takeover_head(&plan->outputs[i]))};
     return pieces_begin(plan->arena, path, inputs, plan->input_count, outputs, count, &plan->log);
 }
 
@@ -1019,12 +906,16 @@ struct error *plan_stage(struct plan *plan)
     return NULL;
 }
 
+void plan_close_input(struct plan_input *input)
+{
+    file_close(input->handle);
+    input->handle = NULL;
+}
+
 void plan_close_files(struct plan *plan)
 {
-    for (uint32_t i = 0; i < plan->input_count; i++) {
-        file_close(plan->inputs[i].handle);
-        plan->inputs[i].handle = NULL;
-    }
+    for (uint32_t i = 0; i < plan->input_count; i++)
+        plan_close_input(&plan->inputs[i]);
     for (uint32_t i = 0; i < plan->output_count; i++) {
         file_close(plan->outputs[i].handle);
         plan->outputs[i].handle = NULL;

@@ -13,9 +13,13 @@ struct plan_input {
     const char *role;
     uint32_t role_index;
     const char *path, *location;
+    uint32_t producer;         /* or NODE_NONE */
     uint32_t file;             /* index into the state's files */
+    uint32_t pieces_left;      /* not made yet, of those that read it */
     bool is_numbered;          /* plan_input was asked for it: pieces may read it */
     bool is_staged;            /* made in this run, not sealed yet */
+    bool is_awaited;           /* not here: planned from what its producer knows of it beforehand */
+    bool is_done;              /* read by all pieces, hashed, and closed before the others */
     struct segments *segments; /* NULL until a piece or a header needs them */
     struct file *handle;
 };
@@ -54,6 +58,7 @@ struct planned_piece {
     struct hash128 key;
     enum piece_action action;
     const struct piece_record *record; /* what it is taken over from */
+    uint32_t awaited;                  /* of its inputs, those that are not here */
     struct text result;                /* what make found out about it */
     bool is_done;
 };
@@ -90,8 +95,14 @@ struct plan {
 
 /* Plans a node whose needs are at hand. `out` lies in the node's arena. Stages nothing. */
 MUST_CHECK struct error *plan_node(struct build *build, uint32_t node, struct plan **out);
+/* Opened for reading, with a stamp that no later change can share; nothing for an awaited one. */
+MUST_CHECK struct error *plan_open_input(struct plan *plan, struct plan_input *input);
+/* An awaited input is here now; false: it is another file than was planned with. */
+MUST_CHECK struct error *plan_arrive(struct plan *plan, struct plan_input *input, bool *is_same);
+bool plan_is_awaiting(const struct plan *plan); /* some input */
 /* Makes the staged files with the bytes that are known, and the log. */
 MUST_CHECK struct error *plan_stage(struct plan *plan);
+void plan_close_input(struct plan_input *input);
 /* Once its outputs are synced: a node may wait long for its group. */
 void plan_close_files(struct plan *plan);
 /* What is staged is worth nothing: plan_end will remove it. */

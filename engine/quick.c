@@ -62,6 +62,13 @@ static struct error *list_names(
     return NULL;
 }
 
+/* The stamp that a run finds when nothing is to be done: none of a file that was given back. */
+static const struct file_stamp *wanted_stamp(const struct state_file *file, bool is_absent)
+{
+    static const struct file_stamp none;
+    return is_absent || file->is_given_back ? &none : &file->stamp;
+}
+
 static struct error *list_read(
     struct listing *listing, const struct record_read *read, bool *is_fresh)
 {
@@ -75,11 +82,10 @@ static struct error *list_read(
     if (read->kind == READ_NAMES)
         return list_names(listing, read, is_fresh);
     const struct state_file *file = &state->files[read->file];
-    static const struct file_stamp none;
     *is_fresh =
         read->kind == READ_ABSENT || (file->has_tree && hash_equal(&file->tree, &read->seen));
     if (*is_fresh && !listing->is_listed[read->file])
-        list_file(listing, file->location, read->kind == READ_ABSENT ? &none : &file->stamp);
+        list_file(listing, file->location, wanted_stamp(file, read->kind == READ_ABSENT));
     listing->is_listed[read->file] = true;
     return NULL;
 }
@@ -89,7 +95,7 @@ static bool list_made(struct listing *listing, const struct record_made *made)
     const struct state_file *file = &listing->build->state->files[made->file];
     bool is_as_made = state_is_as_made(file, made);
     if (is_as_made && !listing->is_listed[made->file])
-        list_file(listing, file->location, &file->stamp);
+        list_file(listing, file->location, wanted_stamp(file, false));
     listing->is_listed[made->file] = true;
     return is_as_made;
 }

@@ -3,60 +3,36 @@
  * Everything here is the main thread. A node becomes ready when all it needs is at hand; it is then
  * checked, planned if stale, and its pieces are fed to the pool a few at a time. Nothing recurses:
  * chains may be 100 000 nodes deep. */
-#include "engine/build.h"
+#include "engine/schedule.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/plan.h"
 #include "engine/quick.h"
+#include "engine/record.h"
 #include "engine/seal.h"
 #include "engine/stale.h"
-#include "engine/work.h"
+#include "engine/takeover.h"
 
 /* Nodes that are planned or wait for a hash, at a time: planned ones hold files open, waiting ones
  * are looked at again after each hash. */
-enum {
-    TICK_MS = 100,
-    COPY_BYTES_MAX = 64 << 20,
-    FOLLOW_BYTES_MAX = 64 << 20,
-    OPEN_NODES_MAX = 64,
-};
-
-struct reader {
-    uint32_t node;
-    bool is_content;
-};
-
-struct schedule {
-    struct build *build;
-    uint32_t *first_reader; /* readers of node i: readers[first_reader[i] .. first_reader[i + 1]) */
-    struct reader *readers;
-    uint32_t *ready, ready_first, ready_count; /* to be checked: a ring of node_count + 1 */
-    uint32_t *hashing, hashing_count;          /* wait for files to be hashed */
-    uint32_t *blocking;                        /* block()'s own */
-    uint32_t *active, active_count;            /* planned, not made: in order of planning */
-    uint32_t *sealing, sealing_count; /* made, without a group: sealed together in each round */
-    uint32_t *parked, parked_count;   /* wait for another node that fetches the same content */
-    bool *is_group_failed;
-    uint32_t failures;
-    bool is_stopping;
-    uint32_t wanted;
-    size_t window; /* jobs in the pool at a time */
-    struct error *interrupted;
-};
+enum { TICK_MS = 100, FOLLOW_BYTES_MAX = 64 << 20, OPEN_NODES_MAX = 64 };
 
 /* ---- readiness ---- */
 
-/* The status from which on a producer serves a reader. */
+/* The status from which on a producer serves a reader. What was heard of a large file beforehand
+ * serves all that do not insist on the file itself. */
 static enum node_status wanted_status(
-    const struct graph *graph, uint32_t producer, const struct reader *reader)
+    const struct build *build, uint32_t producer, const struct reader *reader)
 {
+    const struct graph *graph = build->graph;
     if (!reader->is_content)
         return STATUS_PLANNED;
     uint32_t group = graph->nodes[producer].group;
-    bool is_inside = group != GROUP_NONE && group == graph->nodes[reader->node].group;
-    return is_inside ? STATUS_MADE : STATUS_SEALED;
+    if (group != GROUP_NONE && group == graph->nodes[reader->node].group)
+        return STATUS_MADE;
+    bool is_heard_of = graph->nodes[producer].is_fetched && build->runs[producer].layout.length > 0;
+    return is_heard_of && !build->runs[reader->node].is_patient ? STATUS_PLANNED : STATUS_SEALED;
 }
 
 static bool serves(enum node_status status, enum node_status wanted)
@@ -64,34 +40,101 @@ static bool serves(enum node_status status, enum node_status wanted)
     return status >= wanted && status <= STATUS_FRESH;
 }
 
+static bool is_more_urgent(const struct schedule *schedule, uint32_t a, uint32_t b)
+{
+    if (schedule->priority[a] != schedule->priority[b])
+        return schedule->priority[a] > schedule->priority[b];
+    return schedule->rank[a] < schedule->rank[b];
+}
+
 static void push_ready(struct schedule *schedule, uint32_t index)
 {
-    uint32_t capacity = schedule->build->graph->node_count + 1;
-    schedule->ready[(schedule->ready_first + schedule->ready_count++) % capacity] = index;
+    uint32_t *heap = schedule->ready, at = schedule->ready_count;
+    if (schedule->build->runs[index].is_queued)
+        return;
+    schedule->build->runs[index].is_queued = true;
+    schedule->ready_count++;
+    for (; at > 0 && is_more_urgent(schedule, index, heap[(at - 1) / 2]); at = (at - 1) / 2)
+        heap[at] = heap[(at - 1) / 2];
+    heap[at] = index;
 }
 
 static uint32_t pop_ready(struct schedule *schedule)
 {
-    uint32_t index = schedule->ready[schedule->ready_first];
-    schedule->ready_first = (schedule->ready_first + 1) % (schedule->build->graph->node_count + 1);
-    schedule->ready_count--;
-    return index;
+    uint32_t *heap = schedule->ready, first = heap[0], at = 0;
+    uint32_t last = heap[--schedule->ready_count], count = schedule->ready_count;
+    for (uint32_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && is_more_urgent(schedule, heap[child + 1], heap[child]))
+            child++;
+        if (!is_more_urgent(schedule, heap[child], last))
+            break;
+        heap[at] = heap[child];
+    }
+    heap[at] = last;
+    schedule->build->runs[first].is_queued = false;
+    return first;
 }
 
-static void set_status(struct schedule *schedule, uint32_t index, enum node_status status)
+static void look_at_edge(struct schedule *schedule, uint32_t producer, struct reader *reader)
 {
     struct build *build = schedule->build;
-    enum node_status before = build->runs[index].status;
-    build->runs[index].status = status;
-    for (uint32_t k = schedule->first_reader[index]; k < schedule->first_reader[index + 1]; k++) {
-        const struct reader *reader = &schedule->readers[k];
-        enum node_status wanted = wanted_status(build->graph, index, reader);
-        struct node_run *run = &build->runs[reader->node];
-        if (serves(before, wanted) || !serves(status, wanted) || --run->unmet > 0)
+    struct node_run *run = &build->runs[reader->node];
+    bool is_met = serves(build->runs[producer].status, wanted_status(build, producer, reader));
+    if (is_met == reader->is_met)
+        return;
+    reader->is_met = is_met;
+    run->unmet += is_met ? 0u - 1 : 1;
+    if (run->unmet == 0 && run->status == STATUS_WAITING)
+        push_ready(schedule, reader->node);
+}
+
+void schedule_set_status(struct schedule *schedule, uint32_t index, enum node_status status)
+{
+    schedule->build->runs[index].status = status;
+    for (uint32_t k = schedule->first_reader[index]; k < schedule->first_reader[index + 1]; k++)
+        look_at_edge(schedule, index, &schedule->readers[k]);
+}
+
+/* From now on the node waits for the files themselves. */
+static void be_patient(struct schedule *schedule, uint32_t index)
+{
+    struct build *build = schedule->build;
+    const struct node *node = &build->graph->nodes[index];
+    build->runs[index].is_patient = true;
+    build->runs[index].status = STATUS_WAITING;
+    for (uint32_t n = 0; n < node->need_count; n++)
+        for (uint32_t p = node->needs[n], k = schedule->first_reader[p];
+             k < schedule->first_reader[p + 1]; k++)
+            if (schedule->readers[k].node == index)
+                look_at_edge(schedule, p, &schedule->readers[k]);
+    if (build->runs[index].unmet == 0)
+        push_ready(schedule, index);
+}
+
+/* ---- the beginning ---- */
+
+/* Critical path first: by the time that nodes took last time, from here to the end. */
+static struct error *set_priorities(struct schedule *schedule)
+{
+    const struct build *build = schedule->build;
+    const struct graph *graph = build->graph;
+    for (uint32_t at = graph->node_count; at-- > 0;) {
+        uint32_t index = graph->order[at];
+        uint64_t longest = 0, own = 1;
+        schedule->rank[index] = at;
+        if (!build->runs[index].is_wanted)
             continue;
-        if (run->status == STATUS_WAITING)
-            push_ready(schedule, reader->node);
+        for (uint32_t k = schedule->first_reader[index]; k < schedule->first_reader[index + 1];
+             k++) {
+            uint64_t way = schedule->priority[schedule->readers[k].node];
+            longest = way > longest ? way : longest;
+        }
+        const struct record *record = state_find_record(build->state, graph->nodes[index].name);
+        if (record != NULL && record->duration_ns < UINT64_MAX / 2 - longest)
+            own += record->duration_ns;
+        schedule->priority[index] = longest + own;
     }
+    return NULL;
 }
 
 /* Of several wanted files of the same content the first is fetched, and the others copied. */
@@ -119,16 +162,21 @@ static struct error *begin_schedule(struct schedule *schedule, const bool *is_wa
     uint32_t count = graph->node_count;
     struct arena *arena = &build->arena;
     schedule->first_reader = arena_array(arena, (size_t)count + 2, sizeof(uint32_t));
+    schedule->priority = arena_array(arena, count, sizeof *schedule->priority);
+    schedule->rank = arena_array(arena, count, sizeof *schedule->rank);
+    schedule->pool_used = arena_array(arena, graph->pool_count, sizeof(uint32_t));
     schedule->ready = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->hashing = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->blocking = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->active = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->sealing = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->parked = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
+    schedule->heard = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->is_group_failed = arena_array(arena, graph->group_count, sizeof(bool));
-    if (schedule->first_reader == NULL || schedule->ready == NULL || schedule->hashing == NULL ||
+    if (schedule->priority == NULL || schedule->rank == NULL || schedule->pool_used == NULL ||
+        schedule->first_reader == NULL || schedule->ready == NULL || schedule->hashing == NULL ||
         schedule->blocking == NULL || schedule->active == NULL || schedule->sealing == NULL ||
-        schedule->parked == NULL || schedule->is_group_failed == NULL)
+        schedule->parked == NULL || schedule->heard == NULL || schedule->is_group_failed == NULL)
         return error_memory();
     uint32_t *first = schedule->first_reader;
     for (uint32_t i = 0; i < count; i++)
@@ -146,17 +194,36 @@ static struct error *begin_schedule(struct schedule *schedule, const bool *is_wa
         const struct node *node = &graph->nodes[i];
         for (uint32_t k = 0; k < node->need_count; k++)
             schedule->readers[first[node->needs[k] + 1]++] =
-                (struct reader){i, node->needs_content[k]};
+                (struct reader){.node = i, .is_content = node->needs_content[k]};
         build->runs[i].is_wanted = true;
         build->runs[i].unmet = node->need_count;
         schedule->wanted++;
-        if (node->need_count == 0)
-            push_ready(schedule, i);
     }
+    TRY(set_priorities(schedule));
+    for (uint32_t at = 0; at < count; at++)
+        if (is_wanted[graph->order[at]] && graph->nodes[graph->order[at]].need_count == 0)
+            push_ready(schedule, graph->order[at]);
     return find_alike(build, is_wanted);
 }
 
 /* ---- failing ---- */
+
+/* A planned reader that waits for a file of the failed one; what it made stays in its log. */
+static bool is_waiting_for(const struct node_run *run, uint32_t producer)
+{
+    for (uint32_t i = 0; run->plan != NULL && i < run->plan->input_count; i++)
+        if (run->plan->inputs[i].is_awaited && run->plan->inputs[i].producer == producer)
+            return true;
+    return false;
+}
+
+static void leave_active(struct schedule *schedule, uint32_t index);
+
+static void leave_small(struct schedule *schedule, uint32_t index)
+{
+    schedule->small_count -= schedule->build->runs[index].is_small;
+    schedule->build->runs[index].is_small = false;
+}
 
 static void block(struct schedule *schedule, uint32_t start)
 {
@@ -169,9 +236,13 @@ static void block(struct schedule *schedule, uint32_t start)
         for (uint32_t k = schedule->first_reader[index]; k < schedule->first_reader[index + 1];
              k++) {
             uint32_t reader = schedule->readers[k].node;
-            if (build->runs[reader].status != STATUS_WAITING)
+            struct node_run *run = &build->runs[reader];
+            bool is_planned = run->status == STATUS_PLANNED && is_waiting_for(run, index);
+            if (run->status != STATUS_WAITING && !is_planned)
                 continue;
-            build->runs[reader].status = STATUS_BLOCKED;
+            run->status = STATUS_BLOCKED;
+            if (is_planned)
+                leave_active(schedule, reader);
             stack[depth++] = reader;
         }
         if (group == GROUP_NONE || schedule->is_group_failed[group])
@@ -206,12 +277,16 @@ static void leave_active(struct schedule *schedule, uint32_t index)
             memmove(schedule->active + i, schedule->active + i + 1,
                 (schedule->active_count - i - 1) * sizeof *schedule->active);
             schedule->active_count--;
-            return;
+            break;
         }
+    uint32_t pool = schedule->build->graph->nodes[index].pool;
+    if (schedule->build->runs[index].has_slot)
+        schedule->pool_used[pool]--;
+    schedule->build->runs[index].has_slot = false;
 }
 
 /* Takes over the error. */
-static void fail_node(struct schedule *schedule, uint32_t index, struct error *error)
+void schedule_fail(struct schedule *schedule, uint32_t index, struct error *error)
 {
     struct build *build = schedule->build;
     if (error_kind_of(error) == ERROR_INTERRUPTED) {
@@ -225,6 +300,7 @@ static void fail_node(struct schedule *schedule, uint32_t index, struct error *e
     if (build->runs[index].status != STATUS_FAILED) {
         build->runs[index].status = STATUS_FAILED;
         leave_active(schedule, index);
+        leave_small(schedule, index);
         schedule->failures++;
         build->stats.nodes_failed++;
         if (build->options->on_event != NULL)
@@ -239,82 +315,9 @@ static void fail_node(struct schedule *schedule, uint32_t index, struct error *e
         schedule->is_stopping = true;
 }
 
-/* ---- records ---- */
-
-static struct error *copy_reads(struct build *build, const struct plan *plan, struct record *record)
-{
-    record->reads = arena_array(&build->arena, plan->read_count, sizeof *record->reads);
-    if (record->reads == NULL)
-        return error_memory();
-    for (uint32_t i = 0; i < plan->read_count; i++) {
-        struct record_read *read = &record->reads[i];
-        *read = plan->reads[i];
-        read->detail = arena_copy(&build->arena, read->detail, strlen(read->detail));
-        if (read->detail == NULL)
-            return error_memory();
-        if (read->file == FILE_NONE || read->kind == READ_NAMES || read->kind == READ_ABSENT)
-            continue;
-        const char *path = build->state->files[read->file].path;
-        if (!stale_find_tree(build, path, &read->seen))
-            return error_new(ERROR_FAILED, "%s: its content was not hashed", path);
-        if (read->kind == READ_DATA)
-            read->hash = read->seen;
-    }
-    record->read_count = plan->read_count;
-    return NULL;
-}
-
-static struct error *list_made(struct build *build, struct node_run *run)
-{
-    struct plan *plan = run->plan;
-    run->files = arena_array(&build->arena, plan->output_count, sizeof *run->files);
-    run->record.made = arena_array(&build->arena, plan->output_count, sizeof *run->record.made);
-    if (run->files == NULL || run->record.made == NULL)
-        return error_memory();
-    for (uint32_t i = 0; i < plan->output_count; i++) {
-        struct plan_output *output = &plan->outputs[i];
-        if (!output->has_tree && output->segments != NULL && !output->is_blocks) {
-            output->tree = segments_tree(output->segments);
-            output->has_tree = true;
-        }
-        uint32_t file;
-        TRY(build_add_file(build, output->path, NULL, &file));
-        run->record.made[i] = (struct record_made){.file = file,
-            .has_tree = output->has_tree,
-            .tree = output->tree,
-            .identity = output->identity};
-        const char *staged = output->is_unchanged ? output->path
-                                                  : arena_copy(&build->arena, output->staged,
-                                                        strlen(output->staged));
-        if (staged == NULL)
-            return error_memory();
-        run->files[i] = (struct made_file){.path = output->path,
-            .location = staged,
-            .size_bytes = output->size_bytes,
-            .has_tree = output->has_tree,
-            .tree = output->tree,
-            .identity = output->identity};
-    }
-    run->record.made_count = run->file_count = plan->output_count;
-    return NULL;
-}
-
-static struct error *make_record(struct build *build, uint32_t index)
-{
-    const struct node *node = &build->graph->nodes[index];
-    struct node_run *run = &build->runs[index];
-    run->record = (struct record){.name = node->name,
-        .manifest = build->options->manifest,
-        .declaration = node->declaration,
-        .key = node->key,
-        .layout = run->layout,
-        .figures = run->plan->figures,
-        .duration_ns = clock_now_ns() - run->started_ns};
-    TRY(copy_reads(build, run->plan, &run->record));
-    return list_made(build, run);
-}
-
 /* ---- sealing ---- */
+
+static void tell_readers(struct schedule *schedule, uint32_t producer);
 
 /* Notes for others beside a file that has its name now. */
 static void write_notes(struct build *build, uint32_t index)
@@ -337,11 +340,14 @@ static void finish_sealed(struct schedule *schedule, uint32_t index)
         build->graph->nodes[index].name, NULL);
     for (uint32_t i = 0; i < run->file_count; i++)
         run->files[i].location = run->files[i].path;
-    set_status(schedule, index, STATUS_SEALED);
+    run->is_demanded = run->is_given_back = false;
+    schedule_set_status(schedule, index, STATUS_SEALED);
+    leave_small(schedule, index);
     unpark(schedule);
     plan_end(run->plan, true);
     run->plan = NULL;
     arena_end(&run->arena);
+    tell_readers(schedule, index);
 }
 
 static void seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count)
@@ -349,11 +355,16 @@ static void seal(struct schedule *schedule, const uint32_t *nodes, uint32_t coun
     struct error *error = seal_nodes(schedule->build, nodes, count);
     if (error != NULL) {
         error = error_wrap(error, "sealing %s", schedule->build->graph->nodes[nodes[0]].directory);
-        fail_node(schedule, nodes[0], error);
+        schedule_fail(schedule, nodes[0], error);
         return;
     }
     for (uint32_t i = 0; i < count; i++)
         finish_sealed(schedule, nodes[i]);
+    for (uint32_t i = 0; i < count && error == NULL; i++) {
+        error = giveback_node_done(schedule, nodes[i]);
+        if (error != NULL)
+            schedule_fail(schedule, nodes[i], error);
+    }
 }
 
 /* Seals a group when each of its nodes is made or fresh. */
@@ -370,7 +381,7 @@ static void seal_if_complete(struct schedule *schedule, uint32_t index)
     uint32_t *made = arena_array(&build->arena, members->node_count, sizeof *made);
     uint32_t count = 0;
     if (made == NULL) {
-        fail_node(schedule, index, error_memory());
+        schedule_fail(schedule, index, error_memory());
         return;
     }
     for (uint32_t i = 0; i < members->node_count; i++) {
@@ -386,14 +397,19 @@ static void seal_if_complete(struct schedule *schedule, uint32_t index)
 
 /* ---- the phases of a planned node ---- */
 
-static struct error *submit(struct schedule *schedule, struct job *job)
+static void plan_anew(struct schedule *schedule, uint32_t index);
+
+struct error *schedule_submit(struct schedule *schedule, struct job *job)
 {
     struct error *error = pool_submit(schedule->build->pool, &job->pool);
-    if (error != NULL)
+    if (error != NULL) {
         job_free(job);
-    else if (job->node != NODE_NONE)
+        return error;
+    }
+    schedule->pending[job->pool.is_network ? LANE_NETWORK : LANE_WORK]++;
+    if (job->node != NODE_NONE)
         schedule->build->runs[job->node].jobs_left++;
-    return error;
+    return NULL;
 }
 
 static struct error *start_job(
@@ -401,49 +417,7 @@ static struct error *start_job(
 {
     struct job *job;
     TRY(job_new(schedule->build, node, kind, index, &job));
-    return submit(schedule, job);
-}
-
-/* An input must be the same file before and after it was read. */
-static struct error *check_inputs(struct build *build, const struct plan *plan)
-{
-    for (uint32_t i = 0; i < plan->input_count; i++) {
-        const struct plan_input *input = &plan->inputs[i];
-        struct file_stamp now;
-        enum file_kind kind;
-        if (input->is_staged || input->handle == NULL)
-            continue;
-        TRY(file_stat(input->location, &kind, &now));
-        if (!file_stamp_equal(&now, &build->files[input->file].stamp))
-            return error_new(ERROR_FAILED, "%s changed while it was read", input->path);
-    }
-    return NULL;
-}
-
-/* The tree of an input whose segments are all known becomes the state's. */
-static struct error *keep_input_trees(struct build *build, struct plan *plan)
-{
-    for (uint32_t i = 0; i < plan->input_count; i++) {
-        struct plan_input *input = &plan->inputs[i];
-        struct hash128 now;
-        if (input->segments == NULL || input->is_staged ||
-            input->segments->known_count != input->segments->count)
-            continue;
-        struct hash128 tree = segments_tree(input->segments);
-        if (stale_find_tree(build, input->path, &now)) {
-            if (!hash_equal(&now, &tree))
-                return error_new(ERROR_FAILED, "%s changed while it was read", input->path);
-            continue;
-        }
-        struct file_run *run = &build->files[input->file];
-        struct state_file *known = &build->state->files[input->file];
-        known->tree = tree;
-        known->has_tree = true;
-        known->stamp = run->stamp;
-        run->look = LOOK_CURRENT;
-        TRY(journal_put_file(build->state, input->file));
-    }
-    return NULL;
+    return schedule_submit(schedule, job);
 }
 
 static struct error *hash_streamed(struct build *build, struct plan_output *output)
@@ -457,20 +431,24 @@ static struct error *hash_streamed(struct build *build, struct plan_output *outp
     return NULL;
 }
 
+/* Whether an input's tree hash is known only when what no piece read of it is hashed, too. */
+static bool wants_fill(struct build *build, const struct plan_input *input)
+{
+    struct hash128 known;
+    return input->segments != NULL && !input->is_staged && !input->is_done &&
+           input->segments->known_count != input->segments->count &&
+           !stale_find_tree(build, input->path, &known);
+}
+
 static struct error *start_phase(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
     struct plan *plan = run->plan;
     if (run->phase == PHASE_FILL) {
-        for (uint32_t i = 0; i < plan->input_count; i++) {
-            struct plan_input *input = &plan->inputs[i];
-            struct hash128 known;
-            if (input->segments != NULL && !input->is_staged &&
-                input->segments->known_count != input->segments->count &&
-                !stale_find_tree(build, input->path, &known))
+        for (uint32_t i = 0; i < plan->input_count; i++)
+            if (wants_fill(build, &plan->inputs[i]))
                 TRY(start_job(schedule, index, JOB_FILL, i));
-        }
         for (uint32_t i = 0; plan->is_streamed && i < plan->output_count; i++)
             TRY(hash_streamed(build, &plan->outputs[i]));
     }
@@ -481,25 +459,14 @@ static struct error *start_phase(struct schedule *schedule, uint32_t index)
     return NULL;
 }
 
-static struct error *finish_node(struct schedule *schedule, uint32_t index)
+static void say_done(struct build *build, uint32_t index)
 {
-    struct build *build = schedule->build;
-    struct node_run *run = &build->runs[index];
-    struct plan *plan = run->plan;
-    TRY(check_inputs(build, plan));
-    TRY(keep_input_trees(build, plan));
-    for (uint32_t i = 0; i < plan->input_count; i++)
-        if (plan->inputs[i].is_numbered)
-            TRY(plan_add_read(plan, READ_DATA, plan->inputs[i].file, "", &(struct hash128){{0}}));
-    if (plan->node->type->sum != NULL)
-        TRY(plan->node->type->sum(plan, plan->node));
-    TRY(make_record(build, index));
-    run->is_changed = plan->is_changed;
+    const struct node_run *run = &build->runs[index];
+    const struct plan *plan = run->plan;
     uint64_t written = 0;
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (!plan->outputs[i].is_unchanged && plan->outputs[i].size_bytes != PLAN_SIZE_UNKNOWN)
             written += plan->outputs[i].size_bytes;
-    build->stats.nodes_made++;
     if (build->options->on_event != NULL)
         build->options->on_event(
             build->options->context, &(struct build_event){.kind = EVENT_DONE,
@@ -508,11 +475,31 @@ static struct error *finish_node(struct schedule *schedule, uint32_t index)
                                          .pieces_made = plan->pieces_to_make,
                                          .pieces_kept = plan->piece_count - plan->pieces_to_make,
                                          .duration_ns = run->record.duration_ns});
+}
+
+static struct error *finish_node(struct schedule *schedule, uint32_t index)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[index];
+    struct plan *plan = run->plan;
+    for (uint32_t i = 0; i < plan->input_count; i++) {
+        TRY(record_check_input(build, &plan->inputs[i]));
+        TRY(record_keep_tree(build, &plan->inputs[i]));
+    }
+    for (uint32_t i = 0; i < plan->input_count; i++)
+        if (plan->inputs[i].is_numbered)
+            TRY(plan_add_read(plan, READ_DATA, plan->inputs[i].file, "", &(struct hash128){{0}}));
+    if (plan->node->type->sum != NULL)
+        TRY(plan->node->type->sum(plan, plan->node));
+    TRY(record_make(build, index));
+    run->is_changed = plan->is_changed;
+    build->stats.nodes_made++;
+    say_done(build, index);
     plan_close_files(plan);
     leave_active(schedule, index);
-    set_status(schedule, index, STATUS_MADE);
+    schedule_set_status(schedule, index, STATUS_MADE);
     seal_if_complete(schedule, index);
-    return NULL;
+    return run->status == STATUS_MADE ? giveback_node_done(schedule, index) : NULL;
 }
 
 /* Hands what is whole of the beginning of output 0 to the task's follow, one run at a time. */
@@ -536,7 +523,21 @@ static struct error *follow(struct schedule *schedule, uint32_t index)
     TRY(job_new(schedule->build, index, JOB_FOLLOW, 0, &job));
     job->span = span;
     run->is_following = true;
-    return submit(schedule, job);
+    return schedule_submit(schedule, job);
+}
+
+/* Whether pieces or copies are left to be handed out. */
+static bool is_piecing(struct build *build, const struct node_run *run)
+{
+    if (run->pieces_queued < run->pieces_wanted || run->next_copy < run->copy_count)
+        return true;
+    for (uint32_t i = 0; i < run->plan->input_count; i++) { /* to be hashed when it is here */
+        struct hash128 known;
+        const struct plan_input *input = &run->plan->inputs[i];
+        if (input->is_awaited && !stale_find_tree(build, input->path, &known))
+            return true;
+    }
+    return run->next_piece < run->pieces_queued;
 }
 
 /* Goes on while nothing of the current phase is left to do. */
@@ -544,10 +545,8 @@ static void advance(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
-    while (run->status == STATUS_PLANNED && run->jobs_left == 0) {
-        bool is_piecing =
-            run->next_piece < run->plan->piece_count || run->next_copy < run->copy_count;
-        if (run->phase == PHASE_PIECES && is_piecing)
+    while (run->status == STATUS_PLANNED && run->jobs_left == 0 && !run->is_given_up) {
+        if (run->phase == PHASE_PIECES && is_piecing(build, run))
             return; /* fed by feed() */
         struct error *error = NULL;
         if (run->phase == PHASE_SYNC) {
@@ -557,14 +556,136 @@ static void advance(struct schedule *schedule, uint32_t index)
             error = start_phase(schedule, index);
         }
         if (error != NULL)
-            fail_node(
+            schedule_fail(
                 schedule, index, error_wrap(error, "making %s", build->graph->nodes[index].name));
         if (schedule->is_stopping)
             return;
     }
 }
 
-/* Submits pieces of planned nodes while the pool's window has room. */
+/* The pieces that can run at once: all that wait for no input, and those to be verified. */
+static struct error *queue_pieces(struct node_run *run)
+{
+    struct plan *plan = run->plan;
+    /* a piece may come twice: found wrong, it is made */
+    run->queue = arena_array(plan->arena, 2 * (size_t)plan->piece_count, sizeof *run->queue);
+    if (run->queue == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < plan->piece_count; i++) {
+        enum piece_action action = plan->pieces[i].action;
+        if (action != PIECE_MAKE && action != PIECE_VERIFY)
+            continue;
+        run->pieces_wanted++;
+        if (action == PIECE_VERIFY || plan->pieces[i].awaited == 0)
+            run->queue[run->pieces_queued++] = i;
+    }
+    return NULL;
+}
+
+/* The pieces that waited for this input last. */
+static void queue_arrived(struct node_run *run, uint32_t input)
+{
+    struct plan *plan = run->plan;
+    for (uint32_t i = 0; i < plan->piece_count; i++) {
+        struct planned_piece *planned = &plan->pieces[i];
+        bool reads_it = false;
+        for (uint32_t k = 0; planned->awaited > 0 && k < planned->piece.input_count; k++)
+            reads_it |= planned->piece.inputs[k].file == input;
+        if (reads_it && --planned->awaited == 0 && planned->action == PIECE_MAKE)
+            run->queue[run->pieces_queued++] = i;
+    }
+}
+
+/* An early plan's file is here: its pieces may run, unless it is another file than was foreseen. */
+static struct error *arrive(struct schedule *schedule, uint32_t reader, uint32_t producer)
+{
+    struct node_run *run = &schedule->build->runs[reader];
+    struct plan *plan = run->plan;
+    for (uint32_t i = 0; i < plan->input_count && !run->is_given_up; i++) {
+        bool is_same;
+        if (!plan->inputs[i].is_awaited || plan->inputs[i].producer != producer)
+            continue;
+        TRY(plan_arrive(plan, &plan->inputs[i], &is_same));
+        if (is_same)
+            queue_arrived(run, i);
+        else
+            run->is_given_up = true;
+    }
+    return NULL;
+}
+
+/* Readers that were planned before the file was here. */
+static void tell_readers(struct schedule *schedule, uint32_t producer)
+{
+    struct build *build = schedule->build;
+    for (uint32_t k = schedule->first_reader[producer]; k < schedule->first_reader[producer + 1];
+         k++) {
+        uint32_t reader = schedule->readers[k].node;
+        struct node_run *run = &build->runs[reader];
+        if (run->status != STATUS_PLANNED || run->is_given_up)
+            continue;
+        struct error *error = arrive(schedule, reader, producer);
+        if (error != NULL)
+            schedule_fail(
+                schedule, reader, error_wrap(error, "making %s", build->graph->nodes[reader].name));
+        else if (run->is_given_up)
+            plan_anew(schedule, reader);
+    }
+}
+
+/* ---- feeding ---- */
+
+static bool has_window(const struct schedule *schedule, enum lane lane)
+{
+    return schedule->pending[lane] < schedule->window[lane];
+}
+
+/* A node of a pool works when the pool has a place for it. */
+static bool take_slot(struct schedule *schedule, uint32_t index)
+{
+    const struct graph *graph = schedule->build->graph;
+    struct node_run *run = &schedule->build->runs[index];
+    uint32_t pool = graph->nodes[index].pool;
+    if (pool == POOL_NONE || run->has_slot)
+        return true;
+    if (schedule->pool_used[pool] >= graph->pools[pool].depth)
+        return false;
+    schedule->pool_used[pool]++;
+    run->has_slot = true;
+    return true;
+}
+
+static struct error *feed_node(struct schedule *schedule, uint32_t index)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[index];
+    enum lane lane = build->graph->nodes[index].type->is_network ? LANE_NETWORK : LANE_WORK;
+    if (!take_slot(schedule, index))
+        return NULL;
+    while (run->next_copy < run->copy_count && has_window(schedule, LANE_WORK)) {
+        struct job *job;
+        TRY(job_new(build, index, JOB_COPY, run->next_copy, &job));
+        job->copy = &run->copies[run->next_copy++];
+        TRY(schedule_submit(schedule, job));
+    }
+    while (run->next_piece < run->pieces_queued && has_window(schedule, lane)) {
+        uint32_t piece = run->queue[run->next_piece++];
+        bool is_made = run->plan->pieces[piece].action == PIECE_MAKE;
+        TRY(start_job(schedule, index, is_made ? JOB_MAKE : JOB_VERIFY, piece));
+    }
+    return NULL;
+}
+
+static void feed_or_fail(struct schedule *schedule, uint32_t index)
+{
+    struct error *error = feed_node(schedule, index);
+    if (error != NULL)
+        schedule_fail(schedule, index, error);
+    else if (schedule->build->runs[index].jobs_left == 0)
+        advance(schedule, index);
+}
+
+/* Submits pieces of planned nodes, the most urgent first, while the pool's windows have room. */
 static void feed(struct schedule *schedule)
 {
     struct build *build = schedule->build;
@@ -572,117 +693,19 @@ static void feed(struct schedule *schedule)
     while (a < schedule->active_count && !schedule->is_stopping) {
         uint32_t index = schedule->active[a];
         struct node_run *run = &build->runs[index];
-        struct error *error = NULL;
         if (run->status != STATUS_PLANNED || run->phase != PHASE_PIECES || run->is_given_up) {
             a++;
             continue;
         }
-        while (error == NULL && run->next_copy < run->copy_count &&
-               pool_pending(build->pool) < schedule->window) {
-            struct job *job;
-            error = job_new(build, index, JOB_COPY, run->next_copy, &job);
-            if (error == NULL) {
-                job->copy = &run->copies[run->next_copy++];
-                error = submit(schedule, job);
-            }
-        }
-        while (error == NULL && run->next_piece < run->plan->piece_count &&
-               pool_pending(build->pool) < schedule->window) {
-            enum piece_action action = run->plan->pieces[run->next_piece].action;
-            if (action == PIECE_MAKE || action == PIECE_VERIFY)
-                error = start_job(
-                    schedule, index, action == PIECE_MAKE ? JOB_MAKE : JOB_VERIFY, run->next_piece);
-            run->next_piece++;
-        }
-        if (error != NULL)
-            fail_node(schedule, index, error);
-        else if (run->jobs_left == 0)
-            advance(schedule, index);
+        feed_or_fail(schedule, index);
         if (a < schedule->active_count && schedule->active[a] == index)
             a++; /* it has not left */
     }
 }
 
-/* ---- copies: runs of pieces that lie together in both files ---- */
-
-static int compare_copies(const void *a, const void *b)
-{
-    const struct copy_run *x = a, *y = b;
-    if (x->output != y->output)
-        return x->output < y->output ? -1 : 1;
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-static struct error *collect_copies(struct build *build, struct node_run *run)
-{
-    struct plan *plan = run->plan;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < plan->piece_count; i++)
-        if (plan->pieces[i].action == PIECE_COPY)
-            count += plan->pieces[i].piece.output_count;
-    struct copy_run *copies = arena_array(plan->arena, count, sizeof *copies);
-    if (copies == NULL)
-        return error_memory();
-    count = 0;
-    for (uint32_t i = 0; i < plan->piece_count; i++) {
-        const struct planned_piece *planned = &plan->pieces[i];
-        for (uint32_t k = 0; planned->action == PIECE_COPY && k < planned->piece.output_count;
-             k++) {
-            const struct piece_part *old = &planned->record->outputs[k];
-            const struct piece_range *range = &planned->piece.outputs[k];
-            if (!plan->outputs[range->file].is_unchanged)
-                copies[count++] = (struct copy_run){.output = range->file,
-                    .from_path = plan->previous->outputs[old->file].path,
-                    .from_offset = old->offset,
-                    .offset = range->offset,
-                    .size_bytes = range->size_bytes};
-        }
-    }
-    if (count > 1)
-        qsort(copies, count, sizeof *copies, compare_copies);
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct copy_run *last = kept > 0 ? &copies[kept - 1] : NULL;
-        if (last != NULL && last->output == copies[i].output &&
-            strcmp(last->from_path, copies[i].from_path) == 0 &&
-            last->offset + last->size_bytes == copies[i].offset &&
-            last->from_offset + last->size_bytes == copies[i].from_offset &&
-            last->size_bytes + copies[i].size_bytes <= COPY_BYTES_MAX)
-            last->size_bytes += copies[i].size_bytes;
-        else
-            copies[kept++] = copies[i];
-        build->stats.bytes_copied += copies[i].size_bytes;
-    }
-    run->copies = copies;
-    run->copy_count = kept;
-    return NULL;
-}
-
-/* Pieces that are copied belong into the new log with their new places. */
-static struct error *log_copied(struct plan *plan)
-{
-    for (uint32_t i = 0; i < plan->piece_count && plan->log != NULL; i++) {
-        const struct planned_piece *planned = &plan->pieces[i];
-        if (planned->action != PIECE_COPY && planned->action != PIECE_KEEP)
-            continue;
-        struct piece_record record = *planned->record;
-        uint32_t outputs = 0;
-        for (uint32_t k = 0; k < record.input_count; k++) {
-            record.inputs[k].file = planned->piece.inputs[k].file;
-            record.inputs[k].offset = planned->piece.inputs[k].offset;
-        }
-        for (uint32_t k = 0; k < record.output_count; k++, outputs++) {
-            record.outputs[k].file = planned->piece.outputs[k].file;
-            record.outputs[k].offset = planned->piece.outputs[k].offset;
-        }
-        TRY(pieces_append(plan->log, &record));
-    }
-    return NULL;
-}
-
 /* ---- one node ---- */
 
-static struct error *set_fresh(struct schedule *schedule, uint32_t index)
+struct error *schedule_set_fresh(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
@@ -693,6 +716,7 @@ static struct error *set_fresh(struct schedule *schedule, uint32_t index)
     if (run->files == NULL)
         return error_memory();
     run->file_count = record->made_count;
+    run->is_given_back = false;
     for (uint32_t i = 0; i < record->made_count; i++) {
         const struct state_file *file = &build->state->files[record->made[i].file];
         run->files[i] = (struct made_file){.path = file->path,
@@ -701,11 +725,27 @@ static struct error *set_fresh(struct schedule *schedule, uint32_t index)
             .has_tree = file->has_tree,
             .tree = file->tree,
             .identity = file->identity};
+        run->is_given_back |= build->files[record->made[i].file].look == LOOK_GIVEN_BACK;
     }
     build->stats.nodes_fresh++;
-    set_status(schedule, index, STATUS_FRESH);
+    schedule_set_status(schedule, index, STATUS_FRESH);
     seal_if_complete(schedule, index);
-    return NULL;
+    return build->options->is_dry ? NULL : giveback_node_done(schedule, index);
+}
+
+/* A file that was given back is wanted again: its node is made once more. */
+static void demand(struct schedule *schedule, uint32_t index, const char *reader)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[index];
+    if (run->status != STATUS_FRESH || !run->is_given_back)
+        return;
+    run->is_demanded = true;
+    run->reason = arena_format(&build->arena, "it was given back, and %s needs it", reader);
+    build->stats.nodes_fresh--;
+    schedule_set_status(schedule, index, STATUS_WAITING);
+    if (run->unmet == 0)
+        push_ready(schedule, index);
 }
 
 static struct error *start_hashes(struct schedule *schedule, const struct staleness *staleness)
@@ -719,6 +759,8 @@ static struct error *start_hashes(struct schedule *schedule, const struct stalen
         struct job *job;
         if (run->is_hashing)
             continue;
+        if (run->is_unsteady)
+            return error_new(ERROR_FAILED, "%s changed while it was read", known->path);
         TRY(file_stat_settled(known->location, &run->stamp));
         run->is_settled = true;
         TRY(job_new(build, NODE_NONE, JOB_HASH, file, &job));
@@ -737,7 +779,7 @@ static struct error *start_hashes(struct schedule *schedule, const struct stalen
         build->bytes_total += run->stamp.size_bytes;
         build->stats.files_hashed++;
         build->stats.bytes_hashed += run->stamp.size_bytes;
-        TRY(submit(schedule, job));
+        TRY(schedule_submit(schedule, job));
     }
     return NULL;
 }
@@ -787,7 +829,15 @@ static struct error *adopt_file(struct schedule *schedule, uint32_t index, uint3
     TRY(journal_put_record(build->state, &record));
     build->is_state_changed = true;
     write_notes(build, index);
-    return set_fresh(schedule, index);
+    return schedule_set_fresh(schedule, index);
+}
+
+static void enter_active(struct schedule *schedule, uint32_t index)
+{
+    uint32_t at = schedule->active_count++;
+    for (; at > 0 && is_more_urgent(schedule, index, schedule->active[at - 1]); at--)
+        schedule->active[at] = schedule->active[at - 1];
+    schedule->active[at] = index;
 }
 
 static struct error *start_node(struct schedule *schedule, uint32_t index)
@@ -797,15 +847,58 @@ static struct error *start_node(struct schedule *schedule, uint32_t index)
     struct plan *plan = run->plan;
     if (plan->is_changed) {
         TRY(plan_stage(plan));
-        TRY(collect_copies(build, run));
-        if (plan->recorded_count == 0)
-            TRY(log_copied(plan));
+        TRY(takeover_start(plan));
     }
+    TRY(queue_pieces(run));
     build->bytes_total += plan->bytes_to_read;
     build->stats.pieces_made += plan->pieces_to_make;
     build->stats.pieces_kept += plan->piece_count - plan->pieces_to_make;
-    schedule->active[schedule->active_count++] = index;
+    enter_active(schedule, index);
     return NULL;
+}
+
+static void say_started(struct build *build, const struct plan *plan)
+{
+    if (build->options->on_event != NULL)
+        build->options->on_event(
+            build->options->context, &(struct build_event){.kind = EVENT_STARTED,
+                                         .node = plan->node->name,
+                                         .size_bytes = plan->bytes_to_read,
+                                         .pieces_made = plan->pieces_to_make,
+                                         .pieces_kept = plan->piece_count - plan->pieces_to_make});
+}
+
+/* Asks again for the given-back files that a plan's pieces read, or all that a node reads. */
+static void demand_inputs(struct schedule *schedule, uint32_t index, bool all)
+{
+    const struct graph *graph = schedule->build->graph;
+    const struct node *node = &graph->nodes[index];
+    const struct plan *plan = schedule->build->runs[index].plan;
+    for (uint32_t k = 0; all && k < node->need_count; k++)
+        if (node->needs_content[k])
+            demand(schedule, node->needs[k], node->name);
+    for (uint32_t i = 0; !all && i < plan->piece_count; i++) {
+        const struct planned_piece *planned = &plan->pieces[i];
+        bool is_made = planned->action == PIECE_MAKE && planned->awaited > 0;
+        for (uint32_t k = 0; is_made && k < planned->piece.input_count; k++) {
+            const struct plan_input *input = &plan->inputs[planned->piece.inputs[k].file];
+            if (input->is_awaited)
+                demand(schedule, input->producer, node->name);
+        }
+    }
+}
+
+static void forget_plan(struct build *build, uint32_t index)
+{
+    struct node_run *run = &build->runs[index];
+    plan_end(run->plan, false);
+    run->plan = NULL;
+    arena_end(&run->arena);
+    run->phase = PHASE_PIECES;
+    run->next_piece = run->pieces_queued = run->pieces_wanted = 0;
+    run->next_copy = run->copy_count = run->followed = 0;
+    run->is_given_up = run->is_following = false;
+    run->status = STATUS_CHECKING;
 }
 
 static struct error *plan_stale(struct schedule *schedule, uint32_t index)
@@ -813,25 +906,47 @@ static struct error *plan_stale(struct schedule *schedule, uint32_t index)
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
     const struct node *node = &build->graph->nodes[index];
-    run->started_ns = clock_now_ns();
-    build_say(build, EVENT_STALE, node->name, run->reason);
+    struct text heard = run->layout; /* of a file that is not here yet */
     struct plan *plan;
+    run->started_ns = clock_now_ns();
     struct error *error = plan_node(build, index, &plan);
+    if (error != NULL && plan_is_awaiting(run->plan)) {
+        error_free(error); /* what was heard of its inputs does not do: with the files it may */
+        forget_plan(build, index);
+        demand_inputs(schedule, index, true);
+        be_patient(schedule, index);
+        return NULL;
+    }
+    build_say(build, EVENT_STALE, node->name, run->reason);
     if (error != NULL)
         return error_wrap(error, "planning %s", node->name);
-    run->layout = plan->layout;
+    run->layout = node->is_fetched && plan->layout.length == 0 ? heard : plan->layout;
     run->layout_hash = hash_text(run->layout);
-    if (build->options->on_event != NULL)
-        build->options->on_event(
-            build->options->context, &(struct build_event){.kind = EVENT_STARTED,
-                                         .node = node->name,
-                                         .size_bytes = plan->bytes_to_read,
-                                         .pieces_made = plan->pieces_to_make,
-                                         .pieces_kept = plan->piece_count - plan->pieces_to_make});
+    say_started(build, plan);
     TRY(start_node(schedule, index));
-    set_status(schedule, index, STATUS_PLANNED);
+    schedule_set_status(schedule, index, STATUS_PLANNED);
+    demand_inputs(schedule, index, false);
     advance(schedule, index);
     return NULL;
+}
+
+/* Plans a node again, from nothing, as soon as the last job of its plan is back. */
+static void plan_anew(struct schedule *schedule, uint32_t index)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[index];
+    if (run->jobs_left > 0)
+        return;
+    build->bytes_total -= run->plan->bytes_to_read;
+    atomic_fetch_sub(&build->bytes_done, atomic_exchange(&run->bytes_done, 0));
+    build->stats.pieces_made -= run->plan->pieces_to_make;
+    build->stats.pieces_kept -= run->plan->piece_count - run->plan->pieces_to_make;
+    leave_active(schedule, index);
+    plan_discard(run->plan);
+    forget_plan(build, index);
+    struct error *error = plan_stale(schedule, index);
+    if (error != NULL)
+        schedule_fail(schedule, index, error);
 }
 
 /* A file that another node fetches at this moment is not fetched twice: it is looked at again when
@@ -846,25 +961,105 @@ static bool waits_for_alike(struct schedule *schedule, uint32_t index)
     return true;
 }
 
+/* Large files are heard of before they are fetched: their readers can be planned meanwhile. */
+static struct error *listen(struct schedule *schedule, uint32_t index, bool *out)
+{
+    struct build *build = schedule->build;
+    const struct node *node = &build->graph->nodes[index];
+    struct node_run *run = &build->runs[index];
+    *out = node->type->hint != NULL && !run->is_listened && run->layout.length == 0 &&
+           schedule->first_reader[index] < schedule->first_reader[index + 1] &&
+           segments_has_format(build->registry, node->name);
+    if (!*out)
+        return NULL;
+    run->is_listened = true;
+    schedule->hint_count++;
+    return start_job(schedule, index, JOB_HINT, 0);
+}
+
+/* Whether a need is there as what was heard of it only, or as a promise to fetch it again. */
+static bool lacks_files(const struct build *build, const struct node *node)
+{
+    for (uint32_t k = 0; k < node->need_count; k++) {
+        const struct node_run *run = &build->runs[node->needs[k]];
+        if (node->needs_content[k] && (run->status < STATUS_MADE || run->is_given_back))
+            return true;
+    }
+    return false;
+}
+
+/* Small files that were given back are needed to plan at all. */
+static bool waits_for_small(struct schedule *schedule, uint32_t index)
+{
+    struct build *build = schedule->build;
+    const struct node *node = &build->graph->nodes[index];
+    for (uint32_t k = 0; k < node->need_count; k++)
+        if (node->needs_content[k] && build->runs[node->needs[k]].layout.length == 0)
+            demand(schedule, node->needs[k], node->name);
+    if (build->runs[index].unmet == 0)
+        return false;
+    build->runs[index].status = STATUS_WAITING;
+    return true;
+}
+
+/* A large download: it waits for its turn, and its readers need not. */
+static void wait_for_turn(struct schedule *schedule, uint32_t index)
+{
+    schedule->heard[schedule->heard_count++] = index;
+    schedule_set_status(schedule, index, STATUS_HEARD);
+}
+
+static struct error *begin_stale(struct schedule *schedule, uint32_t index)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[index];
+    bool is_busy;
+    if (waits_for_alike(schedule, index))
+        return NULL;
+    TRY(may_be_there(schedule, index, &is_busy));
+    if (!is_busy)
+        TRY(listen(schedule, index, &is_busy));
+    if (is_busy || waits_for_small(schedule, index))
+        return NULL;
+    bool is_fetched = build->graph->nodes[index].is_fetched;
+    if (is_fetched && run->layout.length > 0) {
+        wait_for_turn(schedule, index);
+        return NULL;
+    }
+    schedule->small_count += is_fetched;
+    run->is_small = is_fetched;
+    return plan_stale(schedule, index);
+}
+
 static struct error *check_node(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
     struct staleness staleness;
     run->status = STATUS_CHECKING;
+    if (run->is_demanded)
+        return begin_stale(schedule, index);
+    if (lacks_files(build, &build->graph->nodes[index])) {
+        const char *reason;
+        TRY(stale_is_certain(build, index, &reason));
+        if (reason != NULL) {
+            run->reason = reason;
+            return begin_stale(schedule, index);
+        }
+        if (!run->is_patient) {
+            be_patient(schedule, index); /* what the files hold decides */
+            return NULL;
+        }
+    }
     TRY(stale_check(build, index, &run->arena, &staleness));
     if (staleness.verdict == VERDICT_HASH_FIRST) {
         schedule->hashing[schedule->hashing_count++] = index;
         return start_hashes(schedule, &staleness);
     }
     if (staleness.verdict == VERDICT_FRESH)
-        return set_fresh(schedule, index);
+        return schedule_set_fresh(schedule, index);
     run->reason = staleness.reason;
-    if (waits_for_alike(schedule, index))
-        return NULL;
-    bool is_looking;
-    TRY(may_be_there(schedule, index, &is_looking));
-    return is_looking ? NULL : plan_stale(schedule, index);
+    return begin_stale(schedule, index);
 }
 
 /* ---- results ---- */
@@ -935,13 +1130,67 @@ static struct error *keep_streamed(struct build *build, const struct job *job)
     return NULL;
 }
 
-/* A wrong staged piece is made after all. */
-static struct error *remake(struct schedule *schedule, const struct job *job)
+/* A wrong staged piece is made after all, as soon as its inputs are here. */
+static void remake(struct schedule *schedule, const struct job *job)
 {
-    struct plan *plan = schedule->build->runs[job->node].plan;
-    plan->pieces[job->index].action = PIECE_MAKE;
-    plan->pieces_to_make++;
-    return start_job(schedule, job->node, JOB_MAKE, job->index);
+    struct node_run *run = &schedule->build->runs[job->node];
+    struct planned_piece *planned = &run->plan->pieces[job->index];
+    planned->action = PIECE_MAKE;
+    run->plan->pieces_to_make++;
+    run->pieces_wanted++;
+    if (planned->awaited == 0)
+        run->queue[run->pieces_queued++] = job->index;
+    else
+        demand_inputs(schedule, job->node, false);
+}
+
+/* A piece is made or found good: inputs that no other piece reads may go. */
+static struct error *release_inputs(struct schedule *schedule, uint32_t index, uint32_t piece)
+{
+    struct build *build = schedule->build;
+    struct plan *plan = build->runs[index].plan;
+    const struct piece *made = &plan->pieces[piece].piece;
+    for (uint32_t k = 0; k < made->input_count; k++) {
+        struct plan_input *input = &plan->inputs[made->inputs[k].file];
+        bool is_again = false;
+        for (uint32_t m = 0; m < k; m++)
+            is_again |= made->inputs[m].file == made->inputs[k].file;
+        if (is_again || --input->pieces_left > 0 || input->is_awaited ||
+            input->producer == NODE_NONE || !build->graph->nodes[input->producer].gives_back)
+            continue;
+        if (wants_fill(build, input))
+            TRY(start_job(schedule, index, JOB_FILL, made->inputs[k].file));
+        else
+            TRY(giveback_input_done(schedule, input));
+    }
+    return NULL;
+}
+
+static struct error *take_filled(struct schedule *schedule, const struct job *job)
+{
+    struct build *build = schedule->build;
+    struct plan_input *input = &build->runs[job->node].plan->inputs[job->index];
+    bool may_go = input->producer != NODE_NONE && build->graph->nodes[input->producer].gives_back;
+    return may_go ? giveback_input_done(schedule, input) : NULL;
+}
+
+/* What was heard of a large file. If nothing was, its readers wait for the file. */
+static struct error *take_heard(struct schedule *schedule, struct job *job)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[job->node];
+    schedule->hint_count--;
+    if (job->pool.error != NULL && error_kind_of(job->pool.error) == ERROR_INTERRUPTED)
+        return NULL;
+    error_free(job->pool.error); /* the download will say what is wrong */
+    job->pool.error = NULL;
+    if (job->hint_bytes > 0) {
+        char *copy = arena_copy(&build->arena, job->hint, job->hint_bytes);
+        if (copy == NULL)
+            return error_memory();
+        run->layout = (struct text){copy, job->hint_bytes};
+    }
+    return begin_stale(schedule, job->node);
 }
 
 static struct error *take_node_result(struct schedule *schedule, struct job *job)
@@ -953,12 +1202,20 @@ static struct error *take_node_result(struct schedule *schedule, struct job *job
         TRY(plan->pieces[job->index].piece.is_streamed ? keep_streamed(build, job)
                                                        : keep_piece(build, job));
         plan->pieces[job->index].is_done = true;
+        TRY(release_inputs(schedule, job->node, job->index));
         return follow(schedule, job->node);
     case JOB_VERIFY:
-        if (job->is_wrong)
-            return remake(schedule, job);
+        if (job->is_wrong) {
+            remake(schedule, job);
+            return NULL;
+        }
         plan->pieces[job->index].is_done = true;
+        TRY(release_inputs(schedule, job->node, job->index));
         return follow(schedule, job->node);
+    case JOB_FILL:
+        return take_filled(schedule, job);
+    case JOB_FLUSH:
+        return giveback_flushed(schedule, job->index);
     case JOB_FOLLOW:
         build->runs[job->node].is_following = false;
         return follow(schedule, job->node);
@@ -976,14 +1233,13 @@ static void take_hash_result(struct schedule *schedule, struct job *job)
     struct error *error = job->pool.error;
     struct file_stamp now;
     enum file_kind kind;
-    const char *path = build->state->files[job->index].path;
     job->pool.error = NULL;
     build->files[job->index].is_hashing = false;
     if (error == NULL)
         error = file_stat(job->location, &kind, &now);
-    if (error == NULL && !file_stamp_equal(&now, &build->files[job->index].stamp))
-        error = error_new(ERROR_FAILED, "%s changed while it was read", path);
-    if (error == NULL)
+    bool is_steady = error != NULL || file_stamp_equal(&now, &build->files[job->index].stamp);
+    build->files[job->index].is_unsteady = !is_steady; /* whoever wants it will find that */
+    if (error == NULL && is_steady)
         error = stale_set_hashed(build, job->index, job->segments);
     uint32_t count = schedule->hashing_count;
     schedule->hashing_count = 0;
@@ -992,38 +1248,13 @@ static void take_hash_result(struct schedule *schedule, struct job *job)
         if (build->runs[index].status != STATUS_CHECKING)
             continue;
         if (error != NULL) {
-            fail_node(schedule, index, error);
+            schedule_fail(schedule, index, error);
             error = NULL; /* the others look again, and find it themselves */
         } else {
             push_ready(schedule, index);
         }
     }
     error_free(error);
-}
-
-/* Plans a node again, from nothing, as soon as the last job of its plan is back. */
-static void plan_anew(struct schedule *schedule, uint32_t index)
-{
-    struct build *build = schedule->build;
-    struct node_run *run = &build->runs[index];
-    if (run->jobs_left > 0)
-        return;
-    build->bytes_total -= run->plan->bytes_to_read;
-    atomic_fetch_sub(&build->bytes_done, atomic_exchange(&run->bytes_done, 0));
-    build->stats.pieces_made -= run->plan->pieces_to_make;
-    build->stats.pieces_kept -= run->plan->piece_count - run->plan->pieces_to_make;
-    leave_active(schedule, index);
-    plan_discard(run->plan);
-    plan_end(run->plan, false);
-    run->plan = NULL;
-    arena_end(&run->arena);
-    run->phase = PHASE_PIECES;
-    run->next_piece = run->next_copy = run->copy_count = run->followed = 0;
-    run->is_given_up = run->is_following = false;
-    run->status = STATUS_CHECKING;
-    struct error *error = plan_stale(schedule, index);
-    if (error != NULL)
-        fail_node(schedule, index, error);
 }
 
 /* Whether the task asks for another plan, for a reason that it has not had before. */
@@ -1039,17 +1270,41 @@ static bool wants_again(struct schedule *schedule, const struct job *job)
     return true;
 }
 
+/* A job of a node whose plan does not count any more, or of a build that stops: a piece that was
+ * made is kept in the log all the same. */
+static struct error *keep_late(struct build *build, const struct job *job)
+{
+    const struct plan *plan = build->runs[job->node].plan;
+    bool is_piece = job->kind == JOB_MAKE && plan != NULL && plan->log != NULL &&
+                    !plan->pieces[job->index].piece.is_streamed;
+    return is_piece ? keep_piece(build, job) : NULL;
+}
+
+static struct error *take_of_node(struct schedule *schedule, struct job *job)
+{
+    struct build *build = schedule->build;
+    const struct node_run *run = &build->runs[job->node];
+    if (job->kind == JOB_HINT && !schedule->is_stopping && run->status == STATUS_CHECKING)
+        return take_heard(schedule, job);
+    if (job->pool.error != NULL)
+        return NULL;
+    bool counts = run->status == STATUS_PLANNED || run->status == STATUS_CHECKING;
+    return counts && !schedule->is_stopping ? take_node_result(schedule, job)
+                                            : keep_late(build, job);
+}
+
 static void take_result(struct schedule *schedule, struct job *job)
 {
     struct build *build = schedule->build;
+    uint32_t index = job->node;
+    schedule->pending[job->pool.is_network ? LANE_NETWORK : LANE_WORK]--;
     build->stats.bytes_read += job->bytes_read;
     build->stats.bytes_written += job->bytes_written;
-    if (job->node == NODE_NONE) {
+    if (index == NODE_NONE) {
         take_hash_result(schedule, job);
         job_free(job);
         return;
     }
-    uint32_t index = job->node;
     struct node_run *run = &build->runs[index];
     run->jobs_left--;
     if (run->status == STATUS_PLANNED && wants_again(schedule, job))
@@ -1060,14 +1315,16 @@ static void take_result(struct schedule *schedule, struct job *job)
         plan_anew(schedule, index);
         return;
     }
-    struct error *error = job->pool.error;
-    if (error == NULL && run->status != STATUS_FAILED && !schedule->is_stopping)
-        error = take_node_result(schedule, job);
-    else if (error == NULL && job->kind == JOB_MAKE && run->plan->log != NULL)
-        error = keep_piece(build, job); /* stopping: what is made is kept */
+    struct error *error = take_of_node(schedule, job);
+    if (error == NULL) {
+        error = job->pool.error;
+        job->pool.error = NULL;
+    }
+    error_free(job->pool.error);
     job_free(job);
     if (error != NULL)
-        fail_node(schedule, index, error_wrap(error, "making %s", build->graph->nodes[index].name));
+        schedule_fail(
+            schedule, index, error_wrap(error, "making %s", build->graph->nodes[index].name));
     else if (run->status == STATUS_PLANNED && !schedule->is_stopping)
         advance(schedule, index);
 }
@@ -1088,19 +1345,26 @@ static void tick(struct schedule *schedule)
     build->options->on_tick(build->options->context, &progress);
 }
 
+/* Nodes that wait for files do not count: those that bring the files must find room. */
 static bool has_room(const struct schedule *schedule)
 {
-    return schedule->active_count + schedule->hashing_count < OPEN_NODES_MAX;
+    uint32_t count = schedule->hashing_count;
+    for (uint32_t a = 0; a < schedule->active_count; a++)
+        count += !plan_is_awaiting(schedule->build->runs[schedule->active[a]].plan);
+    return count < OPEN_NODES_MAX;
 }
 
 static void check_ready(struct schedule *schedule)
 {
+    struct build *build = schedule->build;
     for (uint32_t looked = 1;
          schedule->ready_count > 0 && has_room(schedule) && !schedule->is_stopping; looked++) {
         uint32_t index = pop_ready(schedule);
+        if (build->runs[index].unmet > 0)
+            continue; /* a need was given up meanwhile: it comes again */
         struct error *error = check_node(schedule, index);
         if (error != NULL)
-            fail_node(schedule, index, error);
+            schedule_fail(schedule, index, error);
         if (looked % 256 == 0)
             tick(schedule);
     }
@@ -1111,9 +1375,36 @@ static void stop(struct schedule *schedule)
     for (struct pool_job *job = pool_withdraw(schedule->build->pool), *next; job != NULL;
          job = next) {
         next = job->next;
+        schedule->pending[job->is_network ? LANE_NETWORK : LANE_WORK]--;
         if (((struct job *)job)->node != NODE_NONE)
             schedule->build->runs[((struct job *)job)->node].jobs_left--;
         job_free((struct job *)job);
+    }
+}
+
+/* Large downloads begin when all is planned that can be; each when there is a thread for it and
+ * room on the disk. */
+static void begin_downloads(struct schedule *schedule)
+{
+    if (schedule->hint_count > 0 || schedule->small_count > 0 ||
+        (schedule->ready_count > 0 && has_room(schedule)))
+        return;
+    while (
+        schedule->heard_count > 0 && !schedule->is_stopping && has_window(schedule, LANE_NETWORK)) {
+        uint32_t index = schedule->heard[0];
+        bool is_admitted = false;
+        struct error *error = giveback_admits(schedule, index, &is_admitted);
+        if (error == NULL && !is_admitted)
+            return;
+        memmove(schedule->heard, schedule->heard + 1,
+            --schedule->heard_count * sizeof *schedule->heard);
+        schedule->build->runs[index].status = STATUS_CHECKING;
+        if (error == NULL)
+            error = plan_stale(schedule, index);
+        if (error != NULL)
+            schedule_fail(schedule, index, error);
+        else
+            feed_or_fail(schedule, index);
     }
 }
 
@@ -1126,6 +1417,7 @@ static void loop(struct schedule *schedule)
             schedule->is_stopping = true;
         }
         check_ready(schedule);
+        begin_downloads(schedule);
         feed(schedule);
         if (schedule->sealing_count > 0) {
             uint32_t count = schedule->sealing_count;
@@ -1169,87 +1461,36 @@ static struct error *run_real(struct schedule *schedule)
         build->options->memory_bytes, &build->pool));
     loop(schedule);
     TRY(schedule->interrupted);
+    for (uint32_t i = 0; i < build->graph->node_count && schedule->failures == 0; i++)
+        if (build->runs[i].is_wanted && build->runs[i].status < STATUS_SEALED)
+            return error_new(ERROR_FAILED, "%s was left undone", build->graph->nodes[i].name);
     return seal_remove_partials(build);
-}
-
-/* ---- -n ---- */
-
-/* What would be made, without making it: layouts are planned, contents are not known. */
-static struct error *dry_node(struct schedule *schedule, uint32_t index)
-{
-    struct build *build = schedule->build;
-    const struct node *node = &build->graph->nodes[index];
-    struct node_run *run = &build->runs[index];
-    struct staleness staleness = {.verdict = VERDICT_STALE};
-    struct build_event event = {.kind = EVENT_STARTED, .node = node->name};
-    for (uint32_t k = 0; k < node->need_count; k++)
-        if (build->runs[node->needs[k]].status == STATUS_PLANNED &&
-            (node->needs_content[k] || build->runs[node->needs[k]].layout.length == 0))
-            staleness.reason = arena_format(&build->arena, "it needs %s, which would be made",
-                build->graph->nodes[node->needs[k]].name);
-    bool is_known = staleness.reason == NULL;
-    if (is_known)
-        TRY(stale_check(build, index, &run->arena, &staleness));
-    if (staleness.verdict == VERDICT_FRESH)
-        return set_fresh(schedule, index);
-    if (staleness.verdict == VERDICT_HASH_FIRST)
-        staleness.reason = arena_format(&build->arena, "%s has another stamp and would be hashed",
-            build->state->files[staleness.files[0]].path);
-    build_say(build, EVENT_STALE, node->name, staleness.reason);
-    struct plan *plan = NULL;
-    struct error *error = is_known ? plan_node(build, index, &plan) : NULL;
-    if (error != NULL && error_kind_of(error) != ERROR_MISSING)
-        return error_wrap(error, "planning %s", node->name);
-    error_free(error);
-    event.size_bytes = PLAN_SIZE_UNKNOWN;
-    if (plan != NULL && error == NULL) {
-        run->layout = plan->layout;
-        run->layout_hash = hash_text(run->layout);
-        event.size_bytes = plan->bytes_to_read;
-        event.pieces_made = plan->pieces_to_make;
-        event.pieces_kept = plan->piece_count - plan->pieces_to_make;
-    }
-    build->options->on_event(build->options->context, &event);
-    build->stats.nodes_made++;
-    run->status = STATUS_PLANNED;
-    return NULL;
-}
-
-static struct error *run_dry(struct schedule *schedule)
-{
-    struct build *build = schedule->build;
-    if (build->state->intent != NULL)
-        build_say(
-            build, EVENT_NOTE, NULL, "an interrupted build's renames would be finished first");
-    for (uint32_t at = 0; at < build->graph->node_count; at++) {
-        uint32_t index = build->graph->order[at];
-        if (!build->runs[index].is_wanted)
-            continue;
-        struct error *error = dry_node(schedule, index);
-        if (error != NULL)
-            fail_node(schedule, index, error);
-    }
-    return NULL;
 }
 
 struct error *build_run(
     struct build *build, const char *const *targets, size_t target_count, uint32_t *failures)
 {
     const struct graph *graph = build->graph;
-    struct schedule schedule = {.build = build, .window = 4 * (size_t)build->options->threads + 8};
+    struct schedule schedule = {.build = build,
+        .window = {
+            4 * (size_t)build->options->threads + 8, 2 * (size_t)build->options->connections + 2}};
     bool *is_wanted = arena_array(&build->arena, graph->node_count, sizeof *is_wanted);
     bool *is_named = arena_array(&build->arena, graph->node_count, sizeof *is_named);
     uint64_t start = clock_now_ns();
-    if (is_wanted == NULL || is_named == NULL)
+    bool *is_itself = arena_array(&build->arena, graph->node_count, sizeof *is_itself);
+    if (is_wanted == NULL || is_named == NULL || is_itself == NULL)
         return error_memory();
+    graph_find_itself(graph, targets, target_count, is_itself);
     TRY(graph_select(graph, targets, target_count, is_wanted, is_named));
     TRY(begin_schedule(&schedule, is_wanted));
-    for (uint32_t i = 0; i < graph->node_count; i++)
+    for (uint32_t i = 0; i < graph->node_count; i++) {
+        build->runs[i].is_itself = is_itself[i];
         build->runs[i].is_forced =
             build->options->is_forced && is_named[i] && !graph->nodes[i].is_fetched;
+    }
     struct error *error;
     if (build->options->is_dry) {
-        error = run_dry(&schedule);
+        error = dry_run(&schedule);
     } else {
         TRY(journal_open(build->state, STATE_DIRECTORY));
         error = run_real(&schedule);

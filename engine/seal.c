@@ -319,6 +319,7 @@ static struct error *take_stamps(struct build *build, const struct intent *inten
         enum file_kind kind;
         TRY(file_stat(known->location, &kind, &known->stamp));
         known->has_tree = file->has_tree;
+        known->is_given_back = false;
         known->tree = file->tree;
         known->identity = file->identity;
         build->files[index] = (struct file_run){.look = LOOK_CURRENT, .stamp = known->stamp};

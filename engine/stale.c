@@ -19,7 +19,7 @@ struct error *stale_look(struct build *build, uint32_t file)
     build->stats.files_looked_at++;
     TRY(file_stat(known->location, &kind, &run->stamp));
     if (kind == FILE_ABSENT)
-        run->look = LOOK_ABSENT;
+        run->look = known->is_given_back ? LOOK_GIVEN_BACK : LOOK_ABSENT;
     else if (file_stamp_equal(&run->stamp, &known->stamp) &&
              (known->has_tree || known->identity[0] != '\0'))
         run->look = LOOK_CURRENT;
@@ -39,6 +39,7 @@ struct error *stale_set_hashed(struct build *build, uint32_t file, struct segmen
         known->identity = ""; /* an identity belongs to its content */
     known->tree = tree;
     known->has_tree = true;
+    known->is_given_back = false;
     known->stamp = run->stamp;
     run->look = LOOK_CURRENT;
     run->segments = segments;
@@ -61,6 +62,16 @@ static const struct made_file *find_made(const struct build *build, const char *
     return NULL;
 }
 
+/* A file that this run fetches, and not only again: what was there before says nothing of it. */
+static bool will_change(const struct build *build, const char *path)
+{
+    uint32_t producer = map_get(&build->graph->node_by_name, path);
+    if (producer == MAP_NONE || !build->graph->nodes[producer].is_fetched)
+        return false;
+    const struct node_run *run = &build->runs[producer];
+    return run->status < STATUS_MADE && !run->is_demanded && !run->is_given_back;
+}
+
 bool stale_find_tree(struct build *build, const char *path, struct hash128 *out)
 {
     const struct made_file *made = find_made(build, path);
@@ -69,8 +80,10 @@ bool stale_find_tree(struct build *build, const char *path, struct hash128 *out)
         *out = made->tree;
         return true;
     }
-    if (file == MAP_NONE || build->files[file].look != LOOK_CURRENT ||
-        !build->state->files[file].has_tree)
+    if (file == MAP_NONE || !build->state->files[file].has_tree || will_change(build, path))
+        return false;
+    enum file_look look = build->files[file].look;
+    if (look != LOOK_CURRENT && look != LOOK_GIVEN_BACK)
         return false;
     *out = build->state->files[file].tree;
     return true;
@@ -231,6 +244,7 @@ struct check {
     struct record *record;
     struct arena *arena;
     struct staleness *out;
+    bool is_itself; /* a target names it */
 };
 
 static struct error *say_stale(struct check *check, const char *reason)
@@ -300,6 +314,11 @@ static struct error *check_made(struct check *check, const struct record_made *m
     struct build *build = check->build;
     const struct state_file *file = &build->state->files[made->file];
     TRY(stale_look(build, made->file));
+    if (build->files[made->file].look == LOOK_GIVEN_BACK)
+        return check->is_itself
+                   ? say_stale(check, arena_format(&build->arena,
+                                          "%s was given back, and is asked for", file->path))
+                   : NULL;
     if (build->files[made->file].look == LOOK_ABSENT)
         return say_stale(check, arena_format(&build->arena, "%s is missing", file->path));
     if (build->files[made->file].look == LOOK_CHANGED)
@@ -400,11 +419,33 @@ static const char *explain_key(struct check *check)
     return "a view that it sees through changed";
 }
 
+struct error *stale_is_certain(struct build *build, uint32_t index, const char **reason)
+{
+    struct staleness staleness = {.verdict = VERDICT_FRESH};
+    struct check check = {.build = build,
+        .node = &build->graph->nodes[index],
+        .record = state_find_record(build->state, build->graph->nodes[index].name),
+        .out = &staleness};
+    if (build->runs[index].is_forced)
+        TRY(say_stale(&check, "-B remakes every target"));
+    else if (check.record == NULL)
+        TRY(say_stale(&check, "it was never made"));
+    else if (!hash_equal(&check.record->key, &check.node->key))
+        TRY(say_stale(&check, explain_key(&check)));
+    *reason = staleness.reason;
+    return NULL;
+}
+
 struct error *stale_check(
     struct build *build, uint32_t index, struct arena *arena, struct staleness *out)
 {
     const struct node *node = &build->graph->nodes[index];
-    struct check check = {build, node, state_find_record(build->state, node->name), arena, out};
+    struct check check = {.build = build,
+        .node = node,
+        .record = state_find_record(build->state, node->name),
+        .arena = arena,
+        .out = out,
+        .is_itself = build->runs[index].is_itself};
     *out = (struct staleness){.verdict = VERDICT_FRESH};
     if (build->runs[index].is_forced)
         return say_stale(&check, "-B remakes every target");
@@ -421,7 +462,14 @@ struct error *stale_check(
     return NULL;
 }
 
-struct error *stale_is_fresh_by_stamps(struct build *build, const struct node *node, bool *out)
+/* The file is the recorded one, or was and is given back. */
+static bool holds(enum file_look look, bool may_be_given_back)
+{
+    return look == LOOK_CURRENT || (look == LOOK_GIVEN_BACK && may_be_given_back);
+}
+
+struct error *stale_is_fresh_by_stamps(
+    struct build *build, const struct node *node, bool is_itself, bool *out)
 {
     const struct record *record = state_find_record(build->state, node->name);
     *out = false;
@@ -447,7 +495,7 @@ struct error *stale_is_fresh_by_stamps(struct build *build, const struct node *n
         TRY(stale_look(build, read->file));
         enum file_look look = build->files[read->file].look;
         bool is_same = read->kind == READ_ABSENT ? look == LOOK_ABSENT
-                                                 : look == LOOK_CURRENT && file->has_tree &&
+                                                 : holds(look, true) && file->has_tree &&
                                                        hash_equal(&file->tree, &read->seen);
         if (!is_same)
             return NULL;
@@ -457,7 +505,7 @@ struct error *stale_is_fresh_by_stamps(struct build *build, const struct node *n
         const struct state_file *file = &build->state->files[made->file];
         TRY(stale_look(build, made->file));
         bool is_same =
-            build->files[made->file].look == LOOK_CURRENT && state_is_as_made(file, made);
+            holds(build->files[made->file].look, !is_itself) && state_is_as_made(file, made);
         if (!is_same)
             return NULL;
     }

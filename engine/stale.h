@@ -30,9 +30,14 @@ MUST_CHECK struct error *stale_look(struct build *build, uint32_t file);
 MUST_CHECK struct error *stale_set_hashed(
     struct build *build, uint32_t file, struct segments *segments);
 
-/* Whether the recorded outputs are on disk, by stamps: the cheap test of a null run. */
+/* Why the node is stale, as far as it can be said without a look at any file; NULL: it cannot. */
+MUST_CHECK struct error *stale_is_certain(struct build *build, uint32_t node, const char **reason);
+
+/* Whether the recorded reads and outputs are on disk, by stamps: the cheap test of a null run.
+ * Files that were given back count as there, but for outputs of a node that a target names itself.
+ */
 MUST_CHECK struct error *stale_is_fresh_by_stamps(
-    struct build *build, const struct node *node, bool *out);
+    struct build *build, const struct node *node, bool is_itself, bool *out);
 
 /* The hash of a JSON field as READ_FIELD records it; all zero for NULL. */
 MUST_CHECK struct error *stale_hash_field(

@@ -12,7 +12,7 @@
 
 #include "base/wire.h"
 
-enum { STATE_VERSION = 1, HEADER_BYTES = 48, ENTRY_BYTES = 24, STATE_BYTES_MAX = 1 << 30 };
+enum { STATE_VERSION = 2, HEADER_BYTES = 48, ENTRY_BYTES = 24, STATE_BYTES_MAX = 1 << 30 };
 static const char state_magic[16] = "psybuild state\n";
 static const char journal_magic[16] = {
     'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'j', 'o', 'u', 'r', 'n', 'a', 'l'};
@@ -37,12 +37,15 @@ static struct hash128 get_hash(struct wire_reader *reader)
 
 /* ---- files ---- */
 
+enum { FILE_HAS_TREE = 1, FILE_GIVEN_BACK = 2 };
+
 static void put_file(struct wire_writer *writer, const struct state_file *file)
 {
     wire_put_name(writer, file->path);
     wire_put_name(writer, strcmp(file->location, file->path) == 0 ? "" : file->location);
     wire_put_stamp(writer, &file->stamp);
-    wire_put_u8(writer, file->has_tree);
+    wire_put_u8(writer, (uint8_t)((file->has_tree ? FILE_HAS_TREE : 0) |
+                                  (file->is_given_back ? FILE_GIVEN_BACK : 0)));
     put_hash(writer, &file->tree);
     wire_put_name(writer, file->identity);
 }
@@ -54,7 +57,9 @@ static struct state_file get_file(struct wire_reader *reader)
     if (file.location[0] == '\0')
         file.location = file.path;
     file.stamp = wire_get_stamp(reader);
-    file.has_tree = wire_get_u8(reader) != 0;
+    uint8_t flags = wire_get_u8(reader);
+    file.has_tree = (flags & FILE_HAS_TREE) != 0;
+    file.is_given_back = (flags & FILE_GIVEN_BACK) != 0;
     file.tree = get_hash(reader);
     file.identity = wire_get_name(reader);
     return file;
@@ -210,7 +215,7 @@ void state_drop_record(struct state *state, const char *name)
 
 /* ---- the graph's shadow ---- */
 
-enum { NODE_FETCHED = 1, NODE_PATTERN = 2, NODE_VIEW = 4 };
+enum { NODE_FETCHED = 1, NODE_PATTERN = 2, NODE_VIEW = 4, NODE_GIVES_BACK = 8 };
 
 static void put_graph(struct wire_writer *writer, const struct graph *graph)
 {
@@ -221,6 +226,9 @@ static void put_graph(struct wire_writer *writer, const struct graph *graph)
     wire_put_u32(writer, graph->disk_source_count);
     for (uint32_t i = 0; i < graph->disk_source_count; i++)
         wire_put_name(writer, graph->disk_sources[i]);
+    wire_put_u32(writer, graph->source_count);
+    for (uint32_t i = 0; i < graph->source_count; i++)
+        wire_put_name(writer, graph->sources[i]);
     wire_put_u32(writer, graph->group_count);
     for (uint32_t i = 0; i < graph->group_count; i++)
         wire_put_name(writer, graph->groups[i].directory);
@@ -230,7 +238,8 @@ static void put_graph(struct wire_writer *writer, const struct graph *graph)
         wire_put_name(writer, node->name);
         wire_put_u8(writer,
             (uint8_t)((node->is_fetched ? NODE_FETCHED : 0) |
-                      (node->is_pattern ? NODE_PATTERN : 0) | (node->is_view ? NODE_VIEW : 0)));
+                      (node->is_pattern ? NODE_PATTERN : 0) | (node->is_view ? NODE_VIEW : 0) |
+                      (node->gives_back ? NODE_GIVES_BACK : 0)));
         wire_put_u32(writer, node->group);
         put_hash(writer, &node->key);
         wire_put_u32(writer, node->need_count);
@@ -267,6 +276,7 @@ static struct error *get_node(
     node->is_fetched = (flags & NODE_FETCHED) != 0;
     node->is_pattern = (flags & NODE_PATTERN) != 0;
     node->is_view = (flags & NODE_VIEW) != 0;
+    node->gives_back = (flags & NODE_GIVES_BACK) != 0;
     node->group = wire_get_u32(reader);
     if (node->group != GROUP_NONE && node->group >= graph->group_count)
         reader->failed = true;
@@ -317,6 +327,7 @@ static struct error *get_graph(struct wire_reader *reader, struct arena *arena, 
     graph->manifest_name = wire_get_name(reader);
     TRY(get_names(reader, arena, &graph->defaults, &graph->default_count));
     TRY(get_names(reader, arena, &graph->disk_sources, &graph->disk_source_count));
+    TRY(get_names(reader, arena, &graph->sources, &graph->source_count));
     TRY(get_names(reader, arena, &directories, &graph->group_count));
     graph->groups = arena_array(arena, graph->group_count, sizeof *graph->groups);
     graph->node_count = wire_get_count(reader, NODE_BYTES_MIN);

@@ -20,6 +20,7 @@ struct state_file {
     const char *location; /* where it lies, when elsewhere (a dir source); else the path */
     struct file_stamp stamp;
     bool has_tree;
+    bool is_given_back; /* removed because every reader has had it */
     struct hash128 tree;
     const char *identity; /* "sha256:HEX", "git:HEX", or "" */
 };

@@ -397,6 +397,15 @@ static struct error *follow_output(struct job *job, struct pool_worker *worker)
     return plan->node->type->follow(&work, plan->node, job->span.offset, end);
 }
 
+static struct error *flush_staged(struct job *job)
+{
+    const struct plan *plan = job->build->runs[job->node].plan;
+    for (uint32_t i = 0; i < plan->output_count; i++)
+        if (plan->outputs[i].handle != NULL)
+            TRY(file_sync(plan->outputs[i].handle));
+    return pieces_sync(plan->log);
+}
+
 static struct error *sync_output(struct job *job, struct pool_worker *worker)
 {
     const struct plan *plan = job->build->runs[job->node].plan;
@@ -439,6 +448,9 @@ static void run_job(struct pool_job *pool_job, struct pool_worker *worker)
         break;
     case JOB_FOLLOW:
         pool_job->error = follow_output(job, worker);
+        break;
+    case JOB_FLUSH:
+        pool_job->error = flush_staged(job);
         break;
     case JOB_SYNC:
         pool_job->error = sync_output(job, worker);

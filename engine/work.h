@@ -15,6 +15,7 @@ enum job_kind {
     JOB_FILL,     /* of an input: what no piece read */
     JOB_IDENTIFY, /* is the file on disk what the source says? */
     JOB_FOLLOW,   /* the task's follow, over `span` of output 0 */
+    JOB_FLUSH,    /* all that is staged, and the log, before an input is given back */
     JOB_SYNC,     /* one staged output, the task's seal before it */
 };
 

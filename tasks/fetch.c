@@ -195,7 +195,7 @@ static struct error *list_hub(struct source_context *context, const char *direct
     return describe_hub_files(context, declaration, &wanted, files, count);
 }
 
-static const char *const keep_words[] = {"always", NULL};
+static const char *const keep_words[] = {"always", "until-used", NULL};
 static const char *const type_words[] = {"model", "dataset", NULL};
 static const struct param_spec hub_params[] = {
     {.name = "type", .type = PARAM_STRING, .words = type_words, .help = "default: model"},

@@ -263,12 +263,14 @@ static void nodes_are_checked(void **state)
             "    {\"taks\": \"copy\"}\n"
             "     ^\n"},
         {"{\"task\": \"copy\", \"in\": {\"files\": \"src/a.json\"}, \"keep\": \"sometimes\"}",
-            "psybuild.json:2:57: \"keep\" must be one of \"always\", \"never\", not \"sometimes\"\n"
+            "psybuild.json:2:57: \"keep\" must be one of \"always\", \"until-used\", \"never\", "
+            "not \"sometimes\"\n"
             "    {\"task\": \"copy\", \"in\": {\"files\": \"src/a.json\"}, \"keep\": "
             "\"sometimes\"}\n"
             "                                                            ^\n"},
         {"{\"task\": \"copy\", \"in\": {\"files\": \"src/a.json\"}, \"keep\": \"never\"}",
-            "psybuild.json:2:57: task \"copy\" cannot be a view: \"keep\" must be \"always\"\n"
+            "psybuild.json:2:57: task \"copy\" cannot be a view: \"keep\" must be \"always\" or "
+            "\"until-used\"\n"
             "    {\"task\": \"copy\", \"in\": {\"files\": \"src/a.json\"}, \"keep\": \"never\"}\n"
             "                                                            ^\n"},
         {"{\"task\": \"copy\", \"in\": {\"files\": \"src/a.json\"}, \"keep\": 1}",

@@ -326,7 +326,7 @@ static const char *check_with_read(struct arena *arena, struct record_read read,
         reason = arena_format(arena, "%s", staleness.reason);
     assert_int_equal(staleness.file_count, 0);
     bool is_fresh;
-    tree_assert_ok(stale_is_fresh_by_stamps(build, &build->graph->nodes[index], &is_fresh));
+    tree_assert_ok(stale_is_fresh_by_stamps(build, &build->graph->nodes[index], false, &is_fresh));
     assert_int_equal(is_fresh, reason == NULL);
     build_close(build);
     return reason;

@@ -238,7 +238,7 @@ static void check_pieces(void)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static const char *const magics[] = {
-        "psybuild state\n\0", "psybuild journal", "psybuild pieces\n", "psybuild quick\n\0"};
+        "psybuild state\n\0", "psybuild journal", "psybuild pieces2", "psybuild quick\n\0"};
     static const char *const paths[] = {"s/state", "s/journal", "log", "s/quick"};
     struct wire_writer out = {0};
     if (size == 0)

@@ -1,0 +1,14 @@
+/* record.h - what a made node read and made, put together for its record. */
+#ifndef PSYBUILD_ENGINE_RECORD_H
+#define PSYBUILD_ENGINE_RECORD_H
+
+#include "engine/plan.h"
+
+/* An input must be the same file before and after it was read: ERROR_FAILED if it changed. */
+MUST_CHECK struct error *record_check_input(struct build *build, const struct plan_input *input);
+/* The tree of an input whose segments are all known becomes the state's. */
+MUST_CHECK struct error *record_keep_tree(struct build *build, const struct plan_input *input);
+/* Fills the run's record and list of files. */
+MUST_CHECK struct error *record_make(struct build *build, uint32_t node);
+
+#endif
