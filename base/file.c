@@ -24,6 +24,7 @@
 #define USE_LINUX 1
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #else
 #define USE_LINUX 0
 #endif
@@ -146,6 +147,15 @@ static struct error *open_path(const char *path, int flags, const char *doing, s
     file_close(file);
     return error_new(ERROR_IO, "%s: cannot %s: it is %s, not a regular file", path, doing,
         S_ISDIR(status.st_mode) ? "a directory" : "a special file");
+}
+
+struct error *file_open_descriptor(const char *path, int flags, int *out)
+{
+    int descriptor = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : open(path, flags | O_CLOEXEC);
+    if (descriptor < 0)
+        return error_new_errno(errno, path, "open");
+    *out = descriptor;
+    return NULL;
 }
 
 struct error *file_open(const char *path, struct file **out)
@@ -334,6 +344,22 @@ struct error *file_copy_range(const struct file *from, uint64_t from_offset, con
     return copy_through_memory(from, from_offset, to, to_offset, size);
 }
 
+struct error *file_copy_whole(const char *from, const char *to)
+{
+    struct file *in, *out = NULL;
+    TRY(file_open(from, &in));
+    struct error *error = file_remove(to);
+    if (error == NULL)
+        error = file_open_staged(to, &out);
+    if (error == NULL)
+        error = file_copy_range(in, 0, out, 0, in->size_bytes, NULL);
+    if (error == NULL)
+        error = file_sync(out);
+    file_close(in);
+    file_close(out);
+    return error;
+}
+
 struct error *file_read_whole(
     struct arena *arena, const char *path, size_t size_max, struct text *out)
 {
@@ -393,6 +419,33 @@ struct error *file_rename(const char *from, const char *to)
     int code = errno;
     struct error *error = error_new_errno(code, to, "replace");
     return error_wrap(error, "renaming %s", from);
+}
+
+struct error *file_exchange(const char *a, const char *b, bool *done)
+{
+    int result = -1;
+    errno = ENOSYS;
+    *done = false;
+    if (fault_here(FAULT_RENAME))
+        return error_new_errno(EIO, b, "replace");
+#if USE_LINUX
+    enum { EXCHANGE = 2 }; /* RENAME_EXCHANGE */
+    result = (int)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, EXCHANGE);
+#elif defined(RENAME_SWAP)
+    result = renamex_np(a, b, RENAME_SWAP);
+#endif
+    int code = errno;
+    *done = result == 0;
+    if (result == 0 || code == ENOSYS || code == EINVAL || code == ENOTSUP)
+        return NULL;
+    struct error *error = error_new_errno(code, b, "replace");
+    return error_wrap(error, "renaming %s", a);
+}
+
+struct error *file_touch(const char *path)
+{
+    int result = fault_here(FAULT_WRITE) ? (errno = EIO, -1) : utimensat(AT_FDCWD, path, NULL, 0);
+    return result == 0 ? NULL : error_new_errno(errno, path, "touch");
 }
 
 struct error *file_remove(const char *path)

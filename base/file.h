@@ -42,6 +42,8 @@ void file_wait_tick(void);
 
 struct file; /* an open regular file */
 
+/* Something that is no regular file, such as a named pipe; the caller closes the descriptor. */
+MUST_CHECK struct error *file_open_descriptor(const char *path, int flags, int *out);
 MUST_CHECK struct error *file_open(const char *path, struct file **out); /* to read */
 /* To read and write; makes it when absent (mode 0666 minus umask), keeps what it holds. */
 MUST_CHECK struct error *file_open_staged(const char *path, struct file **out);
@@ -65,6 +67,9 @@ void file_forget_range(const struct file *file, uint64_t offset, uint64_t size);
 MUST_CHECK struct error *file_copy_range(const struct file *from, uint64_t from_offset,
     const struct file *to, uint64_t to_offset, uint64_t size, bool *is_shared);
 
+/* A whole file to a new one, by reference where the file system can; synced. */
+MUST_CHECK struct error *file_copy_whole(const char *from, const char *to);
+
 /* A whole small file; NUL-terminated in the arena. Longer than `size_max` is ERROR_FORMAT. */
 MUST_CHECK struct error *file_read_whole(
     struct arena *arena, const char *path, size_t size_max, struct text *out);
@@ -72,6 +77,9 @@ MUST_CHECK struct error *file_read_whole(
 MUST_CHECK struct error *file_replace_whole(const char *path, struct text text);
 
 MUST_CHECK struct error *file_rename(const char *from, const char *to);
+/* The two change places at once; `*done` is false where the system cannot. */
+MUST_CHECK struct error *file_exchange(const char *a, const char *b, bool *done);
+MUST_CHECK struct error *file_touch(const char *path);            /* its mtime is now */
 MUST_CHECK struct error *file_remove(const char *path);           /* absent is fine */
 MUST_CHECK struct error *file_remove_directory(const char *path); /* absent or not empty is fine */
 /* A directory with all below it, or a file; links are removed, never followed. Absent is fine. */

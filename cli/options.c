@@ -13,6 +13,7 @@ enum option_name {
     OPTION_MANIFEST,
     OPTION_THREADS,
     OPTION_FAILURES,
+    OPTION_LOAD,
     OPTION_DRY,
     OPTION_VERBOSE,
     OPTION_QUIET,
@@ -47,6 +48,7 @@ static const struct option_spec specs[] = {
         "manifest, or the name of an installed one"},
     {OPTION_THREADS, 'j', NULL, "N", "threads that convert [one a processor]"},
     {OPTION_FAILURES, 'k', NULL, "N", "go on until N nodes failed; 0 is no limit [1]"},
+    {OPTION_LOAD, 'l', NULL, "N", "start no job while the load is above N"},
     {OPTION_DRY, 'n', NULL, NULL, "say what would be made, and make nothing"},
     {OPTION_VERBOSE, 'v', "verbose", NULL, "say every node that is made, sealed or confirmed"},
     {OPTION_QUIET, 'q', "quiet", NULL, "say nothing but warnings and errors"},
@@ -111,6 +113,18 @@ struct error *options_parse_word(struct arena *arena, const char *name, const ch
     if (list == NULL)
         return error_memory();
     return error_new(ERROR_USAGE, "\"%s\" must be one of %s, not \"%s\"", name, list, value);
+}
+
+static struct error *read_load(const char *value, double *out)
+{
+    char *end;
+    double load = strtod(value, &end);
+    bool is_number = end != value && *end == '\0' && value[strspn(value, "0123456789.")] == '\0';
+    if (!is_number || !(load > 0 && load < 1e6))
+        return error_new(
+            ERROR_USAGE, "\"-l\" must be a load above 0, such as 2.5, not \"%s\"", value);
+    *out = load;
+    return NULL;
 }
 
 static struct error *read_memory(const char *value, uint64_t *out)
@@ -190,6 +204,8 @@ static struct error *apply(struct reader *reader, enum option_name name, const c
         return options_parse_number("-j", value, 1, THREADS_MAX, &out->threads);
     case OPTION_FAILURES:
         return options_parse_number("-k", value, 0, FAILURES_MAX, &out->failures_max);
+    case OPTION_LOAD:
+        return read_load(value, &out->load_max);
     case OPTION_DRY:
         out->is_dry = true;
         return NULL;

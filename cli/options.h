@@ -29,6 +29,7 @@ struct options {
     unsigned threads; /* 0: one a processor */
     unsigned connections;
     unsigned failures_max; /* 0: no limit */
+    double load_max;       /* -l; 0: no limit */
     uint64_t memory_bytes; /* 0: by the number of threads */
     enum progress progress;
     enum color color;

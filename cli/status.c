@@ -90,6 +90,12 @@ static void put_number(struct json_writer *writer, const char *key, uint64_t val
     json_write_u64(writer, value);
 }
 
+static void put_flag(struct json_writer *writer, const char *key)
+{
+    json_write_key(writer, text_of(key));
+    json_write_bool(writer, true);
+}
+
 struct error *status_format_event(
     struct arena *arena, const struct build_event *event, const char *task, struct text *out)
 {
@@ -108,6 +114,8 @@ struct error *status_format_event(
         if (event->size_bytes != UINT64_MAX) /* not planned yet */
             put_number(writer, "bytes", event->size_bytes);
     }
+    if (event->is_restored)
+        put_flag(writer, "restored");
     if (event->kind == EVENT_DONE)
         put_number(writer, "duration_ns", event->duration_ns);
     if (event->error != NULL)
@@ -206,11 +214,11 @@ static const char *task_of(const struct status *status, const char *name)
 }
 
 /* What became of a node that is done. */
-enum outcome { OUTCOME_MADE, OUTCOME_FETCHED, OUTCOME_UNCHANGED, OUTCOME_EMPTY };
+enum outcome { OUTCOME_MADE, OUTCOME_RESTORED, OUTCOME_FETCHED, OUTCOME_UNCHANGED, OUTCOME_EMPTY };
 
-static enum outcome outcome_of(const struct status *status, const char *name)
+static enum outcome outcome_of(const struct status *status, const struct build_event *event)
 {
-    const struct node *node = find_node(status, name);
+    const struct node *node = find_node(status, event->node);
     if (node == NULL)
         return OUTCOME_MADE;
     const struct node_run *run = &status->build->runs[node - status->build->graph->nodes];
@@ -218,6 +226,8 @@ static enum outcome outcome_of(const struct status *status, const char *name)
         return OUTCOME_EMPTY;
     if (!run->is_changed)
         return OUTCOME_UNCHANGED;
+    if (event->is_restored)
+        return OUTCOME_RESTORED;
     return node->is_fetched ? OUTCOME_FETCHED : OUTCOME_MADE;
 }
 
@@ -338,7 +348,9 @@ static void say_planned(struct status *status, const struct build_event *event)
     if (event->size_bytes != UINT64_MAX)
         size_print(size, event->size_bytes);
     terminal_put(status->terminal, TONE_PLAIN, "%s %s", task == NULL ? "make" : task, event->node);
-    if (event->size_bytes > 0)
+    if (event->is_restored)
+        terminal_put(status->terminal, TONE_DIM, "  from the cache, %s", size);
+    else if (event->size_bytes > 0)
         terminal_put(status->terminal, TONE_DIM, "  reads %s", size);
     if (event->pieces_kept > 0)
         terminal_put(status->terminal, TONE_DIM, ", %" PRIu32 " of %" PRIu32 " pieces taken over",
@@ -348,8 +360,8 @@ static void say_planned(struct status *status, const struct build_event *event)
 
 static void count_done_node(struct status *status, const struct build_event *event)
 {
-    enum outcome outcome = outcome_of(status, event->node);
-    bool is_new = outcome == OUTCOME_MADE || outcome == OUTCOME_FETCHED;
+    enum outcome outcome = outcome_of(status, event);
+    bool is_new = outcome < OUTCOME_UNCHANGED;
     status->nodes_changed += is_new;
     status->nodes_confirmed += outcome == OUTCOME_UNCHANGED;
     status->bytes_made += is_new ? event->size_bytes : 0;
@@ -358,11 +370,12 @@ static void count_done_node(struct status *status, const struct build_event *eve
 static void say_done(struct status *status, const struct build_event *event)
 {
     static const char *const words[] = {[OUTCOME_MADE] = "made",
+        [OUTCOME_RESTORED] = "restored",
         [OUTCOME_FETCHED] = "fetched",
         [OUTCOME_UNCHANGED] = "unchanged",
         [OUTCOME_EMPTY] = "nothing to make:"};
     char size[SIZE_TEXT_MAX];
-    enum outcome outcome = outcome_of(status, event->node);
+    enum outcome outcome = outcome_of(status, event);
     bool is_told = outcome != OUTCOME_EMPTY || status->options->is_verbose;
     if (!shows_lines(status) || !is_told)
         return;

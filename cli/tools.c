@@ -1,6 +1,7 @@
 /* tools.c - the table of tools, and what they share. */
 #include "cli/tools.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -69,12 +70,15 @@ struct error *cli_prepare_build(struct cli *cli)
         .connections = options->connections,
         .memory_bytes = options->memory_bytes,
         .failures_max = options->failures_max,
+        .load_max = options->load_max,
+        .make_flags = options->threads > 0 ? NULL : getenv("MAKEFLAGS"),
         .is_dry = options->is_dry,
         .is_forced = options->is_forced,
         .is_frozen = options->is_frozen,
         .is_offline = options->is_offline,
         .no_wait = options->no_wait,
         .no_stats = options->no_stats,
+        .cache = getenv("PSYBUILD_CACHE"),
         .cancel = signals_flag(),
         .on_event = status_on_event,
         .on_tick = status_on_tick,

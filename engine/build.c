@@ -82,6 +82,9 @@ static struct error *load_graph(struct build *build)
         .setting_count = options->setting_count};
     struct manifest *manifest;
     TRY(manifest_load(&build->arena, options->registry, &manifest_options, &manifest));
+    build->cache = manifest->cache;
+    if (options->cache != NULL && options->cache[0] != '\0')
+        build->cache.path = options->cache;
     struct source_context context = {.arena = &build->arena,
         .lock_path = manifest->lock_path,
         .is_frozen = options->is_frozen,

@@ -81,6 +81,7 @@ struct node_run {
     bool is_listened;   /* its task's hint was asked for */
     bool is_small;      /* a download that plans may wait for */
     bool is_given_back; /* its files are gone with our will */
+    bool is_uncached;   /* the cache had it, but damaged */
     bool is_demanded;   /* and wanted again */
     bool has_slot;      /* in its pool */
     uint32_t flushes_left;
@@ -128,6 +129,7 @@ struct build_event {
     const struct error *error;
     uint64_t size_bytes;               /* written, of EVENT_DONE */
     uint32_t pieces_made, pieces_kept; /* of EVENT_DONE */
+    bool is_restored;                  /* from the cache */
     uint64_t duration_ns;
 };
 
@@ -145,10 +147,13 @@ struct build_options {
     const struct registry *registry;
     unsigned threads, connections;
     uint64_t memory_bytes;
-    unsigned failures_max; /* -k: 0 is no limit */
-    bool is_dry;           /* -n */
-    bool is_forced;        /* -B */
+    unsigned failures_max;  /* -k: 0 is no limit */
+    double load_max;        /* -l: 0 is no limit */
+    const char *make_flags; /* MAKEFLAGS, for a jobserver in it; NULL: none, or -j was given */
+    bool is_dry;            /* -n */
+    bool is_forced;         /* -B */
     bool is_frozen, is_offline, no_wait, no_stats;
+    const char *cache;    /* PSYBUILD_CACHE: instead of the manifest's; or NULL */
     bool is_refreshing;   /* -t lock: sources are asked anew */
     uint64_t rate_bytes;  /* a second, of all downloads; 0: no limit */
     _Atomic bool *cancel; /* set by a signal handler */
@@ -171,8 +176,10 @@ struct build {
     struct graph *graph;
     struct state *state;
     struct validity validity;
-    struct node_run *runs;  /* one a node of the graph */
-    struct file_run *files; /* one a file of the state; grows with it */
+    struct manifest_cache cache; /* path NULL: none */
+    bool is_cache_filled;        /* in this run: it is trimmed at the end */
+    struct node_run *runs;       /* one a node of the graph */
+    struct file_run *files;      /* one a file of the state; grows with it */
     size_t file_capacity;
     struct pool *pool;
     struct file_lock *lock;

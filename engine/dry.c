@@ -1,6 +1,7 @@
 /* dry.c - `-n`: what would be made, without making it. */
 #include "engine/schedule.h"
 
+#include "engine/cache.h"
 #include "engine/stale.h"
 
 /* Layouts are planned, contents are not known. */
@@ -26,12 +27,18 @@ static struct error *dry_node(struct schedule *schedule, uint32_t index)
             build->state->files[staleness.files[0]].path);
     build_say(build, EVENT_STALE, node->name, staleness.reason);
     struct plan *plan = NULL;
-    struct error *error = is_known ? plan_node(build, index, &plan) : NULL;
+    const struct record *past = NULL;
+    if (is_known)
+        TRY(cache_find(build, index, &past));
+    struct error *error = past != NULL ? cache_plan(build, index, past, &plan)
+                          : is_known   ? plan_node(build, index, &plan)
+                                       : NULL;
     if (error != NULL && error_kind_of(error) != ERROR_MISSING)
         return error_wrap(error, "planning %s", node->name);
     error_free(error);
     event.size_bytes = PLAN_SIZE_UNKNOWN;
     if (plan != NULL && error == NULL) {
+        event.is_restored = past != NULL;
         run->layout = plan->layout;
         run->layout_hash = hash_text(run->layout);
         event.size_bytes = plan->bytes_to_read;

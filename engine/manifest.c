@@ -754,6 +754,7 @@ static struct error *read_cache_size(
 static struct error *read_cache(struct loader *loader)
 {
     struct manifest_cache *cache = &loader->manifest->cache;
+    cache->size_bytes = CACHE_BYTES_DEFAULT;
     for (size_t i = 0; i < loader->root_count && cache->path == NULL; i++) {
         const struct json *object = json_get(loader->roots[i], "cache");
         if (object == NULL)
@@ -768,7 +769,6 @@ static struct error *read_cache(struct loader *loader)
         if (path->text.length == 0 || strlen(path->text.bytes) != path->text.length)
             return json_error(path, "\"path\" must be a directory");
         cache->path = path->text.bytes;
-        cache->size_bytes = CACHE_BYTES_DEFAULT;
         if (size != NULL)
             TRY(read_cache_size(loader, size, &cache->size_bytes));
     }

@@ -86,7 +86,8 @@ struct plan {
     uint64_t bytes_to_read, bytes_to_write, bytes_to_download, bytes_kept;
     uint32_t pieces_to_make;
     bool is_streamed;
-    void *context; /* the task's own */
+    const struct record *restored; /* by whose outputs the cache makes this node; NULL: pieces do */
+    void *context;                 /* the task's own */
     void (*end_context)(void *context);
     bool is_changed;         /* some output differs from what is on disk */
     uint32_t recorded_count; /* pieces in the log of this attempt */

@@ -27,7 +27,7 @@ struct pool {
     struct queue finished;
     uint64_t memory_bytes, memory_used;
     uint64_t kept_bytes_max; /* of an idle thread's buffer: together they stay within the budget */
-    unsigned running;
+    unsigned running[LANES], allowed;
     bool is_closing;
     /* the main thread's: */
     size_t pending;
@@ -57,7 +57,7 @@ static struct pool_job *pop(struct queue *queue)
 static bool can_start(const struct pool *pool, unsigned lane)
 {
     const struct pool_job *job = pool->waiting[lane].first;
-    if (job == NULL)
+    if (job == NULL || (lane == 0 && pool->running[0] >= pool->allowed))
         return false;
     return pool->memory_used == 0 ||
            (job->memory_bytes <= pool->memory_bytes &&
@@ -110,12 +110,12 @@ static void *thread_main(void *argument)
             break;
         struct pool_job *job = pop(&pool->waiting[thread->lane]);
         pool->memory_used += job->memory_bytes;
-        pool->running++;
+        pool->running[thread->lane]++;
         pthread_mutex_unlock(&pool->mutex);
         run_job(thread, job);
         pthread_mutex_lock(&pool->mutex);
         pool->memory_used -= job->memory_bytes;
-        pool->running--;
+        pool->running[thread->lane]--;
         push(&pool->finished, job);
         pthread_cond_signal(&pool->done);
         pthread_cond_broadcast(&pool->work); /* the budget may admit another lane's job now */
@@ -130,7 +130,8 @@ struct error *pool_open(
     struct pool *pool = memory_alloc(sizeof *pool);
     if (pool == NULL)
         return error_memory();
-    *pool = (struct pool){.memory_bytes = memory_bytes, .threads_wanted = {threads, connections}};
+    *pool = (struct pool){
+        .memory_bytes = memory_bytes, .allowed = threads, .threads_wanted = {threads, connections}};
     uint64_t share = memory_bytes / (threads > 0 ? threads : 1); /* network jobs have no buffers */
     pool->kept_bytes_max = share < BUFFER_KEPT_BYTES ? share : BUFFER_KEPT_BYTES;
     for (unsigned lane = 0; lane < LANES; lane++) {
@@ -200,6 +201,16 @@ struct pool_job *pool_collect(struct pool *pool, unsigned wait_ms)
     for (struct pool_job *job = list; job != NULL; job = job->next)
         pool->pending--;
     return list;
+}
+
+void pool_allow(struct pool *pool, unsigned count)
+{
+    pthread_mutex_lock(&pool->mutex);
+    bool is_more = count > pool->allowed;
+    pool->allowed = count;
+    if (is_more)
+        pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->mutex);
 }
 
 struct pool_job *pool_withdraw(struct pool *pool)

@@ -39,6 +39,9 @@ MUST_CHECK struct error *pool_open(
 MUST_CHECK struct error *pool_submit(struct pool *pool, struct pool_job *job);
 /* Waits for done jobs, at most `wait_ms`; NULL when none came. A list in order of completion. */
 struct pool_job *pool_collect(struct pool *pool, unsigned wait_ms);
+/* At most so many jobs that are not the network's run at once from now on; those that run, go on.
+ */
+void pool_allow(struct pool *pool, unsigned count);
 /* Takes back every job that has not started; they count as never submitted. */
 struct pool_job *pool_withdraw(struct pool *pool);
 size_t pool_pending(const struct pool *pool); /* submitted and not collected */

@@ -63,6 +63,18 @@ static struct error *list_made(struct build *build, struct node_run *run)
     return NULL;
 }
 
+/* A restored node's record is the one it was restored by: what it read is the same. */
+static void take_past(struct build *build, const struct record *past, struct record *record)
+{
+    record->reads = past->reads;
+    record->read_count = past->read_count;
+    for (uint32_t i = 0; i < record->read_count; i++) {
+        struct record_read *read = &record->reads[i];
+        if (read->file != FILE_NONE && read->kind != READ_NAMES && read->kind != READ_ABSENT)
+            (void)stale_find_tree(build, build->state->files[read->file].path, &read->seen);
+    }
+}
+
 struct error *record_make(struct build *build, uint32_t index)
 {
     const struct node *node = &build->graph->nodes[index];
@@ -74,7 +86,10 @@ struct error *record_make(struct build *build, uint32_t index)
         .layout = node->is_fetched && !node->gives_back ? TEXT_EMPTY : run->layout,
         .figures = run->plan->figures,
         .duration_ns = clock_now_ns() - run->started_ns};
-    TRY(copy_reads(build, run->plan, &run->record));
+    if (run->plan->restored != NULL)
+        take_past(build, run->plan->restored, &run->record);
+    else
+        TRY(copy_reads(build, run->plan, &run->record));
     return list_made(build, run);
 }
 

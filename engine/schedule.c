@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "base/jobserver.h"
+#include "engine/cache.h"
 #include "engine/plan.h"
 #include "engine/quick.h"
 #include "engine/record.h"
@@ -16,6 +18,7 @@
 
 /* Nodes that are planned or wait for a hash, at a time: planned ones hold files open, waiting ones
  * are looked at again after each hash. */
+#define LOAD_NS UINT64_C(1000000000) /* between two looks at the load */
 enum { TICK_MS = 100, FOLLOW_BYTES_MAX = 64 << 20, OPEN_NODES_MAX = 64 };
 
 /* ---- readiness ---- */
@@ -471,6 +474,7 @@ static void say_done(struct build *build, uint32_t index)
         build->options->on_event(
             build->options->context, &(struct build_event){.kind = EVENT_DONE,
                                          .node = plan->node->name,
+                                         .is_restored = plan->restored != NULL,
                                          .size_bytes = written,
                                          .pieces_made = plan->pieces_to_make,
                                          .pieces_kept = plan->piece_count - plan->pieces_to_make,
@@ -847,7 +851,7 @@ static struct error *start_node(struct schedule *schedule, uint32_t index)
     struct plan *plan = run->plan;
     if (plan->is_changed) {
         TRY(plan_stage(plan));
-        TRY(takeover_start(plan));
+        TRY(plan->restored != NULL ? cache_stage_log(plan) : takeover_start(plan));
     }
     TRY(queue_pieces(run));
     build->bytes_total += plan->bytes_to_read;
@@ -857,12 +861,19 @@ static struct error *start_node(struct schedule *schedule, uint32_t index)
     return NULL;
 }
 
+static void set_layout(struct build *build, uint32_t index, struct text layout)
+{
+    build->runs[index].layout = layout;
+    build->runs[index].layout_hash = hash_text(layout);
+}
+
 static void say_started(struct build *build, const struct plan *plan)
 {
     if (build->options->on_event != NULL)
         build->options->on_event(
             build->options->context, &(struct build_event){.kind = EVENT_STARTED,
                                          .node = plan->node->name,
+                                         .is_restored = plan->restored != NULL,
                                          .size_bytes = plan->bytes_to_read,
                                          .pieces_made = plan->pieces_to_make,
                                          .pieces_kept = plan->piece_count - plan->pieces_to_make});
@@ -920,8 +931,7 @@ static struct error *plan_stale(struct schedule *schedule, uint32_t index)
     build_say(build, EVENT_STALE, node->name, run->reason);
     if (error != NULL)
         return error_wrap(error, "planning %s", node->name);
-    run->layout = node->is_fetched && plan->layout.length == 0 ? heard : plan->layout;
-    run->layout_hash = hash_text(run->layout);
+    set_layout(build, index, node->is_fetched && plan->layout.length == 0 ? heard : plan->layout);
     say_started(build, plan);
     TRY(start_node(schedule, index));
     schedule_set_status(schedule, index, STATUS_PLANNED);
@@ -988,6 +998,31 @@ static bool lacks_files(const struct build *build, const struct node *node)
     return false;
 }
 
+/* What the node is to make, it has made before, and the cache has it. */
+static struct error *restore(struct schedule *schedule, uint32_t index, bool *out)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[index];
+    const struct record *past;
+    struct plan *plan;
+    TRY(cache_find(build, index, &past));
+    *out = past != NULL;
+    if (past == NULL)
+        return NULL;
+    run->started_ns = clock_now_ns();
+    build_say(build, EVENT_STALE, build->graph->nodes[index].name, run->reason);
+    TRY(cache_plan(build, index, past, &plan));
+    set_layout(build, index, plan->layout);
+    say_started(build, plan);
+    TRY(start_node(schedule, index));
+    for (uint32_t i = 0; i < plan->output_count; i++)
+        if (!plan->outputs[i].is_unchanged)
+            TRY(start_job(schedule, index, JOB_RESTORE, i));
+    schedule_set_status(schedule, index, STATUS_PLANNED);
+    advance(schedule, index);
+    return NULL;
+}
+
 /* Small files that were given back are needed to plan at all. */
 static bool waits_for_small(struct schedule *schedule, uint32_t index)
 {
@@ -1019,6 +1054,8 @@ static struct error *begin_stale(struct schedule *schedule, uint32_t index)
     TRY(may_be_there(schedule, index, &is_busy));
     if (!is_busy)
         TRY(listen(schedule, index, &is_busy));
+    if (!is_busy)
+        TRY(restore(schedule, index, &is_busy));
     if (is_busy || waits_for_small(schedule, index))
         return NULL;
     bool is_fetched = build->graph->nodes[index].is_fetched;
@@ -1212,6 +1249,10 @@ static struct error *take_node_result(struct schedule *schedule, struct job *job
         plan->pieces[job->index].is_done = true;
         TRY(release_inputs(schedule, job->node, job->index));
         return follow(schedule, job->node);
+    case JOB_RESTORE:
+        build->runs[job->node].is_given_up |= job->is_wrong;
+        build->runs[job->node].is_uncached |= job->is_wrong;
+        return NULL;
     case JOB_FILL:
         return take_filled(schedule, job);
     case JOB_FLUSH:
@@ -1325,6 +1366,8 @@ static void take_result(struct schedule *schedule, struct job *job)
     if (error != NULL)
         schedule_fail(
             schedule, index, error_wrap(error, "making %s", build->graph->nodes[index].name));
+    else if (run->is_given_up && !schedule->is_stopping)
+        plan_anew(schedule, index);
     else if (run->status == STATUS_PLANNED && !schedule->is_stopping)
         advance(schedule, index);
 }
@@ -1408,6 +1451,25 @@ static void begin_downloads(struct schedule *schedule)
     }
 }
 
+/* As many jobs as make's jobserver and the load let run. */
+static void throttle(struct schedule *schedule)
+{
+    const struct build_options *options = schedule->build->options;
+    unsigned wanted = options->threads;
+    if (schedule->jobserver == NULL && options->load_max <= 0)
+        return;
+    uint64_t now_ns = clock_now_ns();
+    if (options->load_max > 0 && now_ns - schedule->load_ns >= LOAD_NS) {
+        schedule->load_ns = now_ns;
+        schedule->is_loaded = load_average() > options->load_max;
+    }
+    if (schedule->pending[LANE_WORK] < wanted)
+        wanted = (unsigned)schedule->pending[LANE_WORK];
+    if (schedule->jobserver != NULL)
+        wanted = jobserver_adjust(schedule->jobserver, wanted);
+    pool_allow(schedule->build->pool, schedule->is_loaded || wanted == 0 ? 1 : wanted);
+}
+
 static void loop(struct schedule *schedule)
 {
     struct build *build = schedule->build;
@@ -1430,6 +1492,7 @@ static void loop(struct schedule *schedule)
             continue;
         if (pool_pending(build->pool) == 0)
             return;
+        throttle(schedule);
         struct pool_job *done = pool_collect(build->pool, TICK_MS);
         for (struct pool_job *job = done, *next; job != NULL; job = next) {
             next = job->next;
@@ -1448,9 +1511,21 @@ static struct error *save(struct build *build)
     if (!build->is_state_changed && build->is_compiled_current &&
         build->state->journal_sequence == 0)
         return journal_remove(build->state, STATE_DIRECTORY);
+    if (build->is_cache_filled)
+        TRY(cache_trim(&build->arena, build->cache.path, build->cache.size_bytes));
     file_wait_tick(); /* no change from now on can share a stamp that is saved */
     TRY(quick_write(build, STATE_DIRECTORY)); /* not believed as long as there is a journal */
     return state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
+}
+
+static struct error *open_jobserver(struct schedule *schedule)
+{
+    struct build *build = schedule->build;
+    const char *warning;
+    TRY(jobserver_open(&build->arena, build->options->make_flags, &schedule->jobserver, &warning));
+    if (warning != NULL)
+        build_say(build, EVENT_WARNING, NULL, warning);
+    return NULL;
 }
 
 static struct error *run_real(struct schedule *schedule)
@@ -1459,7 +1534,9 @@ static struct error *run_real(struct schedule *schedule)
     TRY(seal_finish_intent(build));
     TRY(pool_open(build->options->threads, build->options->connections,
         build->options->memory_bytes, &build->pool));
+    TRY(open_jobserver(schedule));
     loop(schedule);
+    jobserver_close(schedule->jobserver);
     TRY(schedule->interrupted);
     for (uint32_t i = 0; i < build->graph->node_count && schedule->failures == 0; i++)
         if (build->runs[i].is_wanted && build->runs[i].status < STATUS_SEALED)

@@ -42,6 +42,8 @@ struct schedule {
     uint32_t wanted;
     size_t window[LANES], pending[LANES]; /* jobs in the pool at a time */
     struct jobserver *jobserver;          /* or NULL */
+    uint64_t load_ns;                     /* when the load was looked at */
+    bool is_loaded;                       /* more than -l */
     struct error *interrupted;
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cache.h"
 #include "engine/plan.h"
 #include "engine/stale.h"
 
@@ -95,7 +96,7 @@ struct error *seal_remove_partials(struct build *build)
 struct sealing {
     struct build *build;
     struct intent intent;
-    size_t file_capacity, removed_capacity;
+    size_t file_capacity, removed_capacity, removed_to_capacity;
     uint32_t visible; /* renames and removals that a reader of the directory would see */
 };
 
@@ -116,6 +117,122 @@ static const char *copy_path(struct build *build, const char *path)
     return arena_copy(&build->arena, path, strlen(path));
 }
 
+/* ---- what becomes of a file that is replaced ---- */
+
+/* Whether some record says that we made a file of that name. */
+static bool was_made(const struct state *state, const char *path)
+{
+    uint32_t file = map_get(&state->file_by_path, path);
+    for (uint32_t i = 0; file != MAP_NONE && i < state->record_count; i++)
+        for (uint32_t k = 0; k < state->records[i].made_count; k++)
+            if (state->records[i].made[k].file == file)
+                return true;
+    return false;
+}
+
+/* As a record says that it was made, and as it still is. */
+static struct error *find_made(
+    struct build *build, const struct node *node, const char *path, const struct record_made **out)
+{
+    const struct record *record = state_find_record(build->state, node->name);
+    *out = NULL;
+    for (uint32_t i = 0; record != NULL && i < record->made_count; i++) {
+        const struct record_made *made = &record->made[i];
+        const struct state_file *file = &build->state->files[made->file];
+        if (strcmp(file->path, path) != 0)
+            continue;
+        TRY(stale_look(build, made->file));
+        if (build->files[made->file].look == LOOK_CURRENT && made->has_tree && file->has_tree &&
+            hash_equal(&made->tree, &file->tree))
+            *out = made;
+    }
+    return NULL;
+}
+
+/* Under the same path within `aside` of the state's directory, by a name that is free. */
+static struct error *set_aside(
+    struct build *build, const struct node *node, const char *path, const char **out)
+{
+    enum { TRIES_MAX = 1000 };
+    bool is_same;
+    TRY(file_same_device(STATE_DIRECTORY, node->directory, &is_same));
+    char *base = is_same ? arena_format(&build->arena, STATE_DIRECTORY "/aside/%s", path)
+                         : arena_format(&build->arena, "%s/" STATE_DIRECTORY "/aside/%s",
+                               node->directory, path_base(path));
+    char *name = base;
+    enum file_kind kind = FILE_OTHER;
+    struct file_stamp stamp;
+    for (unsigned i = 1; name != NULL && i <= TRIES_MAX; i++) {
+        TRY(file_stat(name, &kind, &stamp));
+        if (kind == FILE_ABSENT)
+            break;
+        name = arena_format(&build->arena, "%s.%u", base, i);
+    }
+    if (name == NULL)
+        return error_memory();
+    if (kind != FILE_ABSENT)
+        return error_new(ERROR_FAILED, "%s: its directory is full of files set aside", path);
+    char *note = arena_format(
+        &build->arena, "%s was there, and is not known to be psybuild's: kept as %s", path, name);
+    if (note == NULL)
+        return error_memory();
+    build_say(build, EVENT_WARNING, NULL, note);
+    *out = name;
+    return NULL;
+}
+
+/* Not ours, but the very bytes that will be there: nothing is lost with it. */
+static struct error *is_the_same(
+    struct build *build, const struct plan_output *output, uint64_t size_bytes, bool *out)
+{
+    struct segments *found;
+    *out = false;
+    if (!output->has_tree || output->size_bytes != size_bytes)
+        return NULL;
+    TRY(segments_hash_file(&build->arena, build->registry, output->path, output->path,
+        build->options->cancel, NULL, &found));
+    struct hash128 tree = segments_tree(found);
+    *out = hash_equal(&tree, &output->tree);
+    return NULL;
+}
+
+/* Into the cache when it is what we made; aside when somebody else did; else nowhere (""). `output`
+ * is what replaces it, NULL for a leftover. */
+static struct error *choose_place(struct build *build, const struct node *node, const char *path,
+    const struct plan_output *output, const char **out)
+{
+    const struct record_made *made;
+    enum file_kind kind;
+    struct file_stamp stamp;
+    *out = "";
+    TRY(file_stat(path, &kind, &stamp));
+    if (kind != FILE_REGULAR)
+        return NULL;
+    TRY(find_made(build, node, path, &made));
+    if (made != NULL && build->cache.path != NULL && !node->is_fetched) {
+        TRY(cache_open(&build->arena, build->cache.path));
+        *out = cache_entry_path(&build->arena, build->cache.path, &made->tree);
+        build->is_cache_filled = true;
+        return *out == NULL ? error_memory() : NULL;
+    }
+    bool is_ours = made != NULL || was_made(build->state, path);
+    if (!is_ours && output != NULL)
+        TRY(is_the_same(build, output, stamp.size_bytes, &is_ours));
+    return is_ours ? NULL : set_aside(build, node, path, out);
+}
+
+/* Of the pieces in outputs that go into the cache. */
+static struct error *choose_log_place(
+    struct build *build, const struct node *node, const char **out)
+{
+    const struct record *record = state_find_record(build->state, node->name);
+    *out = "";
+    if (record == NULL || build->cache.path == NULL)
+        return NULL;
+    *out = cache_log_path(&build->arena, build->cache.path, record);
+    return *out == NULL ? error_memory() : NULL;
+}
+
 static struct error *add_leftovers(struct sealing *sealing, const struct plan *plan)
 {
     struct build *build = sealing->build;
@@ -133,8 +250,12 @@ static struct error *add_leftovers(struct sealing *sealing, const struct plan *p
             continue; /* not ours any more */
         intent->removed = arena_grow(&build->arena, intent->removed, intent->removed_count,
             &sealing->removed_capacity, sizeof *intent->removed);
-        if (intent->removed == NULL)
+        intent->removed_to = arena_grow(&build->arena, intent->removed_to, intent->removed_count,
+            &sealing->removed_to_capacity, sizeof *intent->removed_to);
+        if (intent->removed == NULL || intent->removed_to == NULL)
             return error_memory();
+        TRY(choose_place(
+            build, plan->node, path, NULL, &intent->removed_to[intent->removed_count]));
         intent->removed[intent->removed_count++] = path;
         sealing->visible++;
     }
@@ -156,6 +277,7 @@ static struct error *add_node(struct sealing *sealing, uint32_t index)
             .identity = output->identity};
         if (file.staged == NULL)
             return error_memory();
+        TRY(choose_place(build, plan->node, output->path, output, &file.kept));
         TRY(add_file(sealing, &file));
         sealing->visible++;
     }
@@ -164,9 +286,11 @@ static struct error *add_node(struct sealing *sealing, uint32_t index)
         return NULL;
     char *log, *staged = path_join(&build->arena, plan->directory, "pieces");
     TRY(seal_log_path(&build->arena, plan->node, &log));
+    struct intent_file file = {.staged = staged, .path = log, .identity = ""};
     if (staged == NULL)
         return error_memory();
-    return add_file(sealing, &(struct intent_file){.staged = staged, .path = log, .identity = ""});
+    TRY(choose_log_place(build, plan->node, &file.kept));
+    return add_file(sealing, &file);
 }
 
 static bool is_last(const struct build *build, const char *path)
@@ -200,8 +324,11 @@ static struct error *hide_last(struct sealing *sealing, const uint32_t *nodes)
             return error_memory();
         TRY(file_remove(intent->moved_to)); /* of a seal that was given up: not what is moved now */
         for (uint32_t k = 0; k < intent->file_count; k++)
-            if (strcmp(intent->files[k].path, node->name) == 0)
-                return NULL; /* a new one will come */
+            if (strcmp(intent->files[k].path, node->name) == 0) { /* a new one will come */
+                intent->moved_on = intent->files[k].kept;
+                intent->files[k].kept = "";
+                return NULL;
+            }
         uint32_t file;
         TRY(build_add_file(build, node->name, NULL, &file));
         const struct state_file *known = &build->state->files[file];
@@ -268,15 +395,79 @@ static struct error *move_away(struct build *build, const struct intent *intent)
     return directory == NULL ? error_memory() : file_sync_directory(directory);
 }
 
-static struct error *rename_file(const struct intent_file *file, bool *is_good)
+static bool is_kept(const char *place)
+{
+    return place != NULL && place[0] != '\0';
+}
+
+/* To the cache, which may be on another file system, or aside. */
+static struct error *move_file(struct build *build, const char *from, const char *to)
+{
+    bool is_same, is_there;
+    struct file_stamp stamp;
+    char *directory = path_directory(&build->arena, to);
+    char *beside = arena_format(&build->arena, "%s.tmp", to);
+    TRY(stat_file(from, &is_there, &stamp));
+    if (directory == NULL || beside == NULL)
+        return error_memory();
+    if (!is_there)
+        return NULL; /* done already */
+    TRY(file_make_directories(directory));
+    TRY(file_same_device(from, directory, &is_same));
+    if (!is_same) {
+        TRY(file_copy_whole(from, beside));
+        TRY(file_rename(beside, to));
+        return file_remove(from);
+    }
+    TRY(file_rename(from, to));
+    return file_touch(to); /* for the cache: the order in which entries go */
+}
+
+/* A file that is to be kept takes the staged one's place and goes on from there (keep_old); where
+ * the system cannot exchange two files it goes first. */
+static struct error *replace_file(
+    struct build *build, const struct intent_file *file, bool is_there)
+{
+    bool is_done = false;
+    if (is_there && is_kept(file->kept)) {
+        TRY(file_exchange(file->staged, file->path, &is_done));
+        if (!is_done)
+            TRY(move_file(build, file->path, file->kept));
+    }
+    return is_done ? NULL : file_rename(file->staged, file->path);
+}
+
+static struct error *rename_file(struct build *build, const struct intent_file *file, bool *is_good)
 {
     bool is_staged, is_there;
     struct file_stamp staged, there;
     TRY(stat_file(file->staged, &is_staged, &staged));
     TRY(stat_file(file->path, &is_there, &there));
     if (is_staged && is_same_file(&staged, &file->stamp))
-        return file_rename(file->staged, file->path);
+        return replace_file(build, file, is_there);
     *is_good &= is_there && is_same_file(&there, &file->stamp);
+    return NULL;
+}
+
+/* What was replaced goes where it is kept; without a place it is gone already. */
+static struct error *keep_old(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->file_count; i++)
+        if (is_kept(intent->files[i].kept))
+            TRY(move_file(build, intent->files[i].staged, intent->files[i].kept));
+    if (!is_kept(intent->moved_to))
+        return NULL;
+    return is_kept(intent->moved_on) ? move_file(build, intent->moved_to, intent->moved_on)
+                                     : file_remove(intent->moved_to);
+}
+
+static struct error *remove_leftovers(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->removed_count; i++) {
+        const char *to = intent->removed_to == NULL ? "" : intent->removed_to[i];
+        TRY(is_kept(to) ? move_file(build, intent->removed[i], to)
+                        : file_remove(intent->removed[i]));
+    }
     return NULL;
 }
 
@@ -346,21 +537,20 @@ static struct error *carry_out(struct build *build, const struct intent *intent)
     bool is_good = true;
     TRY(make_directories(build, intent));
     TRY(move_away(build, intent));
-    for (uint32_t i = 0; i < intent->removed_count; i++)
-        TRY(file_remove(intent->removed[i]));
+    TRY(remove_leftovers(build, intent));
     for (uint32_t i = 0; i < intent->file_count; i++) {
         /* All others must be durable before the directory loads again. */
         if (i + 1 == intent->file_count && is_last(build, intent->files[i].path))
             TRY(sync_directories(build, intent));
         if (is_good || !is_last(build, intent->files[i].path))
-            TRY(rename_file(&intent->files[i], &is_good));
+            TRY(rename_file(build, &intent->files[i], &is_good));
     }
     TRY(sync_directories(build, intent));
     if (is_good)
         TRY(take_stamps(build, intent));
     TRY(record_nodes(build, intent, is_good));
-    if (intent->moved_to != NULL && intent->moved_to[0] != '\0' && is_good)
-        TRY(file_remove(intent->moved_to));
+    if (is_good)
+        TRY(keep_old(build, intent));
     return journal_put_sealed(build->state);
 }
 
@@ -405,6 +595,15 @@ static void mark_sealing(
         build->runs[nodes[i]].is_sealing = is_sealing;
 }
 
+/* What the cache will hold can be found by its record. */
+static struct error *keep_past(struct build *build, uint32_t index)
+{
+    const struct record *record = state_find_record(build->state, build->graph->nodes[index].name);
+    if (record == NULL || build->cache.path == NULL || build->graph->nodes[index].is_fetched)
+        return NULL;
+    return state_keep_past(build->state, record);
+}
+
 struct error *seal_nodes(struct build *build, const uint32_t *nodes, uint32_t count)
 {
     TRY(seal_finish_intent(build)); /* one that failed in this run, under -k */
@@ -414,6 +613,7 @@ struct error *seal_nodes(struct build *build, const uint32_t *nodes, uint32_t co
         return error_memory();
     *sealing = (struct sealing){.build = build, .intent = {.records = records}};
     for (uint32_t i = 0; i < count; i++) {
+        TRY(keep_past(build, nodes[i]));
         records[sealing->intent.record_count++] = build->runs[nodes[i]].record;
         if (build->runs[nodes[i]].plan != NULL && build->runs[nodes[i]].is_changed)
             TRY(add_node(sealing, nodes[i]));

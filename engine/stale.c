@@ -462,6 +462,41 @@ struct error *stale_check(
     return NULL;
 }
 
+static struct error *read_holds(struct build *build, struct record_read *read, bool *out)
+{
+    const char *reason = NULL;
+    struct hash128 now;
+    if (read->kind == READ_LAYOUT || read->kind == READ_NAMES) {
+        TRY(read->kind == READ_LAYOUT ? check_layout(build, read, &reason)
+                                      : check_names(build, read, &reason));
+        *out = reason == NULL;
+        return NULL;
+    }
+    const struct state_file *file = &build->state->files[read->file];
+    TRY(stale_look(build, read->file));
+    if (read->kind == READ_ABSENT) {
+        *out = build->files[read->file].look == LOOK_ABSENT;
+        return NULL;
+    }
+    *out = stale_find_tree(build, file->path, &now);
+    bool is_same = *out && hash_equal(&now, &read->seen);
+    if (*out && !is_same && build->files[read->file].look != LOOK_GIVEN_BACK) {
+        TRY(check_changed(build, read, &reason));
+        read->seen = now;
+        is_same = reason == NULL;
+    }
+    *out &= is_same;
+    return NULL;
+}
+
+struct error *stale_reads_hold(struct build *build, struct record *record, bool *out)
+{
+    *out = true;
+    for (uint32_t i = 0; i < record->read_count && *out; i++)
+        TRY(read_holds(build, &record->reads[i], out));
+    return NULL;
+}
+
 /* The file is the recorded one, or was and is given back. */
 static bool holds(enum file_look look, bool may_be_given_back)
 {

@@ -24,6 +24,10 @@ struct staleness {
 MUST_CHECK struct error *stale_check(
     struct build *build, uint32_t node, struct arena *arena, struct staleness *out);
 
+/* Whether all that a record read, maybe an older one, is the same now, as far as it is known
+ * without hashing anything: else false. */
+MUST_CHECK struct error *stale_reads_hold(struct build *build, struct record *record, bool *out);
+
 /* Takes a file's stamp, once in a run. */
 MUST_CHECK struct error *stale_look(struct build *build, uint32_t file);
 /* A file was hashed: its tree and stamp become the state's. */

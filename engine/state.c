@@ -206,6 +206,31 @@ struct error *state_put_record(struct state *state, const struct record *record)
     return NULL;
 }
 
+struct error *state_keep_past(struct state *state, const struct record *record)
+{
+    enum { PAST_MAX = 8 }; /* of one node */
+    uint32_t oldest = UINT32_MAX, count = 0, kept = 0;
+    for (uint32_t i = 0; i < state->past_count; i++) {
+        if (strcmp(state->past[i].name, record->name) != 0)
+            continue;
+        oldest = oldest == UINT32_MAX ? i : oldest;
+        count++;
+    }
+    for (uint32_t i = 0; i < state->past_count; i++) {
+        bool is_same = strcmp(state->past[i].name, record->name) == 0 &&
+                       hash_equal(&state->past[i].key, &record->key);
+        if (!is_same && !(i == oldest && count >= PAST_MAX))
+            state->past[kept++] = state->past[i];
+    }
+    state->past_count = kept;
+    state->past = arena_grow(
+        state->arena, state->past, state->past_count, &state->past_capacity, sizeof *state->past);
+    if (state->past == NULL)
+        return error_memory();
+    state->past[state->past_count++] = *record;
+    return NULL;
+}
+
 void state_drop_record(struct state *state, const char *name)
 {
     struct record *record = state_find_record(state, name);
@@ -375,6 +400,12 @@ static struct error *parse_payload(struct state *state, struct text payload, boo
         TRY(get_record(&reader, state->arena, NULL, state->file_count, &record));
         TRY(state_put_record(state, &record));
     }
+    records = wire_get_count(&reader, RECORD_BYTES_MIN);
+    for (uint32_t i = 0; i < records && wire_reader_good(&reader); i++) {
+        struct record record;
+        TRY(get_record(&reader, state->arena, NULL, state->file_count, &record));
+        TRY(state_keep_past(state, &record));
+    }
     *is_good = wire_reader_done(&reader);
     return NULL;
 }
@@ -503,12 +534,17 @@ static void put_intent(
         put_hash(writer, &file->tree);
         wire_put_name(writer, file->identity);
         wire_put_stamp(writer, &file->stamp);
+        wire_put_name(writer, file->kept);
     }
     wire_put_u32(writer, intent->removed_count);
     for (uint32_t i = 0; i < intent->removed_count; i++)
         wire_put_name(writer, intent->removed[i]);
+    wire_put_u32(writer, intent->removed_count);
+    for (uint32_t i = 0; i < intent->removed_count; i++)
+        wire_put_name(writer, intent->removed_to == NULL ? "" : intent->removed_to[i]);
     wire_put_name(writer, intent->moved_from);
     wire_put_name(writer, intent->moved_to);
+    wire_put_name(writer, intent->moved_on);
     wire_put_u32(writer, intent->record_count);
     for (uint32_t i = 0; i < intent->record_count; i++)
         put_record(writer, &intent->records[i], places);
@@ -521,7 +557,7 @@ static struct error *get_intent(
     struct intent *intent = arena_alloc(arena, sizeof *intent);
     if (intent == NULL)
         return error_memory();
-    intent->file_count = wire_get_count(reader, 5 + 5 + 1 + 16 + 5 + 32);
+    intent->file_count = wire_get_count(reader, 5 + 5 + 1 + 16 + 5 + 32 + 5);
     intent->files = arena_array(arena, intent->file_count, sizeof *intent->files);
     if (intent->files == NULL)
         return error_memory();
@@ -533,10 +569,16 @@ static struct error *get_intent(
         file->tree = get_hash(reader);
         file->identity = wire_get_name(reader);
         file->stamp = wire_get_stamp(reader);
+        file->kept = wire_get_name(reader);
     }
+    uint32_t kept_count;
     TRY(get_names(reader, arena, &intent->removed, &intent->removed_count));
+    TRY(get_names(reader, arena, &intent->removed_to, &kept_count));
+    if (kept_count != intent->removed_count)
+        reader->failed = true;
     intent->moved_from = wire_get_name(reader);
     intent->moved_to = wire_get_name(reader);
+    intent->moved_on = wire_get_name(reader);
     intent->record_count = wire_get_count(reader, RECORD_BYTES_MIN);
     intent->records = arena_array(arena, intent->record_count, sizeof *intent->records);
     if (intent->records == NULL)
@@ -748,16 +790,22 @@ static struct error *put_state(struct wire_writer *writer, const struct state *s
     if (graph != NULL)
         put_graph(writer, graph);
     uint32_t records = 0;
-    struct record *kept = memory_alloc((state->record_count + 1) * sizeof *kept);
+    struct record *kept =
+        memory_alloc((state->record_count + state->past_count + 1) * sizeof *kept);
     if (kept == NULL)
         return error_memory();
     for (uint32_t i = 0; i < state->record_count; i++)
         if (!state->records[i].is_gone)
             kept[records++] = state->records[i];
-    struct error *error = put_used_files(writer, state, kept, records, places);
+    for (uint32_t i = 0; i < state->past_count; i++)
+        kept[records + i] = state->past[i];
+    struct error *error = put_used_files(writer, state, kept, records + state->past_count, places);
     wire_put_u32(writer, records);
     for (uint32_t i = 0; i < records; i++)
         put_record(writer, &kept[i], places);
+    wire_put_u32(writer, state->past_count);
+    for (uint32_t i = 0; i < state->past_count; i++)
+        put_record(writer, &state->past[i], places);
     memory_free(kept);
     return error != NULL ? error : wire_writer_check(writer);
 }

@@ -76,6 +76,9 @@ struct state {
     uint32_t record_count;
     size_t record_capacity;
     struct map record_by_name;
+    struct record *past; /* earlier records of the same nodes, the newest last (cache.h) */
+    uint32_t past_count;
+    size_t past_capacity;
     struct graph *graph;  /* the shadow of the compiled graph; NULL: none */
     struct text validity; /* encoded; equal bytes and equal stamps make the graph current */
     struct file *journal; /* open while a build runs */
@@ -94,13 +97,16 @@ struct intent_file {
     struct hash128 tree;
     const char *identity;
     struct file_stamp stamp; /* of the staged file; ctime changes with the rename */
+    const char *kept;        /* where the replaced file goes; NULL or "": it is removed */
 };
 struct intent {
     struct intent_file *files; /* in the order of their renames */
     uint32_t file_count;
-    const char **removed; /* leftovers, and the old file moved away */
+    const char **removed;    /* leftovers */
+    const char **removed_to; /* where each goes instead; "" or no list: nowhere */
     uint32_t removed_count;
     const char *moved_from, *moved_to; /* the old config.json into its partial; or NULL */
+    const char *moved_on;              /* and at the end to here; NULL or "": it is removed */
     struct record *records;            /* of the nodes; their made stamps are taken at the end */
     uint32_t record_count;
 };
@@ -117,6 +123,8 @@ struct record *state_find_record(const struct state *state, const char *name); /
 bool state_is_as_made(const struct state_file *file, const struct record_made *made);
 /* Takes over the record (its arrays must live as long as the state). */
 MUST_CHECK struct error *state_put_record(struct state *state, const struct record *record);
+/* Keeps a record that is about to be replaced: the last few of a node. */
+MUST_CHECK struct error *state_keep_past(struct state *state, const struct record *record);
 void state_drop_record(struct state *state, const char *name);
 
 /* ---- the journal ---- */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "engine/cache.h"
+
 /* Scales and biases are left to the sync: starting them one by one costs a third of the system time
  * of a warm conversion. */
 enum { LANE_BYTES = 64, VERIFY_BYTES = 1 << 20, WRITEBACK_BYTES_MIN = 256 << 10 };
@@ -430,6 +432,10 @@ static void run_job(struct pool_job *pool_job, struct pool_worker *worker)
         break;
     case JOB_MAKE:
         pool_job->error = make_piece(job, worker);
+        break;
+    case JOB_RESTORE:
+        pool_job->error = cache_restore(job->build->runs[job->node].plan, job->index,
+            job->build->options->cancel, &job->is_wrong);
         break;
     case JOB_VERIFY:
         pool_job->error = verify_piece(job, worker);

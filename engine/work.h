@@ -9,6 +9,7 @@
 enum job_kind {
     JOB_HINT,     /* the task's hint, before the plan */
     JOB_MAKE,     /* one piece */
+    JOB_RESTORE,  /* an output from the cache; `is_wrong` tells that its entry is damaged */
     JOB_VERIFY,   /* hash a piece's staged bytes; `is_wrong` tells that they must be made */
     JOB_COPY,     /* a range of the previous output */
     JOB_HASH,     /* all of a file on disk, into `segments` */

@@ -129,16 +129,19 @@ static const char *show_intent(
     char *text = arena_format(arena, "intent\n");
     for (uint32_t i = 0; i < intent->file_count; i++) {
         const struct intent_file *file = &intent->files[i];
-        text = arena_format(arena, "%s %s to %s %d %s '%s' %llu %llu %lld %lld\n", text,
+        text = arena_format(arena, "%s %s to %s %d %s '%s' %llu %llu %lld %lld, keeps '%s'\n", text,
             file->staged, file->path, file->has_tree, hash_hex(&file->tree, hex), file->identity,
             (unsigned long long)file->stamp.inode, (unsigned long long)file->stamp.size_bytes,
-            (long long)file->stamp.mtime_ns, (long long)file->stamp.ctime_ns);
+            (long long)file->stamp.mtime_ns, (long long)file->stamp.ctime_ns,
+            file->kept == NULL ? "" : file->kept);
     }
     for (uint32_t i = 0; i < intent->removed_count; i++)
-        text = arena_format(arena, "%s removes %s\n", text, intent->removed[i]);
-    text = arena_format(arena, "%s moves '%s' to '%s'\n", text,
+        text = arena_format(
+            arena, "%s removes %s to '%s'\n", text, intent->removed[i], intent->removed_to[i]);
+    text = arena_format(arena, "%s moves '%s' to '%s' and on to '%s'\n", text,
         intent->moved_from == NULL ? "" : intent->moved_from,
-        intent->moved_to == NULL ? "" : intent->moved_to);
+        intent->moved_to == NULL ? "" : intent->moved_to,
+        intent->moved_on == NULL ? "" : intent->moved_on);
     for (uint32_t i = 0; i < intent->record_count; i++)
         text = arena_format(arena, "%s%s", text, show_record(arena, state, &intent->records[i]));
     return text;
@@ -333,11 +336,14 @@ static struct intent new_intent(struct state *state, const char *moved_from)
     intent.removed = arena_array(state->arena, 1, sizeof *intent.removed);
     intent.records = arena_array(state->arena, 2, sizeof *intent.records);
     intent.files[0] =
-        (struct intent_file){"p/1", "out/1", true, hash_of(1), "sha256:1", {1, 2, 3, 4}};
-    intent.files[1] = (struct intent_file){"p/log", "l", false, {{0}}, "", {5, 6, -7, -8}};
+        (struct intent_file){"p/1", "out/1", true, hash_of(1), "sha256:1", {1, 2, 3, 4}, "cache/1"};
+    intent.files[1] = (struct intent_file){"p/log", "l", false, {{0}}, "", {5, 6, -7, -8}, ""};
+    intent.removed_to = arena_array(state->arena, 1, sizeof *intent.removed_to);
     intent.removed[0] = "out/2";
+    intent.removed_to[0] = "cache/2";
     intent.moved_from = moved_from;
     intent.moved_to = moved_from == NULL ? NULL : "p/old";
+    intent.moved_on = moved_from == NULL ? NULL : "cache/3";
     intent.records[0] = new_record(state, "a", 6);
     intent.records[1] = new_record(state, "b", 7);
     return intent;
