@@ -70,7 +70,7 @@ struct error *cache_find(struct build *build, uint32_t index, const struct recor
         bool holds = strcmp(past->name, node->name) == 0 && hash_equal(&past->key, &node->key) &&
                      past->made_count > 0;
         if (holds)
-            TRY(stale_reads_hold(build, past, &holds));
+            TRY(stale_reads_hold(build, node, past, &holds));
         if (holds)
             TRY(has_outputs(build, past, &holds));
         if (!holds)

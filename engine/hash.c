@@ -141,24 +141,44 @@ bool segments_has_format(const struct registry *registry, const char *path)
     return find_segmenter(registry, path) != NULL;
 }
 
+/* The header of a file that has a segmenter; empty: it is no such file. */
+static struct error *read_header(struct arena *arena, const struct segmenter *segmenter,
+    const struct file *file, struct text *out)
+{
+    unsigned char first[8];
+    *out = TEXT_EMPTY;
+    if (segmenter == NULL || file_size(file) < sizeof first)
+        return NULL;
+    TRY(file_read_at(file, 0, first, sizeof first));
+    uint64_t length = segmenter->header_bytes(first, file_size(file));
+    if (length < sizeof first || length > file_size(file) || length > HEADER_BYTES_MAX)
+        return NULL;
+    char *bytes = arena_alloc(arena, (size_t)length + 1);
+    if (bytes == NULL)
+        return error_memory();
+    TRY(file_read_at(file, 0, bytes, (size_t)length));
+    *out = (struct text){bytes, (size_t)length};
+    return NULL;
+}
+
 struct error *segments_of_file(struct arena *arena, const struct registry *registry,
     const struct file *file, const char *path, struct segments **out)
 {
-    const struct segmenter *segmenter = find_segmenter(registry, path);
-    struct text header = TEXT_EMPTY;
-    unsigned char first[8];
-    if (segmenter != NULL && file_size(file) >= sizeof first) {
-        TRY(file_read_at(file, 0, first, sizeof first));
-        uint64_t length = segmenter->header_bytes(first, file_size(file));
-        if (length >= sizeof first && length <= file_size(file) && length <= HEADER_BYTES_MAX) {
-            char *bytes = arena_alloc(arena, (size_t)length + 1);
-            if (bytes == NULL)
-                return error_memory();
-            TRY(file_read_at(file, 0, bytes, (size_t)length));
-            header = (struct text){bytes, (size_t)length};
-        }
-    }
+    struct text header;
+    TRY(read_header(arena, find_segmenter(registry, path), file, &header));
     return segments_of_plan(arena, registry, path, header, file_size(file), out);
+}
+
+struct error *segments_name_part(struct arena *arena, const struct registry *registry,
+    const struct file *file, const char *path, uint64_t offset, const char **out)
+{
+    const struct segmenter *segmenter = find_segmenter(registry, path);
+    struct text header;
+    *out = NULL;
+    TRY(read_header(arena, segmenter, file, &header));
+    if (header.length == 0)
+        return NULL;
+    return segmenter->name_part(arena, path, header, file_size(file), offset, out);
 }
 
 uint32_t segments_find(const struct segments *segments, uint64_t offset)

@@ -54,6 +54,10 @@ MUST_CHECK struct error *segments_of_blocks(
 /* Whether a file of that name has a format that is cut by its header. */
 bool segments_has_format(const struct registry *registry, const char *path);
 
+/* What the file's format calls the part at an offset, such as a tensor; NULL: nothing. */
+MUST_CHECK struct error *segments_name_part(struct arena *arena, const struct registry *registry,
+    const struct file *file, const char *path, uint64_t offset, const char **out);
+
 /* The index of the segment that begins at `offset`, or UINT32_MAX. */
 uint32_t segments_find(const struct segments *segments, uint64_t offset);
 /* The half-open run of segments that a range of bytes is made of; false if its ends are no borders.

@@ -301,9 +301,12 @@ const struct json *plan_json_get(struct plan_json *json, const char *dotted)
     struct hash128 hash;
     struct arena *arena = json->plan->arena;
     char *detail = arena_copy(arena, dotted, strlen(dotted));
+    uint32_t count = json->plan->read_count;
     struct error *error = detail == NULL ? error_memory() : stale_hash_field(arena, value, &hash);
     if (error == NULL)
         error = plan_add_read(json->plan, READ_FIELD, json->file, detail, &hash);
+    if (error == NULL && json->plan->read_count > count)
+        json->plan->reads[count].shown = json_show(arena, value);
     if (json->plan->failure == NULL)
         json->plan->failure = error; /* out of memory: reported when the plan returns */
     else

@@ -14,7 +14,9 @@ static struct error *copy_reads(struct build *build, const struct plan *plan, st
         struct record_read *read = &record->reads[i];
         *read = plan->reads[i];
         read->detail = arena_copy(&build->arena, read->detail, strlen(read->detail));
-        if (read->detail == NULL)
+        if (read->shown != NULL)
+            read->shown = arena_copy(&build->arena, read->shown, strlen(read->shown));
+        if (read->detail == NULL || (plan->reads[i].shown != NULL && read->shown == NULL))
             return error_memory();
         if (read->file == FILE_NONE || read->kind == READ_NAMES || read->kind == READ_ABSENT)
             continue;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json_write.h"
+#include "engine/explain.h"
 
 enum { JSON_FILE_BYTES_MAX = 64 << 20 };
 
@@ -170,15 +171,7 @@ static struct error *check_field(
     TRY(stale_hash_field(&build->arena, value, &hash));
     if (hash_equal(&hash, &read->hash))
         return NULL;
-    static const struct hash128 absent = {{0}};
-    bool was_absent = hash_equal(&read->hash, &absent);
-    if (read->detail[0] == '\0')
-        *reason = arena_format(&build->arena, "%s changed", path);
-    else if (value == NULL)
-        *reason = arena_format(&build->arena, "\"%s\" in %s was removed", read->detail, path);
-    else
-        *reason = arena_format(&build->arena, "\"%s\" in %s %s %s", read->detail, path,
-            was_absent ? "was added:" : "changed to", json_show(&build->arena, value));
+    *reason = explain_field(&build->arena, path, read, value);
     return *reason == NULL ? error_memory() : NULL;
 }
 
@@ -219,8 +212,8 @@ static struct error *check_layout(
 }
 
 /* A read whose file has other content than when it was recorded. */
-static struct error *check_changed(
-    struct build *build, const struct record_read *read, const char **reason)
+static struct error *check_changed(struct build *build, const struct node *node,
+    const struct record_read *read, const char **reason)
 {
     switch (read->kind) {
     case READ_FIELD:
@@ -229,8 +222,7 @@ static struct error *check_changed(
         return check_header(build, read, reason);
     case READ_CONTENT:
     case READ_DATA:
-        *reason = arena_format(&build->arena, "%s changed", build->state->files[read->file].path);
-        return *reason == NULL ? error_memory() : NULL;
+        return explain_data(build, node, read->file, reason);
     default:
         return NULL;
     }
@@ -301,7 +293,7 @@ static struct error *check_read(struct check *check, struct record_read *read)
         return want_hash(check, read->file); /* just fetched: known by another identity only */
     if (hash_equal(&now, &read->seen))
         return NULL;
-    TRY(check_changed(build, read, &reason));
+    TRY(check_changed(build, check->node, read, &reason));
     if (reason != NULL)
         return say_stale(check, reason);
     read->seen = now; /* another content, the same to this reader */
@@ -329,96 +321,6 @@ static struct error *check_made(struct check *check, const struct record_made *m
         check, arena_format(&build->arena, "%s is not what was made (edited?)", file->path));
 }
 
-static bool has_same_member(
-    const struct json_document *a, const struct json_document *b, const char *key)
-{
-    const struct json *in_a = json_get(&a->root, key), *in_b = json_get(&b->root, key);
-    return in_a == NULL || in_b == NULL ? in_a == in_b : json_equal(in_a, in_b);
-}
-
-/* The members or entries at `*place`, from where on they differ; NULL: there is none. */
-static void find_difference(const struct json *before, const struct json *after, size_t *place,
-    const struct json **was, const struct json **is)
-{
-    *was = *is = NULL;
-    for (*place = 0; *place < after->count; ++*place) {
-        bool is_list = after->kind == JSON_ARRAY;
-        *is = is_list ? &after->items[*place] : &after->members[*place].value;
-        *was = !is_list                 ? json_get(before, after->members[*place].key.bytes)
-               : *place < before->count ? &before->items[*place]
-                                        : NULL;
-        if (*was == NULL || !json_equal(*was, *is))
-            return;
-    }
-    *is = NULL;
-    for (*place = 0; *place < before->count; ++*place) {
-        bool is_list = before->kind == JSON_ARRAY;
-        *was = is_list ? &before->items[*place] : &before->members[*place].value;
-        if (is_list ? *place >= after->count
-                    : json_get(after, before->members[*place].key.bytes) == NULL)
-            return;
-    }
-    *was = NULL;
-}
-
-/* Down to the first parameter, entry or field that differs: "overrides[0].bits". */
-static const char *explain_value(
-    struct arena *arena, const struct json *before, const struct json *after)
-{
-    const struct json *was = before, *is = after;
-    char *path = arena_format(arena, "%s", "");
-    while (path != NULL && was != NULL && is != NULL && was->kind == is->kind &&
-           (is->kind == JSON_OBJECT || is->kind == JSON_ARRAY)) {
-        const struct json *in_before = was, *in_after = is;
-        size_t place;
-        find_difference(in_before, in_after, &place, &was, &is);
-        if (was == NULL && is == NULL)
-            return "its parameters changed";
-        const struct json *in = is == NULL ? in_before : in_after;
-        path = in->kind == JSON_ARRAY
-                   ? arena_format(arena, "%s[%zu]", path, place)
-                   : arena_format(arena, "%s%s%s", path, path[0] == '\0' ? "" : ".",
-                         in->members[place].key.bytes);
-    }
-    if (path == NULL)
-        return NULL;
-    if (was == NULL)
-        return arena_format(arena, "\"%s\" was set to %s", path, json_show(arena, is));
-    if (is == NULL)
-        return arena_format(arena, "\"%s\" was unset", path);
-    return arena_format(
-        arena, "\"%s\" changed: %s -> %s", path, json_show(arena, was), json_show(arena, is));
-}
-
-/* "bits": 4 -> 8: the first parameter, else the part of the declaration that differs. */
-static const char *explain_key(struct check *check)
-{
-    struct arena *arena = &check->build->arena;
-    const struct json_document *old = NULL, *new = NULL;
-    struct error *error =
-        json_parse(arena, "record", check->record->declaration, JSON_TOLERANT, &old);
-    if (error == NULL)
-        error = json_parse(arena, "node", check->node->declaration, JSON_TOLERANT, &new);
-    if (error != NULL) {
-        error_free(error);
-        return "its declaration changed";
-    }
-    const struct json *before = json_get(&old->root, "with"), *after = json_get(&new->root, "with");
-    if (before != NULL && after != NULL && !json_equal(before, after))
-        return explain_value(arena, before, after);
-    if (!json_equal(json_get(&old->root, "task"), json_get(&new->root, "task")))
-        return "its task changed";
-    if (!json_equal(json_get(&old->root, "version"), json_get(&new->root, "version")))
-        return "the task's version changed";
-    if (!has_same_member(old, new, "environment"))
-        return "an environment variable that it names changed";
-    if (!has_same_member(old, new, "hash"))
-        return "the hash that it must have changed";
-    if (!has_same_member(old, new, "in"))
-        return "its list of inputs changed";
-    return "a view that it sees through changed";
-}
-
 struct error *stale_is_certain(struct build *build, uint32_t index, const char **reason)
 {
     struct staleness staleness = {.verdict = VERDICT_FRESH};
@@ -431,7 +333,7 @@ struct error *stale_is_certain(struct build *build, uint32_t index, const char *
     else if (check.record == NULL)
         TRY(say_stale(&check, "it was never made"));
     else if (!hash_equal(&check.record->key, &check.node->key))
-        TRY(say_stale(&check, explain_key(&check)));
+        TRY(say_stale(&check, explain_key(&build->arena, check.record, check.node)));
     *reason = staleness.reason;
     return NULL;
 }
@@ -452,7 +354,7 @@ struct error *stale_check(
     if (check.record == NULL)
         return say_stale(&check, "it was never made");
     if (!hash_equal(&check.record->key, &node->key))
-        TRY(say_stale(&check, explain_key(&check)));
+        TRY(say_stale(&check, explain_key(&build->arena, check.record, check.node)));
     for (uint32_t i = 0; i < check.record->read_count; i++)
         TRY(check_read(&check, &check.record->reads[i]));
     for (uint32_t i = 0; i < check.record->made_count; i++)
@@ -462,7 +364,8 @@ struct error *stale_check(
     return NULL;
 }
 
-static struct error *read_holds(struct build *build, struct record_read *read, bool *out)
+static struct error *read_holds(
+    struct build *build, const struct node *node, struct record_read *read, bool *out)
 {
     const char *reason = NULL;
     struct hash128 now;
@@ -481,7 +384,7 @@ static struct error *read_holds(struct build *build, struct record_read *read, b
     *out = stale_find_tree(build, file->path, &now);
     bool is_same = *out && hash_equal(&now, &read->seen);
     if (*out && !is_same && build->files[read->file].look != LOOK_GIVEN_BACK) {
-        TRY(check_changed(build, read, &reason));
+        TRY(check_changed(build, node, read, &reason));
         read->seen = now;
         is_same = reason == NULL;
     }
@@ -489,11 +392,12 @@ static struct error *read_holds(struct build *build, struct record_read *read, b
     return NULL;
 }
 
-struct error *stale_reads_hold(struct build *build, struct record *record, bool *out)
+struct error *stale_reads_hold(
+    struct build *build, const struct node *node, struct record *record, bool *out)
 {
     *out = true;
     for (uint32_t i = 0; i < record->read_count && *out; i++)
-        TRY(read_holds(build, &record->reads[i], out));
+        TRY(read_holds(build, node, &record->reads[i], out));
     return NULL;
 }
 

@@ -26,7 +26,8 @@ MUST_CHECK struct error *stale_check(
 
 /* Whether all that a record read, maybe an older one, is the same now, as far as it is known
  * without hashing anything: else false. */
-MUST_CHECK struct error *stale_reads_hold(struct build *build, struct record *record, bool *out);
+MUST_CHECK struct error *stale_reads_hold(
+    struct build *build, const struct node *node, struct record *record, bool *out);
 
 /* Takes a file's stamp, once in a run. */
 MUST_CHECK struct error *stale_look(struct build *build, uint32_t file);

@@ -111,6 +111,7 @@ static void put_record(
         wire_put_name(writer, record->reads[i].detail);
         put_hash(writer, &record->reads[i].hash);
         put_hash(writer, &record->reads[i].seen);
+        wire_put_name(writer, record->reads[i].shown);
     }
     wire_put_u32(writer, record->made_count);
     for (uint32_t i = 0; i < record->made_count; i++) {
@@ -139,7 +140,7 @@ enum { RECORD_BYTES_MIN = 5 + 5 + 4 + 16 + 4 + 8 + 4 + 4 };
 static struct error *get_record(struct wire_reader *reader, struct arena *arena,
     const uint32_t *places, uint32_t place_count, struct record *out)
 {
-    enum { READ_BYTES_MIN = 1 + 4 + 5 + 16 + 16, MADE_BYTES_MIN = 4 + 1 + 16 + 5 };
+    enum { READ_BYTES_MIN = 1 + 4 + 5 + 16 + 16 + 5, MADE_BYTES_MIN = 4 + 1 + 16 + 5 };
     struct record record = {.name = wire_get_name(reader)};
     record.manifest = wire_get_name(reader);
     record.declaration = wire_get_text(reader);
@@ -158,6 +159,7 @@ static struct error *get_record(struct wire_reader *reader, struct arena *arena,
         read->detail = wire_get_name(reader);
         read->hash = get_hash(reader);
         read->seen = get_hash(reader);
+        read->shown = wire_get_name(reader);
         bool has_file = read->kind != READ_LAYOUT;
         if (read->kind < READ_CONTENT || read->kind > READ_ABSENT ||
             has_file != (read->file != FILE_NONE))

@@ -41,6 +41,7 @@ struct record_read {
     const char *detail;  /* or "" */
     struct hash128 hash; /* of what was read */
     struct hash128 seen; /* the file's tree hash at that time */
+    const char *shown;   /* of READ_FIELD: what it was, in short; or NULL */
 };
 #define FILE_NONE UINT32_MAX
 

@@ -269,6 +269,9 @@ struct segmenter {
     /* Spans in file order without gaps, the header first; `*count` is 0 when it is no such file. */
     MUST_CHECK struct error *(*segments)(struct arena *arena, const char *path, struct text header,
         uint64_t file_size, struct span **spans, size_t *count);
+    /* "tensor \"a.weight\"": what the format calls the part at that offset; NULL: nothing. */
+    MUST_CHECK struct error *(*name_part)(struct arena *arena, const char *path, struct text header,
+        uint64_t file_size, uint64_t offset, const char **name);
 };
 
 struct registry {

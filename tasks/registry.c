@@ -25,27 +25,53 @@ static uint64_t header_bytes(const unsigned char first[8], uint64_t file_size)
 
 /* What is no valid file of this format is hashed in plain blocks; who reads it as one will say why.
  */
-static struct error *segments(struct arena *arena, const char *path, struct text header,
-    uint64_t file_size, struct span **spans, size_t *count)
+/* NULL when it is no such file, or not one that could be read. */
+static struct error *parse(struct arena *arena, const char *path, struct text header,
+    uint64_t file_size, struct safetensors **out)
 {
-    *count = 0;
+    *out = NULL;
     uint64_t length =
         header.length < 8 ? 0 : header_bytes((const unsigned char *)header.bytes, file_size);
     if (length == 0 || length > header.length)
         return NULL;
-    struct safetensors *file;
     struct text json = {header.bytes + 8, (size_t)length - 8};
-    struct error *error = safetensors_parse(arena, path, json, file_size, &file);
-    if (error == NULL)
-        return safetensors_segments(file, arena, count, spans);
-    if (error_kind_of(error) != ERROR_FORMAT)
-        return error;
-    error_free(error);
-    return NULL;
+    struct error *error = safetensors_parse(arena, path, json, file_size, out);
+    if (error != NULL && error_kind_of(error) == ERROR_FORMAT) {
+        error_free(error);
+        *out = NULL;
+        return NULL;
+    }
+    return error;
 }
 
-static const struct segmenter safetensors = {
-    .suffix = ".safetensors", .header_bytes = header_bytes, .segments = segments};
+static struct error *segments(struct arena *arena, const char *path, struct text header,
+    uint64_t file_size, struct span **spans, size_t *count)
+{
+    struct safetensors *file;
+    *count = 0;
+    TRY(parse(arena, path, header, file_size, &file));
+    return file == NULL ? NULL : safetensors_segments(file, arena, count, spans);
+}
+
+static struct error *name_part(struct arena *arena, const char *path, struct text header,
+    uint64_t file_size, uint64_t offset, const char **name)
+{
+    struct safetensors *file;
+    *name = NULL;
+    TRY(parse(arena, path, header, file_size, &file));
+    for (size_t i = 0; file != NULL && i < file->count; i++) {
+        const struct tensor *tensor = &file->tensors[i];
+        if (offset < tensor->offset || offset - tensor->offset >= tensor->size_bytes)
+            continue;
+        *name = arena_format(arena, "tensor \"%s\"", tensor->name);
+        return *name == NULL ? error_memory() : NULL;
+    }
+    return NULL;
+}
+static const struct segmenter safetensors = {.suffix = ".safetensors",
+    .header_bytes = header_bytes,
+    .segments = segments,
+    .name_part = name_part};
 static const struct segmenter *const segmenters[] = {&safetensors, NULL};
 
 /* ---- identities ---- */

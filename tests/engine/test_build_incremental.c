@@ -148,6 +148,7 @@ static void one_changed_tensor_is_one_piece(void **state)
     conversion_make();
     flip_bit_of(path, "model.layers.1.mlp.up_proj.weight");
     struct report report = assert_redoes("model*.safetensors: "
+                                         "tensor \"model.layers.1.mlp.up_proj.weight\" of "
                                          "models/PsyLLM/model-00002-of-00004.safetensors changed; "
                                          "1 made, 46 kept; sealed\n");
     assert_int_equal(report.stats.files_hashed, 1);
@@ -182,7 +183,7 @@ static void tying_the_embeddings_drops_the_head_and_keeps_the_rest(void **state)
         SOURCE "/config.json", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
     assert_redoes("config.json: models/PsyLLM/config.json changed; sealed\n"
                   "model*.safetensors: \"tie_word_embeddings\" in models/PsyLLM/config.json "
-                  "changed to true; 0 made, 46 kept; sealed\n"
+                  "changed: false -> true; 0 made, 46 kept; sealed\n"
                   "model.safetensors.index.json: the layout of "
                   "models/PsyLLM-mlx/model*.safetensors changed; sealed\n");
 }
@@ -201,16 +202,17 @@ static void a_chat_template_of_the_users_is_one_file(void **state)
 
 static void the_checkpoints_chat_template_is_one_file(void **state)
 {
+#define WAS "\"{%- if tools %}\\n    {{- '<|im_start|>system\\\\n' }}\\n    {%-...\""
+#define IS "\"{# edited #}{%- if tools %}\\n    {{- '<|im_start|>system\\\\n'...\""
     (void)state;
     conversion_make();
     conversion_edit(SOURCE "/tokenizer_config.json", "\"chat_template\": \"",
         "\"chat_template\": \"{# edited #}");
     assert_redoes(
         "additional_chat_templates/*.jinja: \"chat_template\" in "
-        "models/PsyLLM/tokenizer_config.json changed to \"{# edited #}{%- if tools %}\\n    {{- "
-        "'<|im_start|>system\\\\n'...\"; confirmed\n"
-        "chat_template.jinja: \"chat_template\" in models/PsyLLM/tokenizer_config.json changed to "
-        "\"{# edited #}{%- if tools %}\\n    {{- '<|im_start|>system\\\\n'...\"; sealed\n"
+        "models/PsyLLM/tokenizer_config.json changed: " WAS " -> " IS "; confirmed\n"
+        "chat_template.jinja: \"chat_template\" in models/PsyLLM/tokenizer_config.json "
+        "changed: " WAS " -> " IS "; sealed\n"
         "tokenizer_config.json: models/PsyLLM/tokenizer_config.json changed; confirmed\n");
 }
 

@@ -159,12 +159,12 @@ static void each_change_has_its_reason_and_goes_as_far_as_it_reaches(void **stat
         /* A field that is not read; then one that is. */
         {"src/tokenizer_config.json", "{\"other\": 2, \"chat_template\": \"{{ a }}\"}", "", 1},
         {"src/tokenizer_config.json", "{\"chat_template\": \"{{ b }}\", \"other\": 2}",
-            "stale chat_template.jinja: \"chat_template\" in src/tokenizer_config.json changed to "
-            "\"{{ b }}\"\nsealed chat_template.jinja\n",
+            "stale chat_template.jinja: \"chat_template\" in src/tokenizer_config.json changed: "
+            "\"{{ a }}\" -> \"{{ b }}\"\nsealed chat_template.jinja\n",
             1},
         {"src/tokenizer_config.json", "{\"other\": 2}",
             "stale chat_template.jinja: \"chat_template\" in src/tokenizer_config.json was "
-            "removed\nsealed chat_template.jinja\n",
+            "removed; it was \"{{ b }}\"\nsealed chat_template.jinja\n",
             1},
         {"src/tokenizer_config.json", "{\"other\": 3}", "", 1},
         {"src/tokenizer_config.json", "{\"chat_template\": \"{{ c }}\"}",

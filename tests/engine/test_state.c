@@ -56,13 +56,13 @@ static struct record new_record(struct state *state, const char *name, unsigned 
     uint32_t names = add_file(state, "rules", NULL, 5);
     uint32_t out = add_file(state, arena_format(arena, "%s.out", name), NULL, seed);
     struct record_read reads[] = {
-        {READ_CONTENT, in, "", hash_of(1), hash_of(2)},
-        {READ_FIELD, in, "text_config.dtype", hash_of(seed), hash_of(3)},
-        {READ_HEADER, out, "", hash_of(4), hash_of(5)},
-        {READ_DATA, in, "", hash_of(6), hash_of(7)},
-        {READ_LAYOUT, FILE_NONE, "other", hash_of(8), hash_of(9)},
-        {READ_NAMES, names, "", hash_of(10), hash_of(11)},
-        {READ_ABSENT, names, "", hash_of(12), hash_of(13)},
+        {READ_CONTENT, in, "", hash_of(1), hash_of(2), ""},
+        {READ_FIELD, in, "text_config.dtype", hash_of(seed), hash_of(3), "\"bf16\""},
+        {READ_HEADER, out, "", hash_of(4), hash_of(5), ""},
+        {READ_DATA, in, "", hash_of(6), hash_of(7), ""},
+        {READ_LAYOUT, FILE_NONE, "other", hash_of(8), hash_of(9), ""},
+        {READ_NAMES, names, "", hash_of(10), hash_of(11), ""},
+        {READ_ABSENT, names, "", hash_of(12), hash_of(13), ""},
     };
     struct record_made made[] = {{out, true, hash_of(seed + 1), ""}, {in, false, {{0}}, "git:1"}};
     struct record record = {.name = name,
@@ -110,9 +110,10 @@ static const char *show_record(
         hash_hex(&record->key, hex), record->layout.length, text_printable(arena, record->layout),
         (unsigned long long)record->duration_ns);
     for (uint32_t i = 0; i < record->read_count; i++)
-        text = arena_format(arena, "%s read %d %s '%s' %s %s\n", text, (int)record->reads[i].kind,
-            show_file(arena, state, record->reads[i].file), record->reads[i].detail,
-            hash_hex(&record->reads[i].hash, hex), hash_hex(&record->reads[i].seen, more));
+        text = arena_format(arena, "%s read %d %s '%s' %s %s, was %s\n", text,
+            (int)record->reads[i].kind, show_file(arena, state, record->reads[i].file),
+            record->reads[i].detail, hash_hex(&record->reads[i].hash, hex),
+            hash_hex(&record->reads[i].seen, more), record->reads[i].shown);
     for (uint32_t i = 0; i < record->made_count; i++)
         text = arena_format(arena, "%s made %s %d %s '%s'\n", text,
             show_file(arena, state, record->made[i].file), record->made[i].has_tree,
