@@ -17,6 +17,7 @@
 #include <cjson/cJSON.h>
 
 #include "base/json_scan.h"
+#include "base/library.h"
 
 enum {
     CJSON_NUMBER_BYTES_MAX = 63, /* number_c_string[64] in its parse_number */
@@ -179,19 +180,71 @@ static struct error *prepare(struct json_scan scan, const struct json_document *
     return NULL;
 }
 
-/* Every parse writes cJSON's one static error place, hence the lock. */
-static cJSON *parse_with_cjson(const char *text, size_t length)
-{
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static bool has_hooks;
-    pthread_mutex_lock(&lock);
-    if (!has_hooks) {
-        cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = memory_alloc, .free_fn = memory_free});
-        has_hooks = true;
+/* ---- cJSON ---- */
+
+struct cjson_calls {
+    void (*init_hooks)(cJSON_Hooks *);
+    cJSON *(*parse)(const char *, size_t);
+    void (*delete)(cJSON *);
+};
+
+#define SYMBOL(field, function)                                                                    \
+    {                                                                                              \
+        function, offsetof(struct cjson_calls, field)                                              \
     }
-    cJSON *tree = cJSON_ParseWithLength(text, length);
-    pthread_mutex_unlock(&lock);
-    return tree;
+static const struct library_symbol cjson_symbols[] = {
+    SYMBOL(init_hooks, "cJSON_InitHooks"),
+    SYMBOL(parse, "cJSON_ParseWithLength"),
+    SYMBOL(delete, "cJSON_Delete"),
+};
+static const char *const cjson_files[] = {LIBCJSON_SONAME,
+#ifdef __APPLE__
+    "/opt/homebrew/opt/cjson/lib/libcjson.1.dylib", "/usr/local/opt/cjson/lib/libcjson.1.dylib",
+#endif
+    NULL};
+static const struct library cjson_library = {.purpose = "manifests and configs",
+    .files = cjson_files,
+    .symbols = cjson_symbols,
+    .symbol_count = sizeof cjson_symbols / sizeof cjson_symbols[0]};
+
+/* Filled once, under the mutex; whoever has a tree has passed it. */
+static struct cjson_calls cjson;
+static bool cjson_is_loaded;
+static pthread_mutex_t cjson_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static struct error *load_cjson_locked(void)
+{
+    if (cjson_is_loaded)
+        return NULL;
+    TRY(library_load(&cjson_library, &cjson));
+    cjson.init_hooks(&(cJSON_Hooks){.malloc_fn = memory_alloc, .free_fn = memory_free});
+    cjson_is_loaded = true;
+    return NULL;
+}
+
+/* Every parse writes cJSON's one static error place, hence under the mutex, too. */
+static struct error *parse_with_cjson(const char *text, size_t length, cJSON **out)
+{
+    pthread_mutex_lock(&cjson_mutex);
+    struct error *error = load_cjson_locked();
+    *out = error == NULL ? cjson.parse(text, length) : NULL;
+    pthread_mutex_unlock(&cjson_mutex);
+    if (error == NULL && *out == NULL)
+        error = error_memory(); /* it would take any text that got here (fuzz_json.c checks that) */
+    return error;
+}
+
+static bool is_of_type(const cJSON *node, int type)
+{
+    return (node->type & 0xFF) == type;
+}
+
+static size_t count_children(const cJSON *node)
+{
+    size_t count = 0;
+    for (const cJSON *child = node->child; child != NULL; child = child->next)
+        count++;
+    return count;
 }
 
 /* ---- in step ---- */
@@ -245,7 +298,7 @@ static struct error *read_number(struct parser *parser, const cJSON *node, struc
         if (raw.bytes[i] != '-' && (raw.bytes[i] < '0' || raw.bytes[i] > '9'))
             out->is_integer = false;
     bool is_same = memcmp(&out->number, &node->valuedouble, sizeof out->number) == 0;
-    if (!cJSON_IsNumber(node) || (is_number_for_cjson(raw) && !is_same))
+    if (!is_of_type(node, cJSON_Number) || (is_number_for_cjson(raw) && !is_same))
         return disagreement(parser);
     out->text.length = raw.length;
     out->text.bytes = arena_copy(parser->arena, raw.bytes, raw.length);
@@ -269,9 +322,9 @@ static struct error *read_value(
 
 static struct error *read_array(struct parser *parser, const cJSON *node, struct json *out)
 {
-    if (!cJSON_IsArray(node))
+    if (!is_of_type(node, cJSON_Array))
         return disagreement(parser);
-    size_t count = (size_t)cJSON_GetArraySize(node);
+    size_t count = count_children(node);
     struct json *items = arena_array(parser->arena, count, sizeof *items);
     if (items == NULL)
         return error_memory();
@@ -362,9 +415,9 @@ static struct error *finish_object(
 
 static struct error *read_object(struct parser *parser, const cJSON *node, struct json *out)
 {
-    if (!cJSON_IsObject(node))
+    if (!is_of_type(node, cJSON_Object))
         return disagreement(parser);
-    size_t count = (size_t)cJSON_GetArraySize(node);
+    size_t count = count_children(node);
     struct json_member *members = arena_array(parser->arena, count, sizeof *members);
     if (members == NULL)
         return error_memory();
@@ -400,18 +453,18 @@ static struct error *read_value(
     case JSON_TOKEN_STRING:
         out->kind = JSON_STRING;
         TRY(decode(parser, &out->text));
-        return cJSON_IsString(node) && is_same_string(node->valuestring, out->text)
+        return is_of_type(node, cJSON_String) && is_same_string(node->valuestring, out->text)
                    ? NULL
                    : disagreement(parser);
     case JSON_TOKEN_TRUE:
     case JSON_TOKEN_FALSE:
         out->kind = JSON_BOOL;
         out->boolean = token == JSON_TOKEN_TRUE;
-        return cJSON_IsBool(node) && cJSON_IsTrue(node) == out->boolean ? NULL
-                                                                        : disagreement(parser);
+        return is_of_type(node, out->boolean ? cJSON_True : cJSON_False) ? NULL
+                                                                         : disagreement(parser);
     case JSON_TOKEN_NULL:
         out->kind = JSON_NULL;
-        return cJSON_IsNull(node) ? NULL : disagreement(parser);
+        return is_of_type(node, cJSON_NULL) ? NULL : disagreement(parser);
     default:
         return disagreement(parser);
     }
@@ -431,11 +484,10 @@ static struct error *parse_copies(struct parser *parser, char *source, char *pre
     scan->kind = kind_of(document);
     scan->allow_nonfinite = document->mode == JSON_TOLERANT;
     TRY(prepare(*scan, document, prepared));
-    cJSON *tree = parse_with_cjson(prepared, length);
-    if (tree == NULL)
-        return error_memory(); /* it would take any text that got here (fuzz_json.c checks that) */
+    cJSON *tree;
+    TRY(parse_with_cjson(prepared, length, &tree));
     struct error *error = read_value(parser, json_scan_next(scan), tree, &document->root);
-    cJSON_Delete(tree);
+    cjson.delete(tree);
     return error;
 }
 

@@ -1,9 +1,9 @@
 /* library.h - shared libraries, loaded when they are first needed.
  *
- * libcurl and libcrypto are compiled against but never linked: a run that downloads nothing does
- * not map them. A module that needs one keeps a struct of function pointers (its table) and has it
- * filled here. A library stays loaded until the process ends. configure writes the file names to
- * config.h. */
+ * libcurl, libcrypto and libcjson are compiled against but never linked: a run that downloads
+ * nothing, or reads no JSON, does not map them. A module that needs one keeps a struct of function
+ * pointers (its table) and has it filled here. A library stays loaded until the process ends.
+ * configure writes the file names to config.h. */
 #ifndef PSYBUILD_BASE_LIBRARY_H
 #define PSYBUILD_BASE_LIBRARY_H
 
@@ -31,6 +31,14 @@
 #define LIBCRYPTO_SONAME "libcrypto.3.dylib"
 #else
 #define LIBCRYPTO_SONAME "libcrypto.so.3"
+#endif
+#endif
+
+#ifndef LIBCJSON_SONAME
+#ifdef __APPLE__
+#define LIBCJSON_SONAME "libcjson.1.dylib"
+#else
+#define LIBCJSON_SONAME "libcjson.so.1"
 #endif
 #endif
 

@@ -58,6 +58,15 @@ static unsigned count_processors(void)
     return count < 1 ? 1 : count > 1024 ? 1024 : (unsigned)count;
 }
 
+/* What only a run that works asks the system for. */
+static void choose_threads(struct build_options *options)
+{
+    if (options->threads == 0)
+        options->threads = count_processors();
+    if (options->memory_bytes == 0)
+        options->memory_bytes = MEMORY_BYTES_BASE + options->threads * MEMORY_BYTES_THREAD;
+}
+
 struct error *cli_prepare_build(struct cli *cli)
 {
     const struct options *options = cli->options;
@@ -66,7 +75,7 @@ struct error *cli_prepare_build(struct cli *cli)
         .settings = options->settings,
         .setting_count = options->setting_count,
         .registry = cli->registry,
-        .threads = options->threads > 0 ? options->threads : count_processors(),
+        .threads = options->threads,
         .connections = options->connections,
         .memory_bytes = options->memory_bytes,
         .failures_max = options->failures_max,
@@ -83,13 +92,13 @@ struct error *cli_prepare_build(struct cli *cli)
         .on_event = status_on_event,
         .on_tick = status_on_tick,
         .context = cli->status};
-    if (out->memory_bytes == 0)
-        out->memory_bytes = MEMORY_BYTES_BASE + out->threads * MEMORY_BYTES_THREAD;
     return place_data_directory(cli->arena, &cli->place, &out->data_directory);
 }
 
 struct error *cli_open_build(struct cli *cli, bool only_shadow, struct build **out)
 {
+    if (!only_shadow)
+        choose_threads(&cli->build_options);
     TRY(build_open(&cli->build_options, only_shadow, out));
     cli->status->build = *out;
     return NULL;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/wire.h"
 
 enum { FIGURES_VERSION = 1, MODULE_BYTES_MIN = 4 + 1 + 8 + 8 + 8 + 8 + 4 };
@@ -148,6 +149,7 @@ double figures_relative_rmse(const struct figures_module *module)
 
 double figures_sqnr(const struct figures_module *module)
 {
-    return module->error_squares > 0 ? 10 * log10(module->weight_squares / module->error_squares)
-                                     : (double)INFINITY;
+    return module->error_squares > 0
+               ? 10 * number_log10(module->weight_squares / module->error_squares)
+               : (double)INFINITY;
 }

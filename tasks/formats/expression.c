@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json_write.h"
+#include "base/number.h"
 #include "tasks/formats/pattern.h"
 
 enum operation {
@@ -609,17 +610,17 @@ static bool compute_integers(enum operation operation, int64_t a, int64_t b, int
 /* As CPython's float_floor_div: from the exact remainder, then snapped to the nearest integer. */
 static double divide_doubles_down(double a, double b)
 {
-    double remainder = fmod(a, b);
+    double remainder = number_remainder(a, b);
     double quotient = (a - remainder) / b;
     if (remainder != 0 && (b < 0) != (remainder < 0))
         quotient -= 1;
-    double down = floor(quotient);
+    double down = number_floor(quotient);
     return quotient - down > 0.5 ? down + 1 : down;
 }
 
 static double remainder_of_doubles(double a, double b)
 {
-    double remainder = fmod(a, b);
+    double remainder = number_remainder(a, b);
     return remainder != 0 && (b < 0) != (remainder < 0) ? remainder + b : remainder;
 }
 

@@ -1,0 +1,44 @@
+/* number.c - in terms of the basic operations, all of them exact but in the logarithm. */
+#include "base/number.h"
+
+#include <math.h>
+#include <stdint.h>
+
+#define FRACTION_MAX 0x1p52 /* a double of this size or more is whole */
+#define LN_10 0x1.26bb1bbb55516p+1
+
+double number_floor(double value)
+{
+    if (!(fabs(value) < FRACTION_MAX))
+        return value;
+    double whole = (double)(int64_t)value;
+    return copysign(whole > value ? whole - 1 : whole, value); /* -0.0 stays -0.0 */
+}
+
+/* What is taken off is b * 2^n, at most the rest and more than half of it: no step rounds. */
+double number_remainder(double a, double b)
+{
+    double rest = fabs(a), unit = fabs(b);
+    if (!isfinite(a) || isnan(b) || unit == 0)
+        return (double)NAN;
+    while (rest >= unit) {
+        int exponent_rest, exponent_unit;
+        double left = frexp(rest, &exponent_rest), right = frexp(unit, &exponent_unit);
+        rest -= ldexp(unit, exponent_rest - exponent_unit - (left < right));
+    }
+    return copysign(rest, a);
+}
+
+double number_log10(double value)
+{
+    double whole = 0;
+    for (; value >= 10; value /= 10)
+        whole++;
+    for (; value < 1; value *= 10)
+        whole--;
+    /* ln(value) = 2 (y + y^3 / 3 + y^5 / 5 + ...); y is less than 9 / 11 */
+    double y = (value - 1) / (value + 1), power = y, sum = 0;
+    for (double n = 1; power / n > sum * 0x1p-60; n += 2, power *= y * y)
+        sum += power / n;
+    return whole + 2 * sum / LN_10;
+}

@@ -1,0 +1,13 @@
+/* number.h - the functions of C's math library that psybuild needs, and that are not one
+ * instruction: without them it need not be loaded, which every start of the program would pay for.
+ * The results do not depend on the machine. */
+#ifndef PSYBUILD_BASE_NUMBER_H
+#define PSYBUILD_BASE_NUMBER_H
+
+double number_floor(double value);
+/* As fmod: exact, with the sign of `a`; NaN when `b` is zero, or when `a` is not finite. */
+double number_remainder(double a, double b);
+/* Of a positive finite number, to a few units in the last place; exact for 1, 10, 100, ... */
+double number_log10(double value);
+
+#endif

@@ -1,0 +1,80 @@
+/* test_number.c - number.c beside the functions of C's math library. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/number.h"
+
+enum { RANDOM_COUNT = 200000 };
+
+static const double special[] = {0.0, -0.0, 0.5, -0.5, 1, -1, 1.5, -1.5, 10, 100, 1e22, 0x1p52,
+    -0x1p52, 0x1.8p52, 0x1.fffffffffffffp51, -0x1.fffffffffffffp51, 0x1p53, 0x1p-1074, 0x1p-1022,
+    0x1.fffffffffffffp1023, (double)INFINITY, -(double)INFINITY, (double)NAN};
+enum { SPECIAL_COUNT = sizeof special / sizeof special[0] };
+
+/* All bit patterns, NaN and subnormals among them. */
+static double random_double(uint64_t *seed)
+{
+    double value;
+    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    uint64_t bits = *seed ^ (*seed >> 29);
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static void assert_same(const char *call, double a, double b, double found, double wanted)
+{
+    if (isnan(found) && isnan(wanted))
+        return;
+    if (memcmp(&found, &wanted, sizeof found) != 0)
+        fail_msg("%s of %a, %a: expected %a, found %a", call, a, b, wanted, found);
+}
+
+static void check(double a, double b)
+{
+    assert_same("floor", a, 0, number_floor(a), floor(a));
+    assert_same("remainder", a, b, number_remainder(a, b), fmod(a, b));
+    if (!isfinite(a) || !(a > 0))
+        return;
+    double wanted = log10(a), found = number_log10(a);
+    if (fabs(found - wanted) > 1e-14 * fabs(wanted) + 1e-15)
+        fail_msg("log10 of %a: expected %.17g, found %.17g", a, wanted, found);
+}
+
+static void numbers_are_those_of_the_math_library(void **state)
+{
+    uint64_t seed = 1;
+    (void)state;
+    for (size_t i = 0; i < SPECIAL_COUNT; i++)
+        for (size_t j = 0; j < SPECIAL_COUNT; j++)
+            check(special[i], special[j]);
+    for (unsigned i = 0; i < RANDOM_COUNT; i++) {
+        double a = random_double(&seed), b = random_double(&seed);
+        check(a, b);
+        check(ldexp(a, -ilogb(a)) * 1000, ldexp(b, -ilogb(b)) * 1000); /* of one size */
+    }
+}
+
+static void powers_of_ten_have_whole_logarithms(void **state)
+{
+    (void)state;
+    double power = 1;
+    for (unsigned i = 0; i <= 22; i++, power *= 10)
+        assert_true(number_log10(power) == i);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_are_those_of_the_math_library),
+        cmocka_unit_test(powers_of_ten_have_whole_logarithms),
+    };
+    return cmocka_run_group_tests_name("number", tests, NULL, NULL);
+}
