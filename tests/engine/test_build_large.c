@@ -46,18 +46,10 @@ static unsigned number_of(const char *variable, unsigned usual)
     return given == NULL ? usual : (unsigned)strtoul(given, NULL, 10);
 }
 
-static void start_over(void)
-{
-    if (tree_has(".psybuild"))
-        tree_remove(".psybuild");
-    if (tree_has(MODEL))
-        tree_remove(MODEL);
-}
-
 static struct snapshot make_undisturbed(void)
 {
     static const char *const arguments[] = {"-q", NULL};
-    start_over();
+    conversion_forget();
     struct program program = program_run(&arena, arguments, NULL);
     assert_string_equal(program.said.bytes, "");
     assert_int_equal(program.exit_code, 0);
@@ -104,7 +96,7 @@ static void memory_stays_within_the_budget(void **state)
     conversion_declare("\"bits\": 4");
     struct snapshot first = make_undisturbed();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        start_over();
+        conversion_forget();
         struct program program = program_run(&arena, rows[i].arguments, NULL);
         uint64_t most = (rows[i].budget_mebibytes + 16) * MEBIBYTE;
         assert_int_equal(program.exit_code, 0);
@@ -169,7 +161,7 @@ static void killed_at_random_it_goes_on_where_it_was(void **state)
     checkpoint_write(&(struct checkpoint){4, 256, 512, 2048}, SOURCE);
     conversion_declare("\"bits\": 4");
     make_undisturbed();
-    start_over();
+    conversion_forget();
     uint64_t begin = clock_now_ns();
     struct snapshot wanted = make_undisturbed();
     uint64_t whole_us = (clock_now_ns() - begin) / 1000;
@@ -179,7 +171,7 @@ static void killed_at_random_it_goes_on_where_it_was(void **state)
         seed = seed * 1103515245 + 12345;
         uint64_t wait_us = (seed >> 8) % whole_us;
         snprintf(when, sizeof when, "kill %u, after %llu us", i, (unsigned long long)wait_us);
-        start_over();
+        conversion_forget();
         struct program program = program_start(&work, arguments, NULL);
         if (i % 4 == 0)
             wait_for_pieces(&program); /* lest none is resumed by chance */
@@ -205,7 +197,7 @@ static struct program stop_in_the_middle(int number)
     static const char *const arguments[] = {"--progress=none", "-j1", NULL};
     struct program program = {.exit_code = 0};
     for (unsigned tries = 0; tries < 10 && program.exit_code == 0; tries++) {
-        start_over();
+        conversion_forget();
         program = program_start(&arena, arguments, NULL);
         wait_for_pieces(&program);
         kill(program.id, number);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/cpu.h"
+#include "engine/state.h"
 #include "tasks/formats/quant.h"
 #include "tasks/registry.h"
 #include "tests/support/tree.h"
@@ -84,6 +85,14 @@ void conversion_declare(const char *with)
                "    }\n"
                "}\n",
             with));
+}
+
+void conversion_forget(void)
+{
+    static const char *const directories[] = {MODEL, STATE_DIRECTORY};
+    for (size_t i = 0; i < sizeof directories / sizeof directories[0]; i++)
+        if (tree_has(directories[i]))
+            tree_remove(directories[i]);
 }
 
 void conversion_edit(const char *path, const char *old, const char *new)

@@ -16,6 +16,9 @@ int conversion_end(void **state);
  * an object ("\"bits\": 4"). */
 void conversion_declare(const char *with);
 
+/* Removes MODEL and all that psybuild knows, as far as they are there. */
+void conversion_forget(void);
+
 struct conversion { /* zero: what the command line would take */
     const struct registry *registry;
     unsigned threads;
