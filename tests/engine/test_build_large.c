@@ -13,6 +13,8 @@
 #include <cmocka.h>
 
 #include "base/json.h"
+#include "engine/pieces.h"
+#include "engine/state.h"
 #include "tests/support/checkpoint.h"
 #include "tests/support/conversion.h"
 #include "tests/support/program.h"
@@ -29,6 +31,8 @@
 #ifndef IS_SANITIZED
 #define IS_SANITIZED false
 #endif
+
+#define WEIGHTS MODEL "/model*.safetensors"
 
 static const uint64_t MEBIBYTE = 1 << 20;
 
@@ -56,19 +60,35 @@ static struct snapshot make_undisturbed(void)
     return snapshot_take(&arena, MODEL);
 }
 
-/* The pieces of the weights that a build with --progress=json took over. */
-static uint64_t pieces_kept(const struct program *program)
+/* What became of the weights' pieces in a build with --progress=json. */
+struct pieces {
+    bool are_planned; /* the node was stale */
+    int64_t made, kept;
+};
+
+static struct pieces pieces_of(const struct program *program)
 {
-    const char *done = strstr(
-        program->said.bytes, "{\"event\":\"done\",\"node\":\"" MODEL "/model*.safetensors\"");
+    const char *done = strstr(program->said.bytes, "{\"event\":\"done\",\"node\":\"" WEIGHTS "\"");
     const struct json_document *event;
-    int64_t kept;
+    struct pieces pieces = {.are_planned = done != NULL};
     if (done == NULL)
-        return 0;
+        return pieces;
     struct text line = {done, strcspn(done, "\n")};
     tree_assert_ok(json_parse(program->arena, "event", line, JSON_TOLERANT, &event));
-    assert_true(json_to_i64(json_get(&event->root, "pieces_kept"), &kept));
-    return (uint64_t)kept;
+    assert_true(json_to_i64(json_get(&event->root, "pieces_made"), &pieces.made));
+    assert_true(json_to_i64(json_get(&event->root, "pieces_kept"), &pieces.kept));
+    return pieces;
+}
+
+/* How many finished pieces of the weights are recorded beside the staged files. */
+static uint32_t count_recorded(struct arena *work)
+{
+    char hex[HASH_HEX_BYTES];
+    struct hash128 name = hash_text(TEXT_LITERAL(WEIGHTS));
+    struct piece_log *log;
+    tree_assert_ok(pieces_load(work,
+        arena_format(work, STATE_DIRECTORY "/partial/%s/pieces", hash_hex(&name, hex)), &log));
+    return log->count;
 }
 
 /* ---- memory ---- */
@@ -135,9 +155,8 @@ static void wait_for_pieces(const struct program *program)
     }
 }
 
-/* Builds again until it is done; the result must be the undisturbed one. Returns the pieces kept.
- */
-static uint64_t finish(const struct snapshot *wanted, struct arena *work, const char *when)
+/* Builds again until it is done; the result must be the undisturbed one. */
+static struct pieces finish(const struct snapshot *wanted, struct arena *work, const char *when)
 {
     static const char *const arguments[] = {"--progress=json", NULL};
     struct program program = program_run(work, arguments, NULL);
@@ -146,10 +165,10 @@ static uint64_t finish(const struct snapshot *wanted, struct arena *work, const 
     struct snapshot made = snapshot_take(work, MODEL);
     snapshot_assert_equal(&made, wanted, when);
     snapshot_assert_no_strays(work, when);
-    return pieces_kept(&program);
+    return pieces_of(&program);
 }
 
-/* PSYBUILD_TEST_KILLS=400 takes its time. */
+/* PSYBUILD_TEST_KILLS=400, as the last word before a change lands, takes its time. */
 static void killed_at_random_it_goes_on_where_it_was(void **state)
 {
     static const char *const arguments[] = {"-q", "-j2", NULL};
@@ -184,7 +203,12 @@ static void killed_at_random_it_goes_on_where_it_was(void **state)
             struct snapshot made = snapshot_take(&work, MODEL);
             snapshot_assert_equal(&made, &wanted, when);
         }
-        resumed += finish(&wanted, &work, when) > 0;
+        uint32_t recorded = count_recorded(&work);
+        struct pieces pieces = finish(&wanted, &work, when);
+        if (pieces.are_planned && pieces.kept != recorded)
+            fail_msg("%s: %u pieces were finished, %lld were kept and %lld made again", when,
+                recorded, (long long)pieces.kept, (long long)pieces.made);
+        resumed += pieces.kept > 0;
         arena_end(&work);
     }
     print_message("%u of %u were killed in time, %u resumed\n", killed, kills, resumed);
@@ -218,7 +242,7 @@ static void interrupted_it_keeps_its_pieces(void **state)
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         struct program program = stop_in_the_middle(numbers[i]);
         assert_string_equal(program.said.bytes, "psybuild: interrupted\n");
-        assert_true(finish(&wanted, &arena, "after the signal") > 0);
+        assert_true(finish(&wanted, &arena, "after the signal").kept > 0);
     }
 }
 
@@ -249,7 +273,7 @@ static void what_was_kept_is_verified(void **state)
         damaged++;
     }
     assert_int_equal(damaged, 1);
-    assert_int_equal(finish(&wanted, &arena, "after the damage"), 0);
+    assert_int_equal(finish(&wanted, &arena, "after the damage").kept, 0);
 }
 
 static void a_source_that_changed_meanwhile_is_read_again(void **state)
