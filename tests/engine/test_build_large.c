@@ -295,6 +295,94 @@ static void a_source_that_changed_meanwhile_is_read_again(void **state)
     finish(&wanted, &arena, "after the change");
 }
 
+/* ---- sources that do not stay as they are ---- */
+
+#define FIRST_SHARD SOURCE "/model-00001-of-00006.safetensors"
+
+/* In place, by one bit in the middle of the data. */
+static void change_shard(void)
+{
+    FILE *file = fopen(FIRST_SHARD, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 1 << 20, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, 1 << 20, SEEK_SET), 0);
+    assert_true(fputc(byte ^ 1, file) != EOF);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void replace_shard(void)
+{
+    struct text old = tree_read(&arena, FIRST_SHARD);
+    tree_write_bytes("new", old.bytes, old.length);
+    assert_int_equal(rename("new", FIRST_SHARD), 0);
+}
+
+static void remove_shard(void)
+{
+    assert_int_equal(rename(FIRST_SHARD, "removed"), 0);
+}
+
+static void bring_shard_back(void)
+{
+    if (tree_has("removed"))
+        assert_int_equal(rename("removed", FIRST_SHARD), 0);
+}
+
+/* Builds with other bits than before, but stops the program once it has finished pieces, lets
+ * `disturb` happen, and lets it go on; again if it was quicker. `*before`: the model at that time.
+ */
+static struct program disturb_in_the_middle(void (*disturb)(void), struct snapshot *before)
+{
+    static const char *const arguments[] = {"-q", "-j1", NULL};
+    static bool is_at_8;
+    struct program program = {.exit_code = 0};
+    for (unsigned tries = 0; tries < 10 && program.exit_code == 0; tries++) {
+        is_at_8 = !is_at_8;
+        conversion_declare(is_at_8 ? "\"bits\": 8" : "\"bits\": 4");
+        bring_shard_back();
+        *before = snapshot_take(&arena, MODEL);
+        program = program_start(&arena, arguments, NULL);
+        wait_for_pieces(&program);
+        kill(program.id, SIGSTOP);
+        disturb();
+        kill(program.id, SIGCONT);
+        program_end(&program);
+    }
+    return program;
+}
+
+/* Not made of two versions: the build fails, the model that is there stays, the next run is right.
+ */
+static void a_source_that_changes_meanwhile_stops_the_build(void **state)
+{
+    static const struct {
+        const char *name;
+        void (*disturb)(void);
+    } rows[] = {{"changed", change_shard}, {"replaced", replace_shard}, {"removed", remove_shard}};
+    static const char *const arguments[] = {"-q", NULL};
+    (void)state;
+    checkpoint_write(&(struct checkpoint){4, 512, 2048, 8192}, SOURCE);
+    conversion_declare("\"bits\": 4");
+    make_undisturbed();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct snapshot before;
+        struct program program = disturb_in_the_middle(rows[i].disturb, &before);
+        assert_string_equal(program.said.bytes,
+            "psybuild: error: " FIRST_SHARD " changed while it was read\n"
+            "    while making " WEIGHTS "\n");
+        assert_int_equal(program.exit_code, 1);
+        struct snapshot after = snapshot_take(&arena, MODEL);
+        snapshot_assert_equal(&after, &before, rows[i].name);
+        bring_shard_back();
+        assert_int_equal(program_run(&arena, arguments, NULL).exit_code, 0);
+        snapshot_assert_no_strays(&arena, rows[i].name);
+        struct snapshot healed = snapshot_take(&arena, MODEL);
+        struct snapshot wanted = make_undisturbed();
+        snapshot_assert_equal(&healed, &wanted, rows[i].name);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -304,6 +392,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_kept_is_verified, tree_begin, end),
         cmocka_unit_test_setup_teardown(
             a_source_that_changed_meanwhile_is_read_again, tree_begin, end),
+        cmocka_unit_test_setup_teardown(
+            a_source_that_changes_meanwhile_stops_the_build, tree_begin, end),
     };
     program_find();
     return cmocka_run_group_tests_name("build, large", tests, NULL, NULL);
