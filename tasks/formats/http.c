@@ -30,6 +30,8 @@ enum {
     EXPIRED_COUNT_MAX = 2,        /* refused signed addresses in a row */
     POLL_MS_MAX = 100,            /* how late the cancel flag may be seen */
     FILE_PIECE_BYTES = 256 * 1024,
+    BUFFER_BYTES = 512 * 1024, /* 128 KiB cost a fifth more system time at 1 GB/s */
+    BUFFER_BYTES_MIN = 16 * 1024,
     ETAG_BYTES_MAX = 256,
     IGNORED_BYTES_MAX = 64 * 1024, /* of a redirect's body, to keep its connection */
 };
@@ -146,8 +148,9 @@ struct http_client {
     char *agent;
     char *header; /* HTTP_HEADER_BYTES_MAX + 1 bytes, of the present hop */
     uint64_t random;
-    struct arena arena;   /* of this client: agent, header */
-    struct arena scratch; /* of one try: URLs, headers */
+    uint64_t paid_until_ns; /* by the rate, for the bytes so far */
+    struct arena arena;     /* of this client: agent, header */
+    struct arena scratch;   /* of one try: URLs, headers */
     char complaint[CURL_ERROR_SIZE];
 };
 
@@ -202,6 +205,33 @@ static struct error *check_cancel(const struct http_client *client)
     return is_cancelled(client) ? error_new(ERROR_INTERRUPTED, "interrupted") : NULL;
 }
 
+/* Sleeps, looking at the cancel flag. */
+static struct error *nap(const struct http_client *client, uint64_t wait_ms)
+{
+    uint64_t begin = clock_now_ns(), passed_ms = 0;
+    while (passed_ms < wait_ms) {
+        TRY(check_cancel(client));
+        uint64_t left = wait_ms - passed_ms;
+        long ms = (long)(left < POLL_MS_MAX ? left : POLL_MS_MAX);
+        nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+        passed_ms = (clock_now_ns() - begin) / 1000000;
+    }
+    return check_cancel(client);
+}
+
+/* Sleeps as long as these bytes may take: what is not read, the server cannot send. (libcurl's own
+ * limit lets short bodies through at once.) */
+static struct error *keep_rate(struct http_client *client, size_t length)
+{
+    uint64_t now = clock_now_ns(), rate = client->policy.rate_bytes;
+    if (rate == 0)
+        return NULL;
+    if (client->paid_until_ns < now)
+        client->paid_until_ns = now;
+    client->paid_until_ns += length * UINT64_C(1000000000) / rate;
+    return nap(client, (client->paid_until_ns - now) / 1000000);
+}
+
 /* --- one get and one hop --------------------------------------------------------------------- */
 
 struct get {
@@ -214,6 +244,7 @@ struct get {
     unsigned retry_count;   /* since then */
     unsigned expired_count; /* refused signed addresses since the last byte */
     unsigned try_count;
+    bool is_direct_spent;      /* request->direct was asked, or there is none */
     bool is_complete;          /* every byte was delivered */
     uint64_t wait_ms_told;     /* by the last answer; 0: nothing */
     char etag[ETAG_BYTES_MAX]; /* of the answer that delivered bytes, "" for none */
@@ -227,7 +258,7 @@ enum body_use { BODY_IGNORED, BODY_KEPT, BODY_DELIVERED };
 struct hop {
     struct get *get;
     const char *url, *shown;
-    bool is_home;
+    bool is_home, is_direct;
     char *header; /* the client's */
     size_t header_count;
     size_t header_seen; /* with interim answers and trailers */
@@ -249,6 +280,7 @@ static struct http_answer answer_of(const struct hop *hop)
 {
     return (struct http_answer){.status = hop->status,
         .is_home = hop->is_home,
+        .is_direct = hop->is_direct,
         .url = hop->shown,
         .header = {hop->header, hop->header_count}};
 }
@@ -333,15 +365,25 @@ static struct error *judge_whole(struct hop *hop, const struct http_answer *answ
     return size < get->position ? past_end_error(hop, size) : NULL;
 }
 
-/* Between two tries the file may have been replaced: then their bytes must not be joined. */
+/* Whether bytes of the file are here already that this ETag vouched for at this host. */
+static bool is_bound(const struct hop *hop)
+{
+    const struct get *get = hop->get;
+    bool has_begun = get->request->etag != NULL || get->position > get->request->begin;
+    return get->request->is_ranged && has_begun && get->etag[0] != '\0' &&
+           url_same_origin(get->etag_origin, hop->url);
+}
+
+/* Between two tries, or two ranges, the file may have been replaced: then their bytes must not be
+ * joined. */
 static struct error *check_unchanged(struct hop *hop, const struct http_answer *answer)
 {
     struct get *get = hop->get;
     struct text etag = http_header(answer, "ETag");
     bool is_same_host = get->etag_origin != NULL && url_same_origin(get->etag_origin, hop->url);
-    bool has_begun = get->request->is_ranged && get->position > get->request->begin;
-    if (has_begun && is_same_host && get->etag[0] != '\0' && !text_is(etag, get->etag))
-        return hop_error(hop, "the file changed on the server during the download");
+    if (is_bound(hop) && !text_is(etag, get->etag))
+        return error_new(
+            ERROR_DAMAGE, "%s: the file changed on the server during the download", hop->shown);
     get->etag[0] = '\0';
     if (etag.length < sizeof get->etag)
         snprintf(get->etag, sizeof get->etag, "%.*s", (int)etag.length, etag.bytes);
@@ -497,6 +539,8 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *context)
     struct hop *hop = context;
     if (hop->error == NULL)
         hop->error = take_body(hop, bytes, size * count);
+    if (hop->error == NULL)
+        hop->error = keep_rate(hop->get->client, size * count);
     hop->last_ns = clock_now_ns(); /* after the callback: its time is not the server's */
     return hop->error == NULL && !hop->is_enough ? size * count : 0;
 }
@@ -536,9 +580,7 @@ static struct error *make_lines(struct hop *hop, const char *token, struct curl_
         snprintf(end, sizeof end, "%llu", (unsigned long long)(get->request->end - 1));
     TRY(add_line(lines,
         arena_format(arena, "Range: bytes=%llu-%s", (unsigned long long)get->position, end)));
-    bool has_if_range = get->position > get->request->begin && get->etag[0] == '"' &&
-                        url_same_origin(get->etag_origin, hop->url);
-    if (has_if_range)
+    if (is_bound(hop) && get->etag[0] == '"')
         TRY(add_line(lines, arena_format(arena, "If-Range: %s", get->etag)));
     return NULL;
 }
@@ -568,13 +610,22 @@ static void set_callback(struct setting *setting, CURLoption option, curl_callba
         setting->code = curl.easy_setopt(setting->easy, option, callback);
 }
 
+/* A slow client reads little at a time, so that its bytes come evenly. */
+static uint64_t buffer_bytes(const struct http_policy *policy)
+{
+    uint64_t quarter = policy->rate_bytes / 4;
+    if (policy->rate_bytes == 0 || quarter > BUFFER_BYTES)
+        return BUFFER_BYTES;
+    return quarter < BUFFER_BYTES_MIN ? BUFFER_BYTES_MIN : quarter;
+}
+
 static CURLcode set_options(struct hop *hop, const struct curl_slist *lines)
 {
     struct http_client *client = hop->get->client;
     struct setting setting = {CURLE_OK, client->easy};
     curl.easy_reset(client->easy);
     /* Refused after a host that was not found, while the old buffer is still there: no harm. */
-    curl.easy_setopt(client->easy, CURLOPT_BUFFERSIZE, 128l * 1024);
+    curl.easy_setopt(client->easy, CURLOPT_BUFFERSIZE, (long)buffer_bytes(&client->policy));
     set_pointer(&setting, CURLOPT_URL, hop->url);
 #if LIBCURL_VERSION_NUM >= 0x075500
     set_pointer(&setting, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -616,7 +667,7 @@ static struct error *check_time(struct hop *hop)
     const struct http_policy *policy = &hop->get->client->policy;
     uint64_t now = clock_now_ns();
     if (hop->has_header) {
-        if ((now - hop->last_ns) / 1000000 >= policy->body_ms_max && now > hop->last_ns)
+        if (now > hop->last_ns && (now - hop->last_ns) / 1000000 >= policy->body_ms_max)
             return stall_error(hop, "no byte arrived", policy->body_ms_max);
         return NULL;
     }
@@ -743,13 +794,15 @@ static struct error *run_hop(struct hop *hop, const char *token)
 
 /* --- one try --------------------------------------------------------------------------------- */
 
-static struct error *begin_hop(struct get *get, const char *url, bool is_home, struct hop *hop)
+static struct error *begin_hop(
+    struct get *get, const char *url, bool is_home, bool is_direct, struct hop *hop)
 {
     struct arena *arena = &get->client->scratch;
     *hop = (struct hop){.get = get,
         .url = url,
         .shown = url_shown(arena, url),
         .is_home = is_home,
+        .is_direct = is_direct,
         .header = get->client->header,
         .until = HTTP_SIZE_UNKNOWN,
         .size_total = HTTP_SIZE_UNKNOWN};
@@ -798,8 +851,9 @@ static struct error *note_reply(struct hop *hop)
     get->reply->url = url_shown(get->arena, hop->url);
     get->reply->origin = url_origin(get->arena, hop->url);
     get->reply->etag = arena_copy(get->arena, etag.bytes, etag.length);
-    bool has_all =
-        get->reply->url != NULL && get->reply->origin != NULL && get->reply->etag != NULL;
+    get->reply->address = arena_copy(get->arena, hop->url, strlen(hop->url));
+    bool has_all = get->reply->url != NULL && get->reply->origin != NULL &&
+                   get->reply->etag != NULL && get->reply->address != NULL;
     return has_all ? NULL : error_memory();
 }
 
@@ -807,12 +861,15 @@ static struct error *note_reply(struct hop *hop)
 static struct error *try_once(struct get *get, bool *is_transient)
 {
     struct arena *arena = &get->client->scratch;
-    const char *url = get->request->url, *home = url, *token = get->request->token;
-    bool is_home = true;
+    bool is_direct = !get->is_direct_spent;
+    const char *url = is_direct ? get->request->direct : get->request->url, *home = url;
+    const char *token = is_direct ? NULL : get->request->token;
+    bool is_home = !is_direct;
+    get->is_direct_spent = true;
     arena_reset(arena);
     for (unsigned count = 0;; count++) {
         struct hop hop;
-        TRY(begin_hop(get, url, is_home, &hop));
+        TRY(begin_hop(get, url, is_home, is_direct, &hop));
         if (count > HTTP_HOPS_MAX)
             return hop_error(&hop, "more than 20 redirects");
         struct error *error = run_hop(&hop, token);
@@ -855,15 +912,7 @@ static struct error *wait_for(struct http_client *client, uint64_t wait_ms, cons
         client->policy.wait(client->policy.context, wait_ms, why);
         return check_cancel(client);
     }
-    uint64_t begin = clock_now_ns(), passed_ms = 0;
-    while (passed_ms < wait_ms) {
-        TRY(check_cancel(client));
-        uint64_t left = wait_ms - passed_ms;
-        long nap_ms = (long)(left < POLL_MS_MAX ? left : POLL_MS_MAX);
-        nanosleep(&(struct timespec){.tv_nsec = nap_ms * 1000000}, NULL);
-        passed_ms = (clock_now_ns() - begin) / 1000000;
-    }
-    return check_cancel(client);
+    return nap(client, wait_ms);
 }
 
 /* True when one more try is due; counts it. */
@@ -913,7 +962,7 @@ static struct error *get_network(struct get *get)
 {
     TRY(connect_client(get->client));
     for (;;) {
-        bool is_transient = false;
+        bool is_transient = false, is_direct = !get->is_direct_spent;
         get->try_count++;
         get->wait_ms_told = 0;
         TRY(check_cancel(get->client));
@@ -928,7 +977,7 @@ static struct error *get_network(struct get *get)
         }
         if (get->is_complete)
             return NULL;
-        if (is_expired(get))
+        if (is_direct || is_expired(get))
             continue;
         if (!is_transient_status(get->reply->status) || !count_retry(get))
             return NULL;
@@ -1003,14 +1052,16 @@ struct error *http_get(struct http_client *client, struct arena *arena,
     const struct http_request *request, struct http_reply *out)
 {
     enum url_scheme scheme = url_scheme_of(request->url);
-    struct http_reply reply = {.origin = "", .etag = "", .size_total = HTTP_SIZE_UNKNOWN};
+    struct http_reply reply = {
+        .origin = "", .address = "", .etag = "", .size_total = HTTP_SIZE_UNKNOWN};
     uint64_t begin = request->is_ranged ? request->begin : 0;
     struct get get = {.client = client,
         .arena = arena,
         .request = request,
         .reply = &reply,
         .position = begin,
-        .counted_from = begin};
+        .counted_from = begin,
+        .is_direct_spent = request->direct == NULL || request->direct[0] == '\0'};
     if (scheme == URL_NONE)
         return error_new(ERROR_USAGE, "not an http, https or file address without user and spaces");
     reply.url = url_shown(arena, request->url);
@@ -1018,6 +1069,12 @@ struct error *http_get(struct http_client *client, struct arena *arena,
         return error_memory();
     if (request->is_ranged && request->begin >= request->end)
         return error_new(ERROR_USAGE, "%s: an empty range was asked for", reply.url);
+    if (!get.is_direct_spent && request->etag != NULL) {
+        snprintf(get.etag, sizeof get.etag, "%s", request->etag);
+        get.etag_origin = url_origin(arena, request->direct);
+        if (get.etag_origin == NULL)
+            return error_memory();
+    }
     TRY(scheme == URL_FILE ? get_file(&get) : get_network(&get));
     reply.try_count = get.try_count;
     if (reply.status != 200)

@@ -8,6 +8,7 @@
  *  - A 206 must be the range that was asked for; a 200 to a range is read from the start and cut.
  *  - What is transient (no connection, a stall, a break, 408 429 500 502 503 504, a refused signed
  *    address) is tried again from the request's URL, going on at the first byte not yet delivered.
+ *  - Bytes of a file that changed meanwhile are never joined: ETags of one host must agree.
  *  - No error text holds a token or a query string, and all remote text in it is printable.
  * Proxies and their exceptions come from the environment, as curl reads it. libcurl is loaded by
  * the first request over a network. A client, its arena and its requests belong to one thread. */
@@ -39,6 +40,7 @@ struct http_policy {
     /* Waits instead of sleeping; `why` is one line. NULL: sleeps, looking at `cancel`. */
     void (*wait)(void *context, uint64_t wait_ms, const char *why);
     void *context;
+    uint64_t rate_bytes;    /* a second, of bodies; 0: no limit */
     const char *agent_more; /* appended to the User-Agent; NULL: nothing */
     const char *ca_file;    /* certificates to trust instead of the system's; NULL: the system's */
     const _Atomic bool *cancel; /* set: every request ends with ERROR_INTERRUPTED; NULL: never */
@@ -54,6 +56,7 @@ void http_client_close(struct http_client *client); /* NULL is fine */
 struct http_answer {
     unsigned status;
     bool is_home;       /* from the origin of the request's URL */
+    bool is_direct;     /* from the request's direct address, or where that led */
     const char *url;    /* without query */
     struct text header; /* raw lines */
 };
@@ -61,8 +64,12 @@ struct http_answer {
 struct text http_header(const struct http_answer *answer, const char *name);
 
 struct http_request {
-    const char *url;     /* http://, https:// or file:// */
-    const char *token;   /* NULL: none */
+    const char *url;   /* http://, https:// or file:// */
+    const char *token; /* NULL: none */
+    /* What the reply to an earlier range of the same file said: where the bytes came from, which is
+     * asked first and, should it refuse, not again; and the ETag that this place gave. "" or NULL:
+     * nothing. Another ETag from there is ERROR_DAMAGE. */
+    const char *direct, *etag;
     bool is_ranged;      /* false: the whole body, without a Range header */
     uint64_t begin, end; /* half-open; `end` HTTP_SIZE_UNKNOWN: to the end of the file */
     uint64_t size_total; /* that the file must have; HTTP_SIZE_UNKNOWN: whatever it has */
@@ -82,6 +89,7 @@ struct http_reply {
     bool is_home;        /* whether the last answer came from the request's home */
     const char *url;     /* that answered last, without query */
     const char *origin;  /* of it: "https://host:port" */
+    const char *address; /* of it, with its query: a secret, good for `direct` and nothing else */
     const char *etag;    /* as sent; "" when there was none. Means something at this origin only */
     uint64_t size_total; /* of the whole file, HTTP_SIZE_UNKNOWN when the server did not say */
     struct text error_body; /* its beginning, when status is not 200; not yet fit to print */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json_scan.h"
+#include "tasks/formats/http_header.h"
 #include "tasks/formats/hub_reply.h"
 #include "tasks/formats/url.h"
 
@@ -402,19 +403,75 @@ static struct error *check_announced(struct call *call, const struct http_answer
     return NULL;
 }
 
+/* Bytes of several ranges would each cost the whole file from a server that knows no ranges: then
+ * the caller does better to fetch it as one. */
+static struct error *check_ranged(struct call *call, const struct http_answer *answer)
+{
+    const struct hub_fetch *fetch = call->fetch;
+    uint64_t length = fetch->file->size_bytes;
+    bool is_part = fetch->begin > 0 || fetch->end < fetch->file->size_bytes;
+    http_parse_number(http_header(answer, "Content-Length"), &length);
+    if (answer->status != 200 || !is_part || fetch->place == NULL ||
+        length != fetch->file->size_bytes)
+        return NULL;
+    fetch->place->ignores_ranges = true;
+    return error_new(
+        ERROR_NETWORK, "%s: a part was asked for, the whole file was sent", answer->url);
+}
+
+/* The storage host itself says nothing of the hub's: what it sends is judged by size and ETag. */
 static struct error *on_file_answer(void *context, const struct http_answer *answer)
 {
     struct call *call = context;
     if (answer->is_home)
         see(&call->seen, answer);
-    bool is_content = answer->status == 200 || answer->status == 206;
-    return is_content ? check_announced(call, answer) : NULL;
+    if (answer->status != 200 && answer->status != 206)
+        return NULL;
+    if (!answer->is_direct)
+        TRY(check_announced(call, answer));
+    return check_ranged(call, answer);
 }
 
 static struct error *on_file_body(void *context, const void *bytes, size_t length)
 {
     struct call *call = context;
     return call->fetch->on_body(call->fetch->context, bytes, length);
+}
+
+void hub_place_forget(struct hub_place *place)
+{
+    arena_end(&place->arena);
+    *place = (struct hub_place){0};
+}
+
+/* Makes the place this file's, and puts what it knows into the request. */
+static struct error *use_place(struct hub_place *place, struct http_request *request)
+{
+    if (place == NULL)
+        return NULL;
+    place->ignores_ranges = false;
+    if (place->url == NULL || strcmp(place->url, request->url) != 0) {
+        hub_place_forget(place);
+        place->url = arena_copy(&place->arena, request->url, strlen(request->url));
+        return place->url == NULL ? error_memory() : NULL;
+    }
+    request->direct = place->address;
+    request->etag = place->etag;
+    return NULL;
+}
+
+/* Only another host's address is worth keeping: the hub's own are where one asks anyway. */
+static struct error *learn_place(struct hub_place *place, const struct http_reply *reply)
+{
+    if (place == NULL || reply->is_home || reply->status != 200)
+        return NULL;
+    bool is_known = place->address != NULL && strcmp(place->address, reply->address) == 0 &&
+                    strcmp(place->etag, reply->etag) == 0;
+    if (is_known)
+        return NULL;
+    place->address = arena_copy(&place->arena, reply->address, strlen(reply->address));
+    place->etag = arena_copy(&place->arena, reply->etag, strlen(reply->etag));
+    return place->address == NULL || place->etag == NULL ? error_memory() : NULL;
 }
 
 static struct error *fetch_range(struct arena *arena, struct call *call, struct http_reply *reply)
@@ -435,7 +492,9 @@ static struct error *fetch_range(struct arena *arena, struct call *call, struct 
     TRY(check_online(call, "download its files"));
     if (request.url == NULL)
         return error_memory();
+    TRY(use_place(fetch->place, &request));
     TRY(http_get(call->hub->client, arena, &request, reply));
+    TRY(learn_place(fetch->place, reply));
     return reply->status == 200 ? NULL : status_error(call, reply);
 }
 

@@ -49,17 +49,30 @@ MUST_CHECK struct error *hub_resolve(const struct hub *hub, const struct hub_rep
 MUST_CHECK struct error *hub_list(struct arena *arena, const struct hub *hub,
     const struct hub_repo *repo, const char *commit, struct hub_files *out);
 
+/* What fetching one range of a file taught, for the next one: where the bytes lie, so that the hub
+ * need not be asked again, and the ETag they have there. Of one thread; zeroed it knows nothing,
+ * and about another file than the last one it knows nothing, either. */
+struct hub_place {
+    struct arena arena; /* holds the strings */
+    const char *url;    /* of the file at the hub; NULL: of none */
+    const char *address, *etag;
+    bool
+        ignores_ranges; /* the last call failed because the whole file was sent instead of a part */
+};
+void hub_place_forget(struct hub_place *place); /* all of it; nothing is left to be freed */
+
 struct hub_fetch {
     const struct hub_repo *repo;
     const char *commit;
     const struct hub_file *file; /* its size and hashes are compared with what the hub announces */
     uint64_t begin, end;         /* bytes of the content, half-open, begin <= end <= size */
+    struct hub_place *place;     /* NULL: no other range will be fetched */
     struct error *(*on_body)(void *context, const void *bytes, size_t length);
     void *context;
 };
 /* Delivers the range, each byte once and in order, through all retries; the content's hash is the
- * caller's to check. An empty range makes no request. `*out` (may be NULL) lives in the arena:
- * equal origin and different etag in two replies mean that the file changed between them. */
+ * caller's to check. An empty range makes no request. `*out` (may be NULL) lives in the arena.
+ * ERROR_DAMAGE: the hub announces another content, or it changed since the place was learned. */
 MUST_CHECK struct error *hub_fetch_range(struct arena *arena, const struct hub *hub,
     const struct hub_fetch *fetch, struct http_reply *out);
 

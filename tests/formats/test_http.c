@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "tests/support/hub_fixture.h"
 
 static int begin(void **state)
@@ -363,9 +364,55 @@ static void a_file_that_changes_between_two_tries_is_an_error(void **state)
             .kind = HUB_FAULT_HEADER, .target = "/storage/", .text = "ETag: \"other\"\r\n"});
     struct error *error = get(fixture, &request, &reply);
     assert_non_null(error);
-    assert_non_null(strstr(
-        error_text(error), ": the file changed on the server during the download (tried 2 times)"));
+    assert_non_null(
+        strstr(error_text(error), ": the file changed on the server during the download"));
+    assert_int_equal(error_kind_of(error), ERROR_DAMAGE);
     error_free(error);
+}
+
+static void a_direct_address_is_asked_first_and_left_when_it_refuses(void **state)
+{
+    struct hub_fixture *fixture = *state;
+    struct http_request request = range_for(fixture, large, 0, 1000);
+    struct http_reply reply;
+    request.token = "hf_good";
+    hub_fixture_assert(fixture, "learned", get(fixture, &request, &reply), NULL);
+    const char *address = reply.address, *etag = reply.etag;
+    hub_server_clear_log(fixture->server);
+    request = range_for(fixture, large, 1000, 3000);
+    request.token = "hf_good";
+    request.direct = address;
+    request.etag = etag;
+    hub_fixture_assert(fixture, "used", get(fixture, &request, &reply), NULL);
+    assert_true(hub_fixture_body_is_range(fixture, 1000, 3000));
+    assert_int_equal(hub_server_log_count(fixture->server, "home GET "), 0);
+    assert_int_equal(hub_server_log_count(fixture->server, "If-Range: "), 1);
+    hub_server_add_fault(fixture->server, &(struct hub_fault){.kind = HUB_FAULT_STATUS,
+                                              .target = "/storage/",
+                                              .count = 1,
+                                              .status = 403,
+                                              .text = ""});
+    fixture->body_count = 0;
+    hub_fixture_assert(fixture, "refused", get(fixture, &request, &reply), NULL);
+    assert_true(hub_fixture_body_is_range(fixture, 1000, 3000));
+    assert_int_equal(hub_server_log_count(fixture->server, "home GET "), 1);
+    assert_int_equal(hub_server_log_count(fixture->server, "Authorization: "), 1);
+    assert_int_equal(fixture->wait_count, 0);
+}
+
+static void a_rate_is_kept(void **state)
+{
+    struct hub_fixture *fixture = *state;
+    http_client_close(fixture->client);
+    fixture->policy.rate_bytes = 10 * 1000 * 1000;
+    assert_null(http_client_open(&fixture->policy, &fixture->client));
+    struct http_request request = range_for(fixture, large, 0, FIXTURE_LARGE_BYTES);
+    struct http_reply reply;
+    uint64_t begin_ns = clock_now_ns();
+    hub_fixture_assert(fixture, "slow", get(fixture, &request, &reply), NULL);
+    uint64_t passed_ms = (clock_now_ns() - begin_ns) / 1000000;
+    assert_true(hub_fixture_body_is_range(fixture, 0, FIXTURE_LARGE_BYTES));
+    assert_true(passed_ms > 250); /* without it, 5 */
 }
 
 static void the_token_stays_at_home(void **state)
@@ -527,6 +574,8 @@ int main(void)
         TEST(an_unknown_host_is_tried_again),
         TEST(silence_is_noticed),
         TEST(a_file_that_changes_between_two_tries_is_an_error),
+        TEST(a_direct_address_is_asked_first_and_left_when_it_refuses),
+        TEST(a_rate_is_kept),
         TEST(the_token_stays_at_home),
         TEST(the_token_does_not_come_back),
         TEST(each_request_names_psybuild_and_wants_identity),

@@ -257,6 +257,77 @@ static void a_middle_piece_arrives(void **state)
     assert_true(hub_fixture_body_is_range(fixture, 1048576, 2097152));
 }
 
+/* A range of the large file with what the place knows. */
+static void fetch_known(struct hub_fixture *fixture, struct hub_place *place, uint64_t begin,
+    uint64_t end, const char *want)
+{
+    struct hub_files files;
+    hub_fixture_assert(fixture, "list", list(fixture, &files), NULL);
+    hub_server_clear_log(fixture->server);
+    struct hub_fetch fetch = fetch_of(fixture, find(&files, "model.safetensors"), begin, end);
+    fetch.place = place;
+    hub_fixture_assert(
+        fixture, "range", hub_fetch_range(&fixture->arena, &fixture->hub, &fetch, NULL), want);
+    if (want == NULL)
+        assert_true(hub_fixture_body_is_range(fixture, begin, end));
+}
+
+static void the_next_range_of_a_file_needs_no_redirect(void **state)
+{
+    struct hub_fixture *fixture = *state;
+    struct hub_place place = {0};
+    fetch_known(fixture, &place, 0, 1000000, NULL);
+    assert_int_equal(hub_server_log_count(fixture->server, "/resolve/"), 1);
+    fetch_known(fixture, &place, 1000000, 2000000, NULL);
+    assert_int_equal(hub_server_log_count(fixture->server, "/resolve/"), 0);
+    assert_int_equal(hub_server_log_count(fixture->server, "storage GET "), 1);
+    hub_server_add_fault(fixture->server,
+        &(struct hub_fault){HUB_FAULT_STATUS, "/storage/", 1, 0, 403, ""}); /* it expired */
+    fetch_known(fixture, &place, 2000000, FIXTURE_LARGE_BYTES, NULL);
+    assert_int_equal(hub_server_log_count(fixture->server, "/resolve/"), 1);
+    hub_place_forget(&place);
+}
+
+static void a_place_whose_file_changed_is_damage(void **state)
+{
+    struct hub_fixture *fixture = *state;
+    struct hub_place place = {0};
+    fetch_known(fixture, &place, 0, 1000000, NULL);
+    hub_server_add_fault(fixture->server,
+        &(struct hub_fault){
+            .kind = HUB_FAULT_HEADER, .target = "/storage/", .text = "ETag: \"other\"\r\n"});
+    struct hub_files files;
+    hub_fixture_assert(fixture, "list", list(fixture, &files), NULL);
+    struct hub_fetch fetch = fetch_of(fixture, find(&files, "model.safetensors"), 1000000, 2000000);
+    fetch.place = &place;
+    struct error *error = hub_fetch_range(&fixture->arena, &fixture->hub, &fetch, NULL);
+    assert_non_null(error);
+    assert_int_equal(error_kind_of(error), ERROR_DAMAGE);
+    assert_int_equal(fixture->body_count, 0);
+    error_free(error);
+    hub_place_forget(&place);
+}
+
+static void a_server_that_ignores_ranges_is_noticed(void **state)
+{
+    struct hub_fixture *fixture = *state;
+    struct hub_place place = {0};
+    hub_server_add_fault(fixture->server,
+        &(struct hub_fault){.kind = HUB_FAULT_RANGE_IGNORED, .target = "/storage/"});
+    struct hub_files files;
+    hub_fixture_assert(fixture, "list", list(fixture, &files), NULL);
+    struct hub_fetch fetch = fetch_of(fixture, find(&files, "model.safetensors"), 1000000, 2000000);
+    fetch.place = &place;
+    struct error *error = hub_fetch_range(&fixture->arena, &fixture->hub, &fetch, NULL);
+    assert_non_null(error);
+    assert_non_null(strstr(error_text(error), ": a part was asked for, the whole file was sent"));
+    assert_true(place.ignores_ranges);
+    error_free(error);
+    fetch_known(fixture, &place, 0, FIXTURE_LARGE_BYTES, NULL);
+    assert_false(place.ignores_ranges);
+    hub_place_forget(&place);
+}
+
 static void what_the_hub_announces_must_agree_with_the_listing(void **state)
 {
     struct hub_fixture *fixture = *state;
@@ -455,6 +526,9 @@ int main(void)
         TEST(an_endless_listing_is_bounded),
         TEST(each_file_arrives_with_its_hash),
         TEST(a_middle_piece_arrives),
+        TEST(the_next_range_of_a_file_needs_no_redirect),
+        TEST(a_place_whose_file_changed_is_damage),
+        TEST(a_server_that_ignores_ranges_is_noticed),
         TEST(what_the_hub_announces_must_agree_with_the_listing),
         cmocka_unit_test(each_refusal_has_its_words),
         TEST(each_refused_file_has_its_words),
