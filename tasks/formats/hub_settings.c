@@ -106,20 +106,29 @@ static struct error *expand(struct arena *arena, const char *path, const char **
     return expanded == NULL ? error_memory() : NULL;
 }
 
-/* HF_TOKEN_PATH, else $HF_HOME/token, else ${XDG_CACHE_HOME:-~/.cache}/huggingface/token. */
-static struct error *find_token_path(struct arena *arena, const char **out)
+/* The path in the variable, else NAME in $HF_HOME, else in ${XDG_CACHE_HOME:-~/.cache}/huggingface.
+ */
+static struct error *find_path(
+    struct arena *arena, const char *variable, const char *name, const char **out)
 {
     const char *path = NULL, *home = NULL, *cache = NULL;
-    TRY(read_variable(arena, "HF_TOKEN_PATH", &path));
+    TRY(read_variable(arena, variable, &path));
     TRY(read_variable(arena, "HF_HOME", &home));
     TRY(read_variable(arena, "XDG_CACHE_HOME", &cache));
     if (path == NULL && home != NULL)
-        path = arena_format(arena, "%s/token", home);
+        path = arena_format(arena, "%s/%s", home, name);
     else if (path == NULL)
-        path = arena_format(arena, "%s/huggingface/token", cache != NULL ? cache : "~/.cache");
+        path = arena_format(arena, "%s/huggingface/%s", cache != NULL ? cache : "~/.cache", name);
     if (path == NULL)
         return error_memory();
     return expand(arena, path, out);
+}
+
+static struct error *find_cache(struct arena *arena, const char **out)
+{
+    const char *value = NULL;
+    TRY(read_variable(arena, "HF_HUB_CACHE", &value));
+    return find_path(arena, value != NULL ? "HF_HUB_CACHE" : "HUGGINGFACE_HUB_CACHE", "hub", out);
 }
 
 static struct error *read_token_file(struct arena *arena, struct hub_settings *settings)
@@ -128,7 +137,7 @@ static struct error *read_token_file(struct arena *arena, struct hub_settings *s
     enum file_kind kind = FILE_ABSENT;
     struct file_stamp stamp;
     struct text text = TEXT_EMPTY;
-    TRY(find_token_path(arena, &path));
+    TRY(find_path(arena, "HF_TOKEN_PATH", "token", &path));
     TRY(file_stat(path, &kind, &stamp));
     if (kind != FILE_REGULAR)
         return NULL;
@@ -191,6 +200,7 @@ struct error *hub_settings_read(struct arena *arena, struct hub_settings *out)
         .page_count_max = HUB_PAGES_MAX};
     bool is_offline = false, is_tokenless = false;
     TRY(find_endpoint(arena, &settings.endpoint));
+    TRY(find_cache(arena, &settings.cache));
     TRY(read_flag(arena, "HF_HUB_OFFLINE", &settings.is_offline));
     TRY(read_flag(arena, "TRANSFORMERS_OFFLINE", &is_offline));
     settings.is_offline = settings.is_offline || is_offline;
@@ -199,7 +209,9 @@ struct error *hub_settings_read(struct arena *arena, struct hub_settings *out)
         TRY(find_token(arena, &settings));
     TRY(read_seconds(arena, "HF_HUB_ETAG_TIMEOUT", &settings.header_ms_max));
     TRY(read_seconds(arena, "HF_HUB_DOWNLOAD_TIMEOUT", &settings.body_ms_max));
-    TRY(read_variable(arena, "SSL_CERT_FILE", &settings.ca_file));
+    TRY(read_variable(arena, "CURL_CA_BUNDLE", &settings.ca_file));
+    if (settings.ca_file == NULL)
+        TRY(read_variable(arena, "SSL_CERT_FILE", &settings.ca_file));
     const char *origin = NULL;
     TRY(read_variable(arena, "HF_HUB_USER_AGENT_ORIGIN", &origin));
     if (origin != NULL) {

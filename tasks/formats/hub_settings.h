@@ -18,6 +18,7 @@ struct hub_settings {
     const char *endpoint;     /* without trailing slash */
     const char *token;        /* NULL: none */
     const char *token_source; /* where it was found: "HF_TOKEN" or a path; NULL without a token */
+    const char *cache;        /* root of the client's cache, which may be absent */
     bool is_offline;          /* no request is made; each needed one is an error */
     uint64_t header_ms_max, body_ms_max;
     const char *agent_more; /* for the User-Agent; NULL: nothing */
@@ -25,9 +26,10 @@ struct hub_settings {
     size_t page_count_max;  /* of a listing */
 };
 /* From the environment: HF_ENDPOINT, HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH, HF_HOME,
- * XDG_CACHE_HOME, HF_HUB_DISABLE_IMPLICIT_TOKEN, HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE,
- * HF_HUB_ETAG_TIMEOUT, HF_HUB_DOWNLOAD_TIMEOUT, HF_HUB_USER_AGENT_ORIGIN, SSL_CERT_FILE. Strings
- * live in the arena. ERROR_USAGE names a variable that makes no sense, but never its value. */
+ * XDG_CACHE_HOME, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HUB_DISABLE_IMPLICIT_TOKEN,
+ * HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE, HF_HUB_ETAG_TIMEOUT, HF_HUB_DOWNLOAD_TIMEOUT,
+ * HF_HUB_USER_AGENT_ORIGIN, CURL_CA_BUNDLE, SSL_CERT_FILE. Strings live in the arena. ERROR_USAGE
+ * names a variable that makes no sense, but never its value. */
 MUST_CHECK struct error *hub_settings_read(struct arena *arena, struct hub_settings *out);
 /* Puts what the settings say about time, name and certificates into a policy. */
 void hub_settings_apply(const struct hub_settings *settings, struct http_policy *policy);

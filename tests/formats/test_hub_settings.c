@@ -81,6 +81,44 @@ static void the_token_is_looked_for_in_order(void **state)
     assert_null(settings.token);
 }
 
+static void the_cache_is_where_the_hubs_own_client_has_it(void **state)
+{
+    static const struct {
+        const char *name, *value, *want; /* on top of the rows before */
+    } rows[] = {
+        {"HOME", "/home/x", "/home/x/.cache/huggingface/hub"},
+        {"XDG_CACHE_HOME", "/cache", "/cache/huggingface/hub"},
+        {"HF_HOME", "~/hf", "/home/x/hf/hub"},
+        {"HUGGINGFACE_HUB_CACHE", "/old", "/old"},
+        {"HF_HUB_CACHE", "$HF_HOME/../new", "~/hf/../new"},
+    };
+    struct hub_fixture *fixture = *state;
+    unsetenv("HF_HOME");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct hub_settings settings;
+        setenv(rows[i].name, rows[i].value, 1);
+        struct error *error = hub_settings_read(&fixture->arena, &settings);
+        hub_fixture_assert(fixture, rows[i].name, error, NULL);
+        assert_string_equal(settings.cache, rows[i].want);
+    }
+    for (size_t i = 1; i < sizeof rows / sizeof rows[0]; i++)
+        unsetenv(rows[i].name);
+}
+
+static void certificates_are_named_as_for_curl(void **state)
+{
+    struct hub_fixture *fixture = *state;
+    struct hub_settings settings;
+    setenv("SSL_CERT_FILE", "/etc/ours.pem", 1);
+    hub_fixture_assert(fixture, "one", hub_settings_read(&fixture->arena, &settings), NULL);
+    assert_string_equal(settings.ca_file, "/etc/ours.pem");
+    setenv("CURL_CA_BUNDLE", "/etc/first.pem", 1);
+    hub_fixture_assert(fixture, "both", hub_settings_read(&fixture->arena, &settings), NULL);
+    assert_string_equal(settings.ca_file, "/etc/first.pem");
+    unsetenv("CURL_CA_BUNDLE");
+    unsetenv("SSL_CERT_FILE");
+}
+
 static void senseless_settings_are_named_but_not_shown(void **state)
 {
     static const struct {
@@ -114,6 +152,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(settings_come_from_the_environment, begin, end),
         cmocka_unit_test_setup_teardown(the_token_is_looked_for_in_order, begin, end),
+        cmocka_unit_test_setup_teardown(the_cache_is_where_the_hubs_own_client_has_it, begin, end),
+        cmocka_unit_test_setup_teardown(certificates_are_named_as_for_curl, begin, end),
         cmocka_unit_test_setup_teardown(senseless_settings_are_named_but_not_shown, begin, end),
     };
     return cmocka_run_group_tests_name("hub_settings", tests, NULL, NULL);
