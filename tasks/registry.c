@@ -76,46 +76,12 @@ static const struct segmenter *const segmenters[] = {&safetensors, NULL};
 
 /* ---- identities ---- */
 
-enum { IDENTIFY_BYTES = 1 << 20 };
-
-static struct error *digest_file(
-    struct digest *digest, const struct file *file, unsigned char *buffer)
-{
-    uint64_t size_bytes = file_size(file);
-    for (uint64_t offset = 0; offset < size_bytes;) {
-        uint64_t rest = size_bytes - offset;
-        size_t length = rest < IDENTIFY_BYTES ? (size_t)rest : IDENTIFY_BYTES;
-        TRY(file_read_at(file, offset, buffer, length));
-        TRY(digest_update(digest, buffer, length));
-        offset += length;
-    }
-    return NULL;
-}
-
-static struct error *hash_file(
-    enum digest_kind kind, const struct file *file, char hex[DIGEST_HEX_MAX])
-{
-    struct digest *digest;
-    TRY(digest_begin(kind, file_size(file), &digest));
-    unsigned char *buffer = memory_alloc(IDENTIFY_BYTES);
-    struct error *error = buffer == NULL ? error_memory() : digest_file(digest, file, buffer);
-    if (error == NULL)
-        error = digest_hex(digest, hex);
-    memory_free(buffer);
-    digest_end(digest);
-    return error;
-}
-
 /* The file's identity in the kind of `like`: "sha256:..." or "git:...". */
 static struct error *identify(struct arena *arena, const char *path, const char *like, char **out)
 {
     bool is_git = strncmp(like, "git:", 4) == 0;
-    struct file *file;
     char hex[DIGEST_HEX_MAX];
-    TRY(file_open(path, &file));
-    struct error *error = hash_file(is_git ? DIGEST_GIT_BLOB : DIGEST_SHA256, file, hex);
-    file_close(file);
-    TRY(error);
+    TRY(digest_of_file(is_git ? DIGEST_GIT_BLOB : DIGEST_SHA256, path, NULL, hex));
     char *identity = arena_format(arena, "%s:%s", is_git ? "git" : "sha256", hex);
     if (identity == NULL)
         return error_memory();

@@ -17,7 +17,7 @@ extern const struct task_type task_merge;
 extern const struct task_type task_quantize;
 extern const struct task_type task_tokenizer;
 
-extern const struct source_kind source_files; /* both in fetch.c */
+extern const struct source_kind source_files;
 extern const struct source_kind source_hub;
 
 extern const struct registry registry;

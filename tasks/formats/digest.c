@@ -3,11 +3,13 @@
 
 #include <openssl/evp.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 
 #include "base/arena.h"
+#include "base/file.h"
 #include "base/library.h"
+
+enum { FILE_PIECE_BYTES = 1 << 20 };
 
 struct crypto_calls {
     EVP_MD_CTX *(*context_new)(void);
@@ -137,5 +139,46 @@ struct error *digest_of(
     if (error == NULL)
         error = digest_hex(digest, hex);
     digest_end(digest);
+    return error;
+}
+
+static struct error *update_by_file(struct digest *digest, const struct file *file,
+    const _Atomic bool *cancel, unsigned char *buffer)
+{
+    uint64_t size_bytes = file_size(file);
+    for (uint64_t offset = 0; offset < size_bytes;) {
+        uint64_t rest = size_bytes - offset;
+        size_t length = rest < FILE_PIECE_BYTES ? (size_t)rest : FILE_PIECE_BYTES;
+        if (cancel != NULL && *cancel)
+            return error_new(ERROR_INTERRUPTED, "interrupted");
+        TRY(file_read_at(file, offset, buffer, length));
+        TRY(digest_update(digest, buffer, length));
+        offset += length;
+    }
+    return NULL;
+}
+
+static struct error *hash_file(enum digest_kind kind, const struct file *file,
+    const _Atomic bool *cancel, char hex[DIGEST_HEX_MAX])
+{
+    struct digest *digest = NULL;
+    TRY(digest_begin(kind, file_size(file), &digest));
+    unsigned char *buffer = memory_alloc(FILE_PIECE_BYTES);
+    struct error *error =
+        buffer == NULL ? error_memory() : update_by_file(digest, file, cancel, buffer);
+    if (error == NULL)
+        error = digest_hex(digest, hex);
+    memory_free(buffer);
+    digest_end(digest);
+    return error;
+}
+
+struct error *digest_of_file(
+    enum digest_kind kind, const char *path, const _Atomic bool *cancel, char hex[DIGEST_HEX_MAX])
+{
+    struct file *file;
+    TRY(file_open(path, &file));
+    struct error *error = hash_file(kind, file, cancel, hex);
+    file_close(file);
     return error;
 }

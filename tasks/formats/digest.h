@@ -6,6 +6,7 @@
 #ifndef PSYBUILD_TASKS_FORMATS_DIGEST_H
 #define PSYBUILD_TASKS_FORMATS_DIGEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,10 @@ void digest_end(struct digest *digest); /* NULL is fine */
 /* All of it for bytes at hand. */
 MUST_CHECK struct error *digest_of(
     enum digest_kind kind, const void *bytes, size_t length, char hex[DIGEST_HEX_MAX]);
+
+/* The same of a file; `cancel` (may be NULL) set: ERROR_INTERRUPTED. */
+MUST_CHECK struct error *digest_of_file(
+    enum digest_kind kind, const char *path, const _Atomic bool *cancel, char hex[DIGEST_HEX_MAX]);
 
 /* NULL when digests can be computed here: to fail before a download instead of after it. */
 MUST_CHECK struct error *digest_available(void);

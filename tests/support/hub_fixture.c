@@ -28,7 +28,7 @@ static void write_file(
     assert_int_equal(fclose(stream), 0);
 }
 
-static void make_files(struct hub_fixture *fixture)
+static void make_files(struct hub_fixture *fixture, size_t model_bytes)
 {
     const char *top = getenv("TMPDIR");
     char path[512];
@@ -40,11 +40,11 @@ static void make_files(struct hub_fixture *fixture)
     write_file(fixture, "config.json", "{\"a\": 1}\n", 9);
     write_file(fixture, FIXTURE_ODD_NAME, "hi\n", 3);
     write_file(fixture, "empty", "", 0);
-    unsigned char *large = malloc(FIXTURE_LARGE_BYTES);
+    unsigned char *large = malloc(model_bytes);
     assert_non_null(large);
-    for (size_t i = 0; i < FIXTURE_LARGE_BYTES; i++)
+    for (size_t i = 0; i < model_bytes; i++)
         large[i] = hub_fixture_byte(i);
-    write_file(fixture, "model.safetensors", large, FIXTURE_LARGE_BYTES);
+    write_file(fixture, "model.safetensors", large, model_bytes);
     free(large);
 }
 
@@ -71,13 +71,19 @@ static void clear_environment(void)
 
 struct hub_fixture *hub_fixture_begin(const struct hub_server_options *options)
 {
+    return hub_fixture_begin_sized(options, FIXTURE_LARGE_BYTES);
+}
+
+struct hub_fixture *hub_fixture_begin_sized(
+    const struct hub_server_options *options, size_t model_bytes)
+{
     struct hub_fixture *fixture = calloc(1, sizeof *fixture);
     assert_non_null(fixture);
     struct hub_server_options served = {0};
     if (options != NULL)
         served = *options;
     clear_environment();
-    make_files(fixture);
+    make_files(fixture, model_bytes);
     served.root = fixture->directory;
     fixture->server = hub_server_start(&served);
     fixture->policy = HTTP_POLICY_DEFAULT;

@@ -37,6 +37,9 @@ struct hub_fixture {
  * NULL; its root is set here. Also clears the variables that would change the client's behaviour.
  */
 struct hub_fixture *hub_fixture_begin(const struct hub_server_options *options);
+/* The same with a model of that size; what is delivered by the client must fit the usual one. */
+struct hub_fixture *hub_fixture_begin_sized(
+    const struct hub_server_options *options, size_t model_bytes);
 void hub_fixture_end(struct hub_fixture *fixture);
 
 unsigned char hub_fixture_byte(uint64_t offset); /* of model.safetensors */

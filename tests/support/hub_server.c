@@ -39,6 +39,7 @@ struct served_file {
 
 struct fault_entry {
     struct hub_fault fault;
+    unsigned skip; /* still to pass */
     unsigned left; /* of a counted one */
     bool is_counted;
     struct fault_entry *next;
@@ -346,6 +347,10 @@ static void note_request(struct exchange *exchange)
         if (strstr(request->target, entry->fault.target) == NULL ||
             (entry->is_counted && entry->left == 0))
             continue;
+        if (entry->skip > 0) {
+            entry->skip--;
+            continue;
+        }
         if (entry->is_counted)
             entry->left--;
         request->fault = entry->fault; /* its strings live as long as the server */
@@ -1075,9 +1080,15 @@ const char *hub_server_commit(const struct hub_server *server)
 
 void hub_server_add_fault(struct hub_server *server, const struct hub_fault *fault)
 {
+    hub_server_add_fault_after(server, 0, fault);
+}
+
+void hub_server_add_fault_after(
+    struct hub_server *server, unsigned skip, const struct hub_fault *fault)
+{
     struct fault_entry *entry = must(calloc(1, sizeof *entry));
-    *entry =
-        (struct fault_entry){.fault = *fault, .left = fault->count, .is_counted = fault->count > 0};
+    *entry = (struct fault_entry){
+        .fault = *fault, .skip = skip, .left = fault->count, .is_counted = fault->count > 0};
     entry->fault.target = copy(fault->target != NULL ? fault->target : "");
     entry->fault.text = copy(fault->text != NULL ? fault->text : "");
     pthread_mutex_lock(&server->mutex);

@@ -68,6 +68,9 @@ struct hub_fault {
 };
 /* The first of the matching faults happens; strings are copied. */
 void hub_server_add_fault(struct hub_server *server, const struct hub_fault *fault);
+/* The same, but so many of its requests pass first. */
+void hub_server_add_fault_after(
+    struct hub_server *server, unsigned skip, const struct hub_fault *fault);
 /* "stall", "range-wrong", ...; false when there is no such kind. */
 bool hub_fault_kind_of(const char *name, enum hub_fault_kind *out);
 void hub_server_clear_faults(struct hub_server *server);

@@ -11,226 +11,50 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "engine/build.h"
 #include "tasks/lock.h"
-#include "tasks/registry.h"
-#include "tests/support/hub_fixture.h"
+#include "tests/support/fetch_fixture.h"
+#include "tests/support/tree.h"
 
-enum { REPORT_BYTES_MAX = 4096 };
+enum { LARGE_BYTES = 33 * 1024 * 1024 + 5 }; /* three ranges */
 
 #define MODEL_SHA256 "bfca515d9211328c468d17bc2973c9367ea1f848d4364998693606e951e6975a"
 #define CONFIG_SHA256 "e8c628edc9968ef0c668f54e0ba2636b35503357eb1aca0ddc828aeace432f67"
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-struct fixture {
-    struct hub_fixture *hub; /* its server serves the files of hub_fixture_begin */
-    struct arena arena;
-    char *before; /* the working directory */
-    char directory[256];
-    _Atomic bool cancel;
-    bool cancels_at_tick;
-    struct build_options options;
-    /* of the last build */
-    char report[REPORT_BYTES_MAX]; /* of the last error */
-    char notes[REPORT_BYTES_MAX];
-    uint32_t failures;
-    struct build_stats stats;
-    enum error_kind kind; /* when the build itself ended with an error */
-};
-
-/* ---- running ---- */
-
-static void keep_text(char *out, const char *text)
-{
-    size_t used = strlen(out);
-    snprintf(out + used, REPORT_BYTES_MAX - used, "%s", text);
-}
-
-static void on_event(void *context, const struct build_event *event)
-{
-    struct fixture *fixture = context;
-    if (event->kind == EVENT_FAILED)
-        keep_text(fixture->report, error_report(event->error));
-    if (event->kind != EVENT_NOTE)
-        return;
-    keep_text(fixture->notes, event->text);
-    keep_text(fixture->notes, "\n");
-}
-
-static void on_tick(void *context, const struct build_progress *progress)
-{
-    struct fixture *fixture = context;
-    if (fixture->cancels_at_tick && progress->bytes_done > 0)
-        fixture->cancel = true;
-}
-
-static struct error *run(struct fixture *fixture, struct build **build)
-{
-    TRY(build_open(&fixture->options, false, build));
-    TRY(build_lock(*build));
-    return build_run(*build, (const char *const[]){"m"}, 1, &fixture->failures);
-}
-
-/* Builds the source "m". True when all went well. */
-static bool build_source(struct fixture *fixture)
-{
-    struct build *build = NULL;
-    fixture->report[0] = fixture->notes[0] = '\0';
-    fixture->failures = 0;
-    fixture->cancel = false;
-    struct error *error = run(fixture, &build);
-    if (error != NULL) {
-        keep_text(fixture->report, error_report(error));
-        fixture->kind = error_kind_of(error);
-    }
-    if (build != NULL)
-        fixture->stats = build->stats;
-    build_close(build);
-    bool is_good = error == NULL && fixture->failures == 0;
-    error_free(error);
-    return is_good;
-}
-
-static void must_build(struct fixture *fixture)
-{
-    if (!build_source(fixture))
-        fail_msg("%s", fixture->report);
-}
-
-/* In what is wanted HOME, STORAGE and COMMIT stand for the server's. */
-static void must_fail(struct fixture *fixture, const char *want)
-{
-    static const char *const names[] = {"HOME", "STORAGE", "COMMIT"};
-    const char *values[] = {hub_server_url(fixture->hub->server),
-        hub_server_storage_url(fixture->hub->server), hub_server_commit(fixture->hub->server)};
-    if (build_source(fixture))
-        fail_msg("it went well, instead of\n%s", want);
-    char *text = arena_format(&fixture->arena, "%s", fixture->report);
-    for (size_t i = 0; i < 3; i++)
-        for (char *found; (found = strstr(text, values[i])) != NULL;)
-            text = arena_format(&fixture->arena, "%.*s%s%s", (int)(found - text), text, names[i],
-                found + strlen(values[i]));
-    if (strcmp(text, want) != 0)
-        fail_msg("got\n%swant\n%s", text, want);
-}
-
-static size_t count_requests(const struct fixture *fixture, const char *what)
-{
-    return hub_server_log_count(fixture->hub->server, what);
-}
-
-/* ---- files ---- */
-
-static void write_manifest(struct fixture *fixture, const char *source)
-{
-    char *text =
-        arena_format(&fixture->arena, "{\"psybuild\": 1, \"sources\": {\"m\": %s}}\n", source);
-    assert_null(file_replace_whole("psybuild.json", text_of(text)));
-}
-
-static const char *read_file(struct fixture *fixture, const char *path)
-{
-    struct text text;
-    struct error *error = file_read_whole(&fixture->arena, path, 1 << 20, &text);
-    if (error != NULL)
-        fail_msg("%s", error_report(error));
-    return text.bytes;
-}
-
-static bool is_there(const char *path)
-{
-    enum file_kind kind;
-    struct file_stamp stamp;
-    assert_null(file_stat(path, &kind, &stamp));
-    return kind != FILE_ABSENT;
-}
-
-static bool is_model(struct fixture *fixture, const char *path)
-{
-    struct text text;
-    assert_null(file_read_whole(&fixture->arena, path, FIXTURE_LARGE_BYTES, &text));
-    for (size_t i = 0; i < text.length; i++)
-        if ((unsigned char)text.bytes[i] != hub_fixture_byte(i))
-            return false;
-    return text.length == FIXTURE_LARGE_BYTES;
-}
-
-static size_t count_entries(struct fixture *fixture, const char *path)
-{
-    struct file_entry *entries;
-    size_t count = 0;
-    if (is_there(path))
-        assert_null(file_list_directory(&fixture->arena, path, &entries, &count));
-    return count;
-}
-
-static void remove_tree(struct arena *arena, const char *path)
-{
-    struct file_entry *entries;
-    size_t count;
-    if (file_list_directory(arena, path, &entries, &count) != NULL)
-        return;
-    for (size_t i = 0; i < count; i++) {
-        char *entry = path_join(arena, path, entries[i].name);
-        assert_non_null(entry);
-        if (entries[i].kind == FILE_DIRECTORY)
-            remove_tree(arena, entry);
-        else
-            assert_null(file_remove(entry));
-    }
-    assert_null(file_remove_directory(path));
-}
-
 static int begin(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    const char *top = getenv("TMPDIR");
-    assert_non_null(fixture);
-    fixture->hub = hub_fixture_begin(NULL);
-    assert_null(file_current_directory(&fixture->arena, &fixture->before));
-    snprintf(fixture->directory, sizeof fixture->directory, "%s/psybuild-fetch-XXXXXX",
-        top != NULL ? top : "/tmp");
-    assert_non_null(mkdtemp(fixture->directory));
-    assert_null(file_change_directory(fixture->directory));
-    setenv("HF_ENDPOINT", hub_server_url(fixture->hub->server), 1);
-    fixture->options = (struct build_options){.manifest = "psybuild.json",
-        .data_directory = fixture->directory,
-        .registry = &registry,
-        .threads = 1,
-        .connections = 2,
-        .memory_bytes = 32 << 20,
-        .cancel = &fixture->cancel,
-        .on_event = on_event,
-        .on_tick = on_tick,
-        .context = fixture};
-    *state = fixture;
+    *state = fetch_fixture_begin(NULL, FIXTURE_LARGE_BYTES);
     return 0;
 }
 
 static int end(void **state)
 {
-    struct fixture *fixture = *state;
-    assert_null(file_change_directory(fixture->before));
-    remove_tree(&fixture->arena, fixture->directory);
-    hub_fixture_end(fixture->hub);
-    arena_end(&fixture->arena);
-    free(fixture);
+    fetch_fixture_end(*state);
     return 0;
+}
+
+static size_t count_entries(struct fetch_fixture *fixture, const char *path)
+{
+    struct file_entry *entries;
+    size_t count = 0;
+    if (tree_has(path))
+        tree_assert_ok(file_list_directory(&fixture->arena, path, &entries, &count));
+    return count;
 }
 
 /* ---- hub sources ---- */
 
 static void a_hub_source_is_listed_locked_and_fetched(void **state)
 {
-    struct fixture *fixture = *state;
+    struct fetch_fixture *fixture = *state;
     struct lock lock;
-    write_manifest(fixture, "{\"hub\": \"test/model\"}");
-    must_build(fixture);
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\"}");
+    fetch_must_build(fixture);
     assert_string_equal(fixture->notes, "listing test/model\n");
-    assert_string_equal(read_file(fixture, "m/config.json"), "{\"a\": 1}\n");
-    assert_string_equal(read_file(fixture, "m/" FIXTURE_ODD_NAME), "hi\n");
-    assert_string_equal(read_file(fixture, "m/empty"), "");
-    assert_true(is_model(fixture, "m/model.safetensors"));
+    assert_string_equal(fetch_read_file(fixture, "m/config.json"), "{\"a\": 1}\n");
+    assert_string_equal(fetch_read_file(fixture, "m/" FIXTURE_ODD_NAME), "hi\n");
+    assert_string_equal(fetch_read_file(fixture, "m/empty"), "");
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
     assert_null(lock_read(&fixture->arena, "psybuild.lock", &lock));
     const struct lock_source *source = lock_find(&lock, "m");
     assert_non_null(source);
@@ -241,56 +65,58 @@ static void a_hub_source_is_listed_locked_and_fetched(void **state)
     assert_string_equal(source->files.items[0].path, "config.json");
     assert_string_equal(source->files.items[1].git, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
     assert_int_equal(strlen(source->files.items[2].sha256), 64);
-    assert_int_equal(count_requests(fixture, "/resolve/"), 3); /* nothing for the empty file */
+    assert_int_equal(
+        fetch_count_requests(fixture, "/resolve/"), 3); /* nothing for the empty file */
 }
 
 static void what_is_locked_and_there_costs_no_request(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture, "{\"hub\": \"test/model\"}");
-    must_build(fixture);
-    const char *lock = read_file(fixture, "psybuild.lock");
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\"}");
+    fetch_must_build(fixture);
+    const char *lock = fetch_read_file(fixture, "psybuild.lock");
     hub_server_clear_log(fixture->hub->server);
     fixture->options.is_frozen = fixture->options.is_offline = true;
-    must_build(fixture);
+    fetch_must_build(fixture);
     assert_int_equal(fixture->stats.nodes_made, 0);
-    remove_tree(&fixture->arena, ".psybuild"); /* then the files are hashed, and adopted */
-    must_build(fixture);
+    tree_remove(".psybuild"); /* then the files are hashed, and adopted */
+    fetch_must_build(fixture);
     assert_int_equal(fixture->stats.nodes_made, 0);
     assert_int_equal(fixture->stats.nodes_fresh, 4);
-    assert_int_equal(count_requests(fixture, "GET "), 0);
+    assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
     assert_string_equal(fixture->notes, "");
-    assert_string_equal(read_file(fixture, "psybuild.lock"), lock);
+    assert_string_equal(fetch_read_file(fixture, "psybuild.lock"), lock);
 }
 
 static void a_missing_file_alone_is_fetched_again(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture, "{\"hub\": \"test/model\"}");
-    must_build(fixture);
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\"}");
+    fetch_must_build(fixture);
     hub_server_clear_log(fixture->hub->server);
     assert_null(file_remove("m/config.json"));
-    must_build(fixture);
+    fetch_must_build(fixture);
     assert_int_equal(fixture->stats.nodes_made, 1);
-    assert_string_equal(read_file(fixture, "m/config.json"), "{\"a\": 1}\n");
-    assert_int_equal(count_requests(fixture, "home GET "), 2); /* the file, and its redirect */
+    assert_string_equal(fetch_read_file(fixture, "m/config.json"), "{\"a\": 1}\n");
+    assert_int_equal(
+        fetch_count_requests(fixture, "home GET "), 2); /* the file, and its redirect */
 }
 
 static void changed_patterns_list_the_same_commit(void **state)
 {
-    struct fixture *fixture = *state;
+    struct fetch_fixture *fixture = *state;
     struct lock lock;
-    write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.json\"]}");
-    must_build(fixture);
-    assert_false(is_there("m/empty"));
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.json\"]}");
+    fetch_must_build(fixture);
+    assert_false(tree_has("m/empty"));
     hub_server_clear_log(fixture->hub->server);
-    write_manifest(fixture,
+    fetch_write_manifest(fixture,
         "{\"hub\": \"test/model\", \"include\": [\"*.json\", \"e*\", \"sub/\"], \"exclude\": "
         "[\"*.txt\"]}");
-    must_build(fixture);
-    assert_int_equal(count_requests(fixture, "/revision/"), 0);
-    assert_int_equal(count_requests(fixture, "/tree/"), 1);
-    assert_true(is_there("m/empty"));
+    fetch_must_build(fixture);
+    assert_int_equal(fetch_count_requests(fixture, "/revision/"), 0);
+    assert_int_equal(fetch_count_requests(fixture, "/tree/"), 1);
+    assert_true(tree_has("m/empty"));
     assert_null(lock_read(&fixture->arena, "psybuild.lock", &lock));
     assert_int_equal(lock_find(&lock, "m")->files.count, 2);
     assert_int_equal(lock_find(&lock, "m")->filter.include_count, 3);
@@ -298,20 +124,20 @@ static void changed_patterns_list_the_same_commit(void **state)
 
 static void another_revision_is_resolved_and_other_sources_stay_locked(void **state)
 {
-    struct fixture *fixture = *state;
+    struct fetch_fixture *fixture = *state;
     struct lock lock;
-    write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"empty\"]}");
-    must_build(fixture);
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"empty\"]}");
+    fetch_must_build(fixture);
     assert_null(lock_read(&fixture->arena, "psybuild.lock", &lock));
     struct lock_source other = *lock_find(&lock, "m");
     other.directory = "gone";
     assert_null(lock_put(&fixture->arena, &lock, &other));
     assert_null(lock_write(&fixture->arena, &lock, "psybuild.lock"));
     const char *commit = hub_server_commit(fixture->hub->server);
-    write_manifest(fixture,
+    fetch_write_manifest(fixture,
         arena_format(&fixture->arena,
             "{\"hub\": \"test/model\", \"revision\": \"%s\", \"include\": [\"empty\"]}", commit));
-    must_build(fixture);
+    fetch_must_build(fixture);
     assert_null(lock_read(&fixture->arena, "psybuild.lock", &lock));
     assert_string_equal(lock_find(&lock, "m")->revision, commit);
     assert_string_equal(lock_find(&lock, "gone")->revision, "main");
@@ -335,42 +161,43 @@ static void frozen_and_offline_builds_need_a_fitting_lock(void **state)
             "has another \"hub\", \"type\" or \"revision\" than in psybuild.lock, and offline its "
             "files cannot be listed"},
     };
-    struct fixture *fixture = *state;
+    struct fetch_fixture *fixture = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         fixture->options.is_frozen = fixture->options.is_offline = false;
-        write_manifest(fixture, "{\"hub\": \"test/model\"}");
+        fetch_write_manifest(fixture, "{\"hub\": \"test/model\"}");
         if (rows[i].is_locked)
-            must_build(fixture);
+            fetch_must_build(fixture);
         hub_server_clear_log(fixture->hub->server);
         fixture->options.is_frozen = rows[i].is_frozen;
         fixture->options.is_offline = rows[i].is_offline;
-        write_manifest(fixture, rows[i].source);
-        must_fail(fixture, arena_format(&fixture->arena,
-                               "psybuild.json:1:42: source \"m\" %s\n"
-                               "    {\"psybuild\": 1, \"sources\": {\"m\": %s}}\n%45s^\n"
-                               "    while listing source m\n",
-                               rows[i].want, rows[i].source, ""));
-        assert_int_equal(count_requests(fixture, "GET "), 0);
+        fetch_write_manifest(fixture, rows[i].source);
+        fetch_must_fail(fixture, arena_format(&fixture->arena,
+                                     "psybuild.json:1:42: source \"m\" %s\n"
+                                     "    {\"psybuild\": 1, \"sources\": {\"m\": %s}}\n%45s^\n"
+                                     "    while listing source m\n",
+                                     rows[i].want, rows[i].source, ""));
+        assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
     }
 }
 
 static void an_offline_build_names_the_file_it_misses(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"config.json\"]}");
-    must_build(fixture);
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"config.json\"]}");
+    fetch_must_build(fixture);
     assert_null(file_remove("m/config.json"));
     hub_server_clear_log(fixture->hub->server);
     for (int by_variable = 0; by_variable < 2; by_variable++) {
         fixture->options.is_offline = !by_variable;
         if (by_variable)
             setenv("HF_HUB_OFFLINE", "1", 1);
-        must_fail(fixture, "test/model: offline, so psybuild cannot download its files\n"
-                           "    while fetching config.json of test/model at commit COMMIT\n"
-                           "    while making m/config.json\n");
+        fetch_must_fail(fixture,
+            "m/config.json is missing, and offline psybuild cannot download it\n"
+            "    while fetching config.json of test/model at commit COMMIT\n"
+            "    while planning m/config.json\n");
     }
     unsetenv("HF_HUB_OFFLINE");
-    assert_int_equal(count_requests(fixture, "GET "), 0);
+    assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
 }
 
 /* ---- what a hub may do wrong ---- */
@@ -393,35 +220,35 @@ static void damage_is_fetched_once_more_and_then_refused(void **state)
             "    while fetching config.json of test/model at commit COMMIT, for the second time\n"
             "    while making m/config.json\n"},
     };
-    struct fixture *fixture = *state;
+    struct fetch_fixture *fixture = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char *path = arena_format(&fixture->arena, "m/%s", rows[i].name);
-        write_manifest(
+        fetch_write_manifest(
             fixture, arena_format(&fixture->arena,
                          "{\"hub\": \"test/model\", \"include\": [\"%s\"]}", rows[i].name));
         hub_server_clear_log(fixture->hub->server);
         hub_server_add_fault(fixture->hub->server,
             &(struct hub_fault){
                 .kind = HUB_FAULT_FLIP, .target = rows[i].target, .at = rows[i].at});
-        must_fail(fixture, rows[i].want);
-        assert_int_equal(count_requests(fixture, rows[i].attempt), 2);
-        assert_false(is_there(path));
+        fetch_must_fail(fixture, rows[i].want);
+        assert_int_equal(fetch_count_requests(fixture, rows[i].attempt), 2);
+        assert_false(tree_has(path));
         assert_int_equal(count_entries(fixture, ".psybuild/partial"), 0);
         hub_server_clear_faults(fixture->hub->server);
-        must_build(fixture);
+        fetch_must_build(fixture);
     }
 }
 
 static void damage_that_does_not_last_is_repaired(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.safetensors\"]}");
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.safetensors\"]}");
     hub_server_add_fault(fixture->hub->server,
         &(struct hub_fault){
             .kind = HUB_FAULT_FLIP, .target = "/storage/", .count = 1, .at = 2000000});
-    must_build(fixture);
-    assert_true(is_model(fixture, "m/model.safetensors"));
-    assert_int_equal(count_requests(fixture, "storage GET "), 2);
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_int_equal(fetch_count_requests(fixture, "storage GET "), 2);
 }
 
 static void hostile_listings_are_refused_before_anything_is_written(void **state)
@@ -439,36 +266,36 @@ static void hostile_listings_are_refused_before_anything_is_written(void **state
         {ENTRY("empty/y"), "empty*",
             "the hub's files \"empty\" and \"empty/y\" cannot both be written: refused"},
     };
-    struct fixture *fixture = *state;
+    struct fetch_fixture *fixture = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        write_manifest(
+        fetch_write_manifest(
             fixture, arena_format(&fixture->arena,
                          "{\"hub\": \"test/model\", \"include\": [\"%s\"]}", rows[i].include));
         hub_server_add_entry(fixture->hub->server, rows[i].entry);
-        must_fail(fixture, arena_format(&fixture->arena,
-                               "%s\n    while listing test/model at revision main\n"
-                               "    while listing source m\n",
-                               rows[i].want));
-        assert_false(is_there("psybuild.lock"));
-        assert_false(is_there("m"));
+        fetch_must_fail(fixture, arena_format(&fixture->arena,
+                                     "%s\n    while listing test/model at revision main\n"
+                                     "    while listing source m\n",
+                                     rows[i].want));
+        assert_false(tree_has("psybuild.lock"));
+        assert_false(tree_has("m"));
     }
 }
 
 static void a_source_without_files_is_a_mistake(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.gguf\"]}");
-    must_fail(fixture,
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.gguf\"]}");
+    fetch_must_fail(fixture,
         "no file of the repository matches \"include\" and \"exclude\"\n"
         "    while listing test/model at revision main\n    while listing source m\n");
-    assert_false(is_there("psybuild.lock"));
+    assert_false(tree_has("psybuild.lock"));
 }
 
 static void a_repository_that_is_not_there_is_named(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture, "{\"hub\": \"test/nothing\", \"type\": \"dataset\"}");
-    must_fail(fixture,
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture, "{\"hub\": \"test/nothing\", \"type\": \"dataset\"}");
+    fetch_must_fail(fixture,
         "datasets/test/nothing: no such dataset at HOME, or no access to it without a token "
         "(HF_TOKEN)\n    while the hub handled request request-1\n"
         "    while listing test/nothing at revision main\n    while listing source m\n");
@@ -476,63 +303,233 @@ static void a_repository_that_is_not_there_is_named(void **state)
 
 static void a_stopped_download_leaves_nothing_under_its_name(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.safetensors\"]}");
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.safetensors\"]}");
     hub_server_add_fault(fixture->hub->server,
         &(struct hub_fault){.kind = HUB_FAULT_STALL, .target = "/storage/", .at = 1000000});
     fixture->cancels_at_tick = true;
-    assert_false(build_source(fixture));
+    assert_false(fetch_build(fixture));
     assert_int_equal(fixture->kind, ERROR_INTERRUPTED);
-    assert_false(is_there("m/model.safetensors"));
+    assert_false(tree_has("m/model.safetensors"));
+}
+
+/* ---- ranges ---- */
+
+static int begin_large(void **state)
+{
+    *state = fetch_fixture_begin(NULL, LARGE_BYTES);
+    fetch_write_manifest(*state, "{\"hub\": \"test/model\", \"include\": [\"*.safetensors\"]}");
+    return 0;
+}
+
+static void a_large_file_comes_in_ranges(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    fixture->options.connections = 3;
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_int_equal(fetch_count_requests(fixture, "storage GET "), 3);
+    assert_int_equal(fetch_count_requests(fixture, "Range: bytes=16777216-33554431\r\n"), 2);
+    assert_int_equal(hub_server_bytes_sent(fixture->hub->server), LARGE_BYTES);
+    assert_int_equal(count_entries(fixture, "m/.cache/huggingface/psybuild"), 0);
+}
+
+static void one_connection_asks_the_hub_once(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    fixture->options.connections = 1;
+    fetch_must_build(fixture);
+    assert_int_equal(fetch_count_requests(fixture, "/resolve/"), 1);
+    assert_int_equal(fetch_count_requests(fixture, "storage GET "), 3);
+}
+
+static void finished_ranges_are_taken_up(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    fixture->options.connections = 1;
+    hub_server_add_fault_after(fixture->hub->server, 2,
+        &(struct hub_fault){
+            .kind = HUB_FAULT_STATUS, .target = "/storage/", .status = 404, .text = ""});
+    assert_false(fetch_build(fixture));
+    assert_false(tree_has("m/model.safetensors"));
+    hub_server_clear_faults(fixture->hub->server);
+    hub_server_clear_log(fixture->hub->server);
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_int_equal(fetch_count_requests(fixture, "storage GET "), 1);
+    assert_int_equal(fetch_count_requests(fixture, "Range: bytes=33554432-34603012\r\n"), 2);
+}
+
+static void what_is_damaged_in_a_partial_file_is_fetched_again(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    struct file_entry *entries;
+    size_t count;
+    struct file *file;
+    fixture->options.connections = 1;
+    hub_server_add_fault_after(fixture->hub->server, 2,
+        &(struct hub_fault){
+            .kind = HUB_FAULT_STATUS, .target = "/storage/", .status = 404, .text = ""});
+    assert_false(fetch_build(fixture));
+    hub_server_clear_faults(fixture->hub->server);
+    hub_server_clear_log(fixture->hub->server);
+    static const char partials[] = "m/.cache/huggingface/psybuild";
+    tree_assert_ok(file_list_directory(&fixture->arena, partials, &entries, &count));
+    assert_int_equal(count, 1);
+    tree_assert_ok(file_open_staged(
+        arena_format(&fixture->arena, "%s/%s/model.safetensors", partials, entries[0].name),
+        &file));
+    tree_assert_ok(file_write_at(file, 20000000, "damage", 6));
+    file_close(file);
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_int_equal(fetch_count_requests(fixture, "storage GET "), 2);
+    assert_int_equal(fetch_count_requests(fixture, "Range: bytes=0-"), 0);
+}
+
+static void a_server_without_ranges_serves_the_whole(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    hub_server_add_fault(fixture->hub->server,
+        &(struct hub_fault){.kind = HUB_FAULT_RANGE_IGNORED, .target = "/storage/"});
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+}
+
+static void a_file_that_changes_between_ranges_is_begun_afresh(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    fixture->options.connections = 1;
+    hub_server_add_fault_after(fixture->hub->server, 1,
+        &(struct hub_fault){
+            .kind = HUB_FAULT_HEADER, .target = "/storage/", .text = "ETag: \"other\"\r\n"});
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    size_t count = fetch_count_requests(fixture, "storage GET ");
+    assert_true(count == 5 || count == 6); /* 3 afresh; the third may have been under way */
+}
+
+/* ---- what is here already ---- */
+
+/* Puts the model into the cache of the hub's own client, with one byte flipped on demand. */
+static void fill_cache(struct fetch_fixture *fixture, bool is_damaged)
+{
+    struct text text;
+    char *from = arena_format(&fixture->arena, "%s/model.safetensors", fixture->hub->directory);
+    setenv("HF_HOME", "hf", 1);
+    tree_assert_ok(file_read_whole(&fixture->arena, from, FIXTURE_LARGE_BYTES, &text));
+    char *bytes = arena_copy(&fixture->arena, text.bytes, text.length);
+    bytes[1000] = (char)(bytes[1000] ^ (is_damaged ? 1 : 0));
+    tree_write_bytes("hf/hub/models--test--model/blobs/" MODEL_SHA256, bytes, text.length);
+}
+
+static void content_in_the_hub_clients_cache_is_copied(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    fill_cache(fixture, false);
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.safetensors\"]}");
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_int_equal(fetch_count_requests(fixture, "/resolve/"), 0);
+    assert_int_equal(fetch_count_requests(fixture, "storage GET "), 0);
+}
+
+static void damage_in_the_hub_clients_cache_is_noticed(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    fill_cache(fixture, true);
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\", \"include\": [\"*.safetensors\"]}");
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_int_equal(fetch_count_requests(fixture, "storage GET "), 1);
+    fixture->options.is_offline = true;
+    tree_remove("m/model.safetensors");
+    fetch_must_fail(fixture,
+        "m/model.safetensors is missing, and offline psybuild cannot download it\n"
+        "    while fetching model.safetensors of test/model at commit COMMIT\n"
+        "    while planning m/model.safetensors\n");
+}
+
+static void two_files_of_one_content_are_fetched_once(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    tree_write("psybuild.json",
+        "{\"psybuild\": 1, \"sources\": {"
+        "\"m/a\": {\"hub\": \"test/model\", \"include\": [\"*.safetensors\", \"*.json\"]},"
+        "\"m/b\": {\"hub\": \"test/model\", \"include\": [\"*.safetensors\", \"*.json\"]}}}\n");
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/a/model.safetensors"));
+    assert_true(fetch_is_model(fixture, "m/b/model.safetensors"));
+    assert_string_equal(fetch_read_file(fixture, "m/b/config.json"), "{\"a\": 1}\n");
+    assert_int_equal(fetch_count_requests(fixture, "storage GET "), 1);
+    assert_int_equal(fetch_count_requests(fixture, "/resolve/"), 2);
+}
+
+static void the_hub_clients_notes_lie_beside_the_files(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture, "{\"hub\": \"test/model\"}");
+    fetch_must_build(fixture);
+    const char *commit = hub_server_commit(fixture->hub->server);
+    const char *want = arena_format(&fixture->arena, "%s\n" MODEL_SHA256 "\n", commit);
+    static const char note[] = "m/.cache/huggingface/download/model.safetensors.metadata";
+    assert_memory_equal(fetch_read_file(fixture, note), want, strlen(want));
+    assert_true(tree_has("m/.cache/huggingface/download/" FIXTURE_ODD_NAME ".metadata"));
+    assert_true(
+        tree_has(arena_format(&fixture->arena, "m/.cache/huggingface/trees/%s.json", commit)));
+    tree_remove("m/.cache");
+    tree_remove(".psybuild"); /* the files are adopted, and noted again */
+    fetch_must_build(fixture);
+    assert_true(tree_has(note));
 }
 
 /* ---- sources of addresses ---- */
 
 static void addresses_are_fetched_and_verified(void **state)
 {
-    struct fixture *fixture = *state;
+    struct fetch_fixture *fixture = *state;
     char *model = arena_format(&fixture->arena, "%s/model.safetensors", fixture->hub->directory);
-    write_manifest(fixture,
+    fetch_write_manifest(fixture,
         arena_format(&fixture->arena,
             "{\"files\": {\"sub/config.json\": {\"url\": \"%s/test/model/resolve/main/config.json"
             "\", \"hash\": \"sha256:" CONFIG_SHA256 "\"}, \"empty\": {\"url\": \"file://%s/empty\","
             " \"hash\": \"sha256:" EMPTY_SHA256 "\"}, \"model.safetensors\": {\"url\": "
             "\"file://%s\", \"hash\": \"sha256:" MODEL_SHA256 "\"}}}",
             hub_server_url(fixture->hub->server), fixture->hub->directory, model));
-    must_build(fixture);
-    assert_string_equal(read_file(fixture, "m/sub/config.json"), "{\"a\": 1}\n");
-    assert_string_equal(read_file(fixture, "m/empty"), "");
-    assert_true(is_model(fixture, "m/model.safetensors"));
-    assert_false(is_there("psybuild.lock"));
+    fetch_must_build(fixture);
+    assert_string_equal(fetch_read_file(fixture, "m/sub/config.json"), "{\"a\": 1}\n");
+    assert_string_equal(fetch_read_file(fixture, "m/empty"), "");
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_false(tree_has("psybuild.lock"));
     hub_server_clear_log(fixture->hub->server);
-    must_build(fixture);
+    fetch_must_build(fixture);
     assert_int_equal(fixture->stats.nodes_made, 0);
-    assert_int_equal(count_requests(fixture, "GET "), 0);
+    assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
 }
 
 static void an_address_with_other_content_is_refused(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture,
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture,
         arena_format(&fixture->arena,
             "{\"files\": {\"a.json\": {\"url\": \"%s/test/model/resolve/main/config.json?key=secret"
             "\", \"hash\": \"sha256:" EMPTY_SHA256 "\"}}}",
             hub_server_url(fixture->hub->server)));
-    must_fail(fixture,
+    fetch_must_fail(fixture,
         "m/a.json: expected sha256:" EMPTY_SHA256 ", found sha256:" CONFIG_SHA256 "\n"
         "    while fetching HOME/test/model/resolve/main/config.json, for the second time\n"
         "    while making m/a.json\n");
-    assert_false(is_there("m/a.json"));
+    assert_false(tree_has("m/a.json"));
     fixture->options.is_offline = true;
-    must_fail(fixture, "m/a.json: offline, so psybuild cannot download it\n"
-                       "    while fetching HOME/test/model/resolve/main/config.json\n"
-                       "    while making m/a.json\n");
+    fetch_must_fail(fixture, "m/a.json is missing, and offline psybuild cannot download it\n"
+                             "    while fetching HOME/test/model/resolve/main/config.json\n"
+                             "    while planning m/a.json\n");
 }
 
 static void nothing_of_a_longer_first_answer_remains(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture,
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture,
         arena_format(&fixture->arena,
             "{\"files\": {\"a.json\": {\"url\": \"%s/test/model/resolve/main/config.json\", "
             "\"hash\": \"sha256:" CONFIG_SHA256 "\"}}}",
@@ -541,19 +538,19 @@ static void nothing_of_a_longer_first_answer_remains(void **state)
                                                    .target = "config.json",
                                                    .count = 1,
                                                    .text = "a text that is longer than the file"});
-    must_build(fixture);
-    assert_string_equal(read_file(fixture, "m/a.json"), "{\"a\": 1}\n");
+    fetch_must_build(fixture);
+    assert_string_equal(fetch_read_file(fixture, "m/a.json"), "{\"a\": 1}\n");
 }
 
 static void an_address_that_is_not_there_is_named(void **state)
 {
-    struct fixture *fixture = *state;
-    write_manifest(fixture,
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture,
         arena_format(&fixture->arena,
             "{\"files\": {\"a\": {\"url\": \"%s/test/model/resolve/main/none?key=secret\", "
             "\"hash\": \"sha256:" EMPTY_SHA256 "\"}}}",
             hub_server_url(fixture->hub->server)));
-    must_fail(fixture,
+    fetch_must_fail(fixture,
         "HOME/test/model/resolve/main/none: the server answered 404 (Not Found)\n"
         "    while fetching HOME/test/model/resolve/main/none\n    while making m/a\n");
 }
@@ -571,8 +568,8 @@ static void a_wrong_declaration_is_refused_with_its_place(void **state)
             "1:61: \"revision\" must be a branch, a tag or a commit, not \"a..b\""},
         {"{\"hub\": \"o/n\", \"type\": \"space\"}",
             "1:57: \"type\" must be one of \"model\", \"dataset\", not \"space\""},
-        {"{\"hub\": \"o/n\", \"keep\": \"sometimes\"}",
-            "1:57: \"keep\" must be one of \"always\", \"until-used\", not \"sometimes\""},
+        {"{\"hub\": \"o/n\", \"keep\": \"never\"}",
+            "1:57: \"keep\" must be one of \"always\", \"until-used\", not \"never\""},
         {"{\"files\": []}", "1:44: \"files\" must be an object, not a list"},
         {"{\"files\": {}}", "1:44: \"files\" must hold at least one file"},
         {"{\"files\": {\"../a\": " GOOD "}}",
@@ -597,21 +594,22 @@ static void a_wrong_declaration_is_refused_with_its_place(void **state)
         {"{\"files\": {\"a\": {\"url\": \"https://h/a\", \"hash\": \"md5:00\"}}}",
             "1:81: \"hash\" must be \"sha256:\" and 64 lower-case hex digits, not \"md5:00\""},
     };
-    struct fixture *fixture = *state;
+    struct fetch_fixture *fixture = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char *want = arena_format(&fixture->arena, "psybuild.json:%s", rows[i].want);
-        write_manifest(fixture, rows[i].source);
-        assert_false(build_source(fixture));
+        fetch_write_manifest(fixture, rows[i].source);
+        assert_false(fetch_build(fixture));
         fixture->report[strcspn(fixture->report, "\n")] = '\0';
         assert_string_equal(fixture->report, want);
         assert_int_equal(fixture->kind, ERROR_USAGE);
     }
-    assert_int_equal(count_requests(fixture, "GET "), 0);
+    assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
 }
 
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define LARGE_TEST(name) cmocka_unit_test_setup_teardown(name, begin_large, end)
     static const struct CMUnitTest tests[] = {
         TEST(a_hub_source_is_listed_locked_and_fetched),
         TEST(what_is_locked_and_there_costs_no_request),
@@ -626,6 +624,16 @@ int main(void)
         TEST(a_source_without_files_is_a_mistake),
         TEST(a_repository_that_is_not_there_is_named),
         TEST(a_stopped_download_leaves_nothing_under_its_name),
+        LARGE_TEST(a_large_file_comes_in_ranges),
+        LARGE_TEST(one_connection_asks_the_hub_once),
+        LARGE_TEST(finished_ranges_are_taken_up),
+        LARGE_TEST(what_is_damaged_in_a_partial_file_is_fetched_again),
+        LARGE_TEST(a_server_without_ranges_serves_the_whole),
+        LARGE_TEST(a_file_that_changes_between_ranges_is_begun_afresh),
+        TEST(content_in_the_hub_clients_cache_is_copied),
+        TEST(damage_in_the_hub_clients_cache_is_noticed),
+        TEST(two_files_of_one_content_are_fetched_once),
+        TEST(the_hub_clients_notes_lie_beside_the_files),
         TEST(addresses_are_fetched_and_verified),
         TEST(an_address_with_other_content_is_refused),
         TEST(nothing_of_a_longer_first_answer_remains),
