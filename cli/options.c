@@ -6,6 +6,7 @@
 
 enum { THREADS_MAX = 1024, CONNECTIONS_MAX = 64, FAILURES_MAX = 1000000 };
 #define MEMORY_BYTES_MIN (UINT64_C(1) << 20)
+#define RATE_BYTES_MIN (UINT64_C(16) << 10)
 
 enum option_name {
     OPTION_FORCE,
@@ -22,6 +23,7 @@ enum option_name {
     OPTION_SET,
     OPTION_MEMORY,
     OPTION_CONNECTIONS,
+    OPTION_LIMIT_RATE,
     OPTION_OFFLINE,
     OPTION_FROZEN,
     OPTION_NO_WAIT,
@@ -57,6 +59,7 @@ static const struct option_spec specs[] = {
     {OPTION_SET, 0, "set", "NAME=VALUE", "set a variable of the manifest"},
     {OPTION_MEMORY, 0, "memory", "SIZE", "for buffers [32M and 8M a thread]"},
     {OPTION_CONNECTIONS, 0, "connections", "N", "downloads side by side [8]"},
+    {OPTION_LIMIT_RATE, 0, "limit-rate", "SIZE", "a second, of all downloads together"},
     {OPTION_OFFLINE, 0, "offline", NULL, "never use the network"},
     {OPTION_FROZEN, 0, "frozen", NULL, "never change psybuild.lock"},
     {OPTION_NO_WAIT, 0, "no-wait", NULL, "fail when another psybuild is at work here"},
@@ -133,6 +136,15 @@ static struct error *read_memory(const char *value, uint64_t *out)
         return NULL;
     return error_new(ERROR_USAGE,
         "\"--memory\" must be a size of at least 1M such as 256M or 2G, not \"%s\"", value);
+}
+
+static struct error *read_rate(const char *value, uint64_t *out)
+{
+    if (size_parse(text_of(value), out) && *out >= RATE_BYTES_MIN)
+        return NULL;
+    return error_new(ERROR_USAGE,
+        "\"--limit-rate\" must be a size of at least 16K a second such as 500K or 20M, not \"%s\"",
+        value);
 }
 
 static struct error *add_setting(struct reader *reader, const char *value)
@@ -227,6 +239,8 @@ static struct error *apply(struct reader *reader, enum option_name name, const c
         return read_memory(value, &out->memory_bytes);
     case OPTION_CONNECTIONS:
         return options_parse_number("--connections", value, 1, CONNECTIONS_MAX, &out->connections);
+    case OPTION_LIMIT_RATE:
+        return read_rate(value, &out->rate_bytes);
     case OPTION_OFFLINE:
         out->is_offline = true;
         return NULL;

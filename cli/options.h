@@ -31,6 +31,7 @@ struct options {
     unsigned failures_max; /* 0: no limit */
     double load_max;       /* -l; 0: no limit */
     uint64_t memory_bytes; /* 0: by the number of threads */
+    uint64_t rate_bytes;   /* a second, of all downloads; 0: no limit */
     enum progress progress;
     enum color color;
     bool is_forced, is_dry, is_verbose, is_quiet;

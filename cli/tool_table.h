@@ -12,6 +12,7 @@ extern const struct tool tool_graph;
 extern const struct tool tool_init;
 extern const struct tool tool_inspect;
 extern const struct tool tool_list;
+extern const struct tool tool_lock;
 extern const struct tool tool_schema;
 extern const struct tool tool_verify;
 

@@ -11,8 +11,9 @@
 #define MEMORY_BYTES_BASE (UINT64_C(32) << 20)
 #define MEMORY_BYTES_THREAD (UINT64_C(8) << 20)
 
-static const struct tool *const tools[] = {&tool_init, &tool_list, &tool_explain, &tool_verify,
-    &tool_clean, &tool_inspect, &tool_convert, &tool_expand, &tool_graph, &tool_schema, NULL};
+static const struct tool *const tools[] = {&tool_init, &tool_lock, &tool_list, &tool_explain,
+    &tool_verify, &tool_clean, &tool_inspect, &tool_convert, &tool_expand, &tool_graph,
+    &tool_schema, NULL};
 
 const struct tool *tools_find(const char *name)
 {
@@ -78,6 +79,7 @@ struct error *cli_prepare_build(struct cli *cli)
         .threads = options->threads,
         .connections = options->connections,
         .memory_bytes = options->memory_bytes,
+        .rate_bytes = options->rate_bytes,
         .failures_max = options->failures_max,
         .load_max = options->load_max,
         .make_flags = options->threads > 0 ? NULL : getenv("MAKEFLAGS"),

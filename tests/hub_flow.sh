@@ -1,7 +1,7 @@
 #!/bin/sh
 # hub_flow.sh - a repository name to an MLX model: init, list, lock, download, verify, convert, against
-# the test hub on loopback serving the embedded miniature; then a run that must ask it nothing, and a
-# hub that lies. Needs $PSYBUILD_SOURCE and $PSYBUILD_BUILD.
+# the test hub on loopback serving the embedded miniature; then a run that must ask it nothing, a hub
+# that lies, a lock that is refreshed, and a download that is killed. Needs $PSYBUILD_SOURCE and $PSYBUILD_BUILD.
 set -eu
 source=$PSYBUILD_SOURCE
 program=$PSYBUILD_BUILD/psybuild
@@ -12,8 +12,8 @@ trap 'if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || :; fi; rm -rf "$work"' E
 PSYBUILD_DATA_DIR=$source/manifests
 export PSYBUILD_DATA_DIR
 unset HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_HUB_OFFLINE || :
-HF_TOKEN_PATH=$work/none
-export HF_TOKEN_PATH
+HF_HOME=$work/none
+export HF_HOME
 
 passed=0
 fail() {
@@ -26,11 +26,17 @@ pass() {
     passed=$((passed + 1))
     printf 'ok  %s\n' "$1"
 }
-# serve ARGUMENT...: a hub that holds the miniature; $HF_ENDPOINT is its address.
+# serve DIRECTORY ARGUMENT...: a hub that holds these files; $HF_ENDPOINT is its address.
+miniature=$source/tests/golden/miniature/source
 serve() {
+    if [ -n "$pid" ]; then
+        kill "$pid"
+        wait "$pid" 2>/dev/null || :
+    fi
     : >"$work/address"
-    "$server" --root "$source/tests/golden/miniature/source" --repo GMLHUHE/PsyLLM \
-        --log "$work/log" "$@" >"$work/address" 2>&1 &
+    root=$1
+    shift
+    "$server" --root "$root" --repo GMLHUHE/PsyLLM --log "$work/log" "$@" >"$work/address" 2>&1 &
     pid=$!
     tries=0
     while ! grep -q '^http' "$work/address"; do
@@ -41,9 +47,9 @@ serve() {
     HF_ENDPOINT=$(head -n 1 "$work/address")
     export HF_ENDPOINT
 }
-requests() { wc -l <"$work/log"; }
+requests() { grep -c '^[a-z]* GET ' "$work/log"; }
 
-serve
+serve "$miniature"
 mkdir "$work/hub" "$work/disk"
 cd "$work/hub"
 "$program" -t init GMLHUHE/PsyLLM models/PsyLLM-mlx >"$work/out" 2>&1 || fail "init fails"
@@ -72,9 +78,7 @@ rm -rf models/PsyLLM-mlx
 [ "$(requests)" = "$before" ] || fail "a locked build with its files there asks the hub"
 pass "a locked build asks the hub for nothing"
 
-kill "$pid"
-wait "$pid" 2>/dev/null || :
-serve --fault "flip:/storage/:0:1000"
+serve "$miniature" --fault "flip:/storage/:0:1000"
 mkdir "$work/lied"
 cd "$work/lied"
 "$program" -t init GMLHUHE/PsyLLM models/PsyLLM-mlx >"$work/out" 2>&1
@@ -84,5 +88,61 @@ grep -q 'model-0000.-of-00004.safetensors.*sha256' "$work/out" ||
 [ ! -e models/PsyLLM/model-00002-of-00004.safetensors ] || fail "wrong bytes got the final name"
 [ ! -e models/PsyLLM-mlx/config.json ] || fail "a model was made of wrong bytes"
 pass "wrong bytes of the right size are refused"
+
+# Two files change, one comes, one goes.
+mkdir -p "$work/files" "$work/locked"
+printf 'one' >"$work/files/a.txt"
+printf 'two' >"$work/files/b.txt"
+printf 'three' >"$work/files/c.txt"
+serve "$work/files"
+cd "$work/locked"
+printf '{"psybuild": 1, "sources": {"m": {"hub": "GMLHUHE/PsyLLM"}}}\n' >psybuild.json
+"$program" -t lock >"$work/out" 2>&1 || fail "-t lock fails"
+grep -q '^m: GMLHUHE/PsyLLM at main: locked at [0-9a-f]*, 3 files, 11 B$' "$work/out" ||
+    fail "-t lock does not say what it locked"
+[ "$(ls -A)" = "$(printf 'm\npsybuild.json\npsybuild.lock')" ] || fail "-t lock makes files"
+"$program" -t lock >"$work/out" 2>&1 || fail "-t lock fails again"
+grep -q '^m: GMLHUHE/PsyLLM at main: still [0-9a-f]*, 3 files, 11 B$' "$work/out" ||
+    fail "-t lock does not say that nothing changed"
+printf 'changed' >"$work/files/a.txt"
+rm "$work/files/b.txt"
+printf 'new' >"$work/files/d.txt"
+serve "$work/files"
+"$program" -t lock >"$work/out" 2>&1 || fail "-t lock of another commit fails"
+grep -q '^m: GMLHUHE/PsyLLM at main: [0-9a-f]* -> [0-9a-f]*, 3 files, 15 B$' "$work/out" ||
+    fail "-t lock does not name both commits"
+tail -n 3 "$work/out" >"$work/changes"
+printf '  * a.txt  3 B -> 7 B\n  - b.txt  3 B\n  + d.txt  3 B\n' | cmp -s - "$work/changes" ||
+    fail "-t lock does not say which files changed"
+if "$program" --frozen -t lock >"$work/out" 2>&1; then fail "--frozen lets the lock be changed"; fi
+grep -q 'cannot be refreshed in psybuild.lock, which --frozen forbids changing' "$work/out" ||
+    fail "the error does not name --frozen"
+pass "a lock is refreshed, and says what changed"
+
+# Six ranges over two connections, killed at the fifth request: what those two were at is lost.
+mkdir -p "$work/large" "$work/killed"
+head -c 100663296 /dev/urandom >"$work/large/model.safetensors"
+serve "$work/large"
+cd "$work/killed"
+cp ../locked/psybuild.json .
+: >"$work/log"
+ranges() { grep -c '^storage GET ' "$work/log" || :; }
+"$program" --connections 2 --limit-rate 60M m >"$work/out" 2>&1 &
+build=$!
+tries=0
+while [ "$(ranges)" -lt 5 ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 600 ] || fail "the download does not get to its fifth range"
+    sleep 0.01
+done
+kill -9 "$build"
+wait "$build" 2>/dev/null || :
+first=$(ranges)
+[ ! -e m/model.safetensors ] || fail "a part of a file has its name"
+"$program" --connections 2 m >"$work/out" 2>&1 || fail "the second run fails"
+cmp -s m/model.safetensors "$work/large/model.safetensors" || fail "the file is not the hub's"
+again=$(($(ranges) - 6))
+[ "$again" -le 2 ] || fail "$again ranges were fetched again after $first"
+pass "a killed download goes on where it was"
 
 printf '%d passed, 0 failed, 0 skipped\n' "$passed"

@@ -41,6 +41,8 @@ static void wrong_words_are_named_with_what_is_right(void **state)
             "\"-j\" must be a number from 1 to 1024, not \"99999999999999999999\""},
         {{"-k", "many"}, "\"-k\" must be a number from 0 to 1000000, not \"many\""},
         {{"--connections=0"}, "\"--connections\" must be a number from 1 to 64, not \"0\""},
+        {{"--limit-rate", "1K"}, "\"--limit-rate\" must be a size of at least 16K a second such as "
+                                 "500K or 20M, not \"1K\""},
         {{"--memory", "lots"},
             "\"--memory\" must be a size of at least 1M such as 256M or 2G, not \"lots\""},
         {{"--memory=4K"},
@@ -104,9 +106,10 @@ static void short_options_cluster_and_hold_their_value(void **state)
 static void long_options_take_the_next_word_or_what_follows_the_equals_sign(void **state)
 {
     (void)state;
-    struct options options = parse_well((const char *const[WORDS_MAX]){
-        "--memory=256M", "--connections", "3", "--progress=json", "--color", "never"});
+    struct options options = parse_well((const char *const[WORDS_MAX]){"--memory=256M",
+        "--connections", "3", "--limit-rate=20M", "--progress=json", "--color", "never"});
     assert_int_equal(options.memory_bytes, 256 << 20);
+    assert_int_equal(options.rate_bytes, 20 << 20);
     assert_int_equal(options.connections, 3);
     assert_int_equal(options.progress, PROGRESS_JSON);
     assert_int_equal(options.color, COLOR_NEVER);
@@ -175,9 +178,9 @@ static void help_version_and_usage_are_commands(void **state)
 static void the_usage_names_every_option_in_eighty_columns(void **state)
 {
     static const char *const words[] = {"-B", "-C DIR", "-f FILE", "-j N", "-k N", "-n", "-v, ",
-        "-q, ", "-d WHAT", "-t TOOL", "--set", "--memory SIZE", "--connections N", "--offline",
-        "--frozen", "--no-wait", "--no-stats", "--progress MODE", "--color WHEN", "--version",
-        "-h, --help"};
+        "-q, ", "-d WHAT", "-t TOOL", "--set", "--memory SIZE", "--connections N",
+        "--limit-rate SIZE", "--offline", "--frozen", "--no-wait", "--no-stats", "--progress MODE",
+        "--color WHEN", "--version", "-h, --help"};
     (void)state;
     char *usage = options_usage(&arena);
     assert_non_null(usage);

@@ -235,9 +235,9 @@ static void wrong_usage_ends_with_2_and_says_why(void **state)
     } cases[] = {
         {{"--memroy=1G"}, "unknown option \"--memroy\"; did you mean \"--memory\"?"},
         {{"-t", "lst"}, "unknown tool \"lst\"; did you mean \"list\"?"},
-        {{"-t", "xxxxxxxxxx"},
-            "unknown tool \"xxxxxxxxxx\"; there are init, list, explain, verify, clean, inspect, "
-            "convert, expand, graph, schema"},
+        {{"-t", "xxxxxxxxxx"}, "unknown tool \"xxxxxxxxxx\"; there are init, lock, list, explain, "
+                               "verify, clean, inspect, "
+                               "convert, expand, graph, schema"},
         {{"-t", "list", "-v"},
             "unknown option \"-v\" of the tool \"list\"; psybuild's own come before -t"},
         {{"-t", "inspect"}, "usage: psybuild -t inspect [--json] FILE|DIR"},
