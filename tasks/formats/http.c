@@ -634,8 +634,7 @@ static CURLcode set_options(struct hop *hop, const struct curl_slist *lines)
 #endif
     set_long(&setting, CURLOPT_FOLLOWLOCATION, 0);
     set_long(&setting, CURLOPT_NETRC, CURL_NETRC_IGNORED);
-    /* One connection carries one range: with HTTP/2 all ranges would share one window. */
-    set_long(&setting, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    set_long(&setting, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS); /* where it is offered */
     set_long(&setting, CURLOPT_HEADEROPT, CURLHEADER_SEPARATE);
     set_long(&setting, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1);
     set_long(&setting, CURLOPT_NOSIGNAL, 1);

@@ -1017,6 +1017,10 @@ struct hub_server *hub_server_start(const struct hub_server_options *options)
     name_commit(server);
     server->listeners[0] = listen_on(options->port, server->url);
     server->listeners[1] = listen_on(0, server->storage_url);
+    if (options->url != NULL)
+        snprintf(server->url, sizeof server->url, "%s", options->url);
+    if (options->storage_url != NULL)
+        snprintf(server->storage_url, sizeof server->storage_url, "%s", options->storage_url);
     if (pipe(server->wake) != 0 || pthread_mutex_init(&server->mutex, NULL) != 0 ||
         pthread_create(&server->thread, NULL, accept_connections, server) != 0)
         die("thread");

@@ -26,7 +26,10 @@ struct hub_server_options {
     bool is_gated;            /* without the token no content */
     bool is_direct;           /* small files are answered with 200 at once, as mirrors do */
     const char *renamed_from; /* this name is redirected to `repo`; NULL: none */
-    const char *log_path;     /* requests are appended there, too; NULL: nowhere */
+    /* What it calls itself and the storage host, when another server stands before them; NULL: as
+     * they are. At most 63 bytes. */
+    const char *url, *storage_url;
+    const char *log_path; /* requests are appended there, too; NULL: nowhere */
 };
 
 /* The directory is read and hashed here; later changes to it are not seen. */

@@ -2,7 +2,8 @@
  *
  *   hub_server --root DIR [--repo ORG/NAME] [--type models] [--port N] [--page-size N]
  *              [--lfs-bytes N] [--token T] [--private] [--gated] [--direct]
- *              [--renamed-from NAME] [--log FILE] [--entry JSON] [--until-eof]
+ *              [--renamed-from NAME] [--url URL] [--storage-url URL] [--log FILE] [--entry JSON]
+ * [--until-eof]
  *              [--fault KIND:TARGET[:COUNT[:AT[:STATUS[:TEXT]]]]]...
  *
  * Prints its address on the first line, the commit on the second, and serves until SIGINT or
@@ -112,6 +113,10 @@ static void read_option(struct plan *plan, const char *name, char *value)
         options->token = value;
     else if (strcmp(name, "--renamed-from") == 0)
         options->renamed_from = value;
+    else if (strcmp(name, "--url") == 0)
+        options->url = value;
+    else if (strcmp(name, "--storage-url") == 0)
+        options->storage_url = value;
     else if (strcmp(name, "--log") == 0)
         options->log_path = value;
     else if (strcmp(name, "--fault") == 0)
