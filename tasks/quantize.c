@@ -23,7 +23,7 @@
 #include "tasks/scheme.h"
 #include "tasks/weights.h"
 
-enum { JOB_OUTPUTS_MAX = 3, CACHED_BYTES = 128 << 10 };
+enum { JOB_OUTPUTS_MAX = 3 };
 
 /* What becomes of one input tensor. */
 struct job {
@@ -693,33 +693,6 @@ static uint64_t columns_of(const struct job *job)
     return tensor->shape[tensor->rank - 1];
 }
 
-/* A few rows at a time, so that they are measured while they are in the cache. */
-static void quantize_rows(
-    struct work *work, const struct job_rows *rows, const void *values, struct quant_error *error)
-{
-    const struct job *job = rows->job;
-    const uint64_t columns = columns_of(job), row_bytes = columns * dtype_size_bytes(job->to);
-    const uint64_t code_bytes = quant_code_bytes(&job->quant, columns);
-    const uint64_t scale_bytes =
-        columns / job->quant.group_size * dtype_size_bytes(quant_scale_dtype(&job->quant));
-    const unsigned char *in = values;
-    unsigned char *codes = work_buffer(work, 0), *scales = work_buffer(work, 1);
-    unsigned char *biases = job->output_count > 2 ? work_buffer(work, 2) : NULL;
-    uint64_t left = rows->row_end - rows->row_begin;
-    while (left > 0) {
-        uint64_t count = row_bytes < CACHED_BYTES ? CACHED_BYTES / row_bytes : 1;
-        count = count < left ? count : left;
-        quant_rows(&job->quant, count, columns, in, codes, scales, biases);
-        if (work_wants_figures(work))
-            quant_error_rows(&job->quant, count, columns, in, codes, scales, biases, error);
-        in += count * row_bytes;
-        codes += count * code_bytes;
-        scales += count * scale_bytes;
-        biases = biases == NULL ? NULL : biases + count * scale_bytes;
-        left -= count;
-    }
-}
-
 static struct error *check_dequantized(
     struct work *work, const struct job_rows *rows, uint64_t columns, const void *values)
 {
@@ -782,7 +755,10 @@ static struct error *quantize_make(struct work *work, const struct piece *piece)
     if (job->is_quantized) {
         struct quant_error error = {0, 0, 0, 0};
         unsigned char figures[FIGURES_PIECE_BYTES];
-        quantize_rows(work, rows, values, &error);
+        quant_rows(&job->quant, rows->row_end - rows->row_begin, columns_of(job), values,
+            work_buffer(work, 0), work_buffer(work, 1),
+            job->output_count > 2 ? work_buffer(work, 2) : NULL,
+            work_wants_figures(work) ? &error : NULL);
         figures_encode_piece(&error, figures);
         if (work_wants_figures(work))
             work_result(work, figures, sizeof figures);

@@ -2,6 +2,7 @@
 #include "tasks/formats/quant.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stddef.h>
 
 static const struct {
@@ -122,10 +123,64 @@ const char *quant_kernels_name(void)
     return kernels->name;
 }
 
-void quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
-    const void *weights, void *codes, void *scales, void *biases)
+/* A row whose groups are being added. */
+struct row_sums {
+    uint64_t groups;
+    double error_squares, weight_squares;
+    float square_max;
+};
+
+static void end_row(const struct row_sums *row, struct quant_error *sum)
 {
-    kernels->quantize(shape, rows * (columns / shape->group_size), weights, codes, scales, biases);
+    if (!isfinite(row->error_squares) || !isfinite(row->weight_squares)) {
+        sum->rows_left_out++;
+        return;
+    }
+    float error_max = sqrtf(row->square_max);
+    sum->error_squares += row->error_squares;
+    sum->weight_squares += row->weight_squares;
+    sum->error_max = error_max > sum->error_max ? error_max : sum->error_max;
+}
+
+static void add_groups(const struct quant_group_errors *errors, size_t count, uint64_t row_groups,
+    struct row_sums *row, struct quant_error *sum)
+{
+    for (size_t i = 0; i < count; i++) {
+        row->error_squares += (double)errors->error_squares[i];
+        row->weight_squares += (double)errors->weight_squares[i];
+        if (errors->square_max[i] > row->square_max)
+            row->square_max = errors->square_max[i];
+        if (++row->groups < row_groups)
+            continue;
+        end_row(row, sum);
+        *row = (struct row_sums){0, 0, 0, 0};
+    }
+}
+
+void quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
+    const void *weights, void *codes, void *scales, void *biases, struct quant_error *sum)
+{
+    enum { GROUPS_AT_ONCE = 256 };
+    const uint64_t row_groups = columns / shape->group_size, groups = rows * row_groups;
+    if (sum == NULL) {
+        kernels->quantize(shape, groups, weights, codes, scales, biases, NULL);
+        return;
+    }
+    const size_t scale_bytes = dtype_size_bytes(quant_scale_dtype(shape));
+    const unsigned char *w = weights;
+    unsigned char *c = codes, *s = scales, *b = biases;
+    float floats[3][GROUPS_AT_ONCE];
+    const struct quant_group_errors errors = {floats[0], floats[1], floats[2]};
+    struct row_sums row = {0, 0, 0, 0};
+    for (uint64_t left = groups, count; left > 0; left -= count) {
+        count = left < GROUPS_AT_ONCE ? left : GROUPS_AT_ONCE;
+        kernels->quantize(shape, count, w, c, s, b, &errors);
+        add_groups(&errors, (size_t)count, row_groups, &row, sum);
+        w += count * shape->group_size * dtype_size_bytes(shape->dtype);
+        c += count * quant_code_bytes(shape, shape->group_size);
+        s += count * scale_bytes;
+        b = b == NULL ? NULL : b + count * scale_bytes;
+    }
 }
 
 void dequant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
@@ -133,29 +188,6 @@ void dequant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t colum
 {
     kernels->dequantize(
         shape, rows * (columns / shape->group_size), codes, scales, biases, weights);
-}
-
-void quant_error_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
-    const void *weights, const void *codes, const void *scales, const void *biases,
-    struct quant_error *sum)
-{
-    const unsigned char *w = weights, *c = codes, *s = scales, *b = biases;
-    const uint64_t groups = columns / shape->group_size;
-    const size_t weight_bytes = (size_t)columns * dtype_size_bytes(shape->dtype);
-    const size_t code_bytes = (size_t)quant_code_bytes(shape, columns);
-    const size_t scale_bytes = (size_t)groups * dtype_size_bytes(quant_scale_dtype(shape));
-    const size_t bias_bytes = quant_has_biases(shape->mode) ? scale_bytes : 0;
-    for (size_t i = 0; i < rows; i++) {
-        struct quant_error row;
-        if (!kernels->measure(shape, groups, w + i * weight_bytes, c + i * code_bytes,
-                s + i * scale_bytes, bias_bytes == 0 ? NULL : b + i * bias_bytes, &row)) {
-            sum->rows_left_out++;
-            continue;
-        }
-        sum->error_squares += row.error_squares;
-        sum->weight_squares += row.weight_squares;
-        sum->error_max = row.error_max > sum->error_max ? row.error_max : sum->error_max;
-    }
 }
 
 void cast_values(

@@ -46,18 +46,6 @@ bool quant_has_biases(enum quant_mode mode);                   /* affine alone *
 enum dtype quant_scale_dtype(const struct quant_shape *shape); /* that of the weights, or U8 */
 uint64_t quant_code_bytes(const struct quant_shape *shape, uint64_t columns); /* of one row */
 
-/* Quantizes `rows` rows.
- *   weights [rows][columns] of shape->dtype in
- *   codes   [rows][columns * bits / 8] bytes out: a bit stream, first weight in the lowest bits
- *   scales  [rows][columns / group_size] out: shape->dtype, or bytes in the fp modes
- *   biases  like scales; NULL in the fp modes */
-void quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
-    const void *weights, void *codes, void *scales, void *biases);
-
-/* The way back: `weights` is out. As in MLX, each operation's result is rounded to the dtype. */
-void dequant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
-    const void *codes, const void *scales, const void *biases, void *weights);
-
 /* How far quantized rows are from their weights. With w a weight and e = w - its dequantized value
  * (dequant_rows' formula on the stored codes, scales and biases), each operation rounded to F32:
  *   a group's sums of e * e and of w * w are F32: element j adds to lane j mod 16, in order; then
@@ -71,10 +59,19 @@ struct quant_error {
     float error_max;
     uint64_t rows_left_out;
 };
-/* Adds the rows that quant_rows has made of `weights` to `sum`. */
-void quant_error_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
-    const void *weights, const void *codes, const void *scales, const void *biases,
-    struct quant_error *sum);
+
+/* Quantizes `rows` rows.
+ *   weights [rows][columns] of shape->dtype in
+ *   codes   [rows][columns * bits / 8] bytes out: a bit stream, first weight in the lowest bits
+ *   scales  [rows][columns / group_size] out: shape->dtype, or bytes in the fp modes
+ *   biases  like scales; NULL in the fp modes
+ *   sum     what is lost is added to it; NULL: it is not computed */
+void quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
+    const void *weights, void *codes, void *scales, void *biases, struct quant_error *sum);
+
+/* The way back: `weights` is out. As in MLX, each operation's result is rounded to the dtype. */
+void dequant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
+    const void *codes, const void *scales, const void *biases, void *weights);
 
 /* Casts between F32, F16 and BF16, rounding to nearest even; the same type is copied. */
 void cast_values(
@@ -83,17 +80,20 @@ void cast_values(
 /* The index of the first infinity or NaN among F32, F16 or BF16 values, or `count`. */
 uint64_t quant_find_nonfinite(enum dtype dtype, uint64_t count, const void *values);
 
+/* What each group of a call loses: its two sums, and its largest e * e. Where they are not finite,
+ * which of the two is not, and how, is open. */
+struct quant_group_errors {
+    float *error_squares, *weight_squares, *square_max;
+};
+
 /* One implementation of all that. The groups of a call lie one after the other. */
 struct quant_kernels {
     const char *name;  /* "avx2"; NULL: not compiled for this machine, and no function is there */
     unsigned features; /* enum cpu_feature: what must be at hand to call it */
     void (*quantize)(const struct quant_shape *shape, uint64_t groups, const void *weights,
-        void *codes, void *scales, void *biases);
+        void *codes, void *scales, void *biases, const struct quant_group_errors *errors);
     void (*dequantize)(const struct quant_shape *shape, uint64_t groups, const void *codes,
         const void *scales, const void *biases, void *weights);
-    bool (*measure)(const struct quant_shape *shape, uint64_t groups, const void *weights,
-        const void *codes, const void *scales, const void *biases,
-        struct quant_error *row); /* one row; false, and nothing set, when it must be left out */
     void (*cast)(
         enum dtype from, enum dtype to, uint64_t count, const void *values_in, void *values_out);
     uint64_t (*find_nonfinite)(enum dtype dtype, uint64_t count, const void *values);

@@ -26,6 +26,82 @@ INLINE __m256i pack_to_bytes(bool is_signed, const __m256i values[4])
         is_signed ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high), order);
 }
 
+/* ---- measuring ---- */
+
+/* Sixteen lanes: the lower eight, and the upper. */
+struct lanes16 {
+    __m256 errors[2], squares[2], most;
+};
+
+INLINE struct lanes16 no_error16(void)
+{
+    __m256 zero = _mm256_setzero_ps();
+    return (struct lanes16){{zero, zero}, {zero, zero}, zero};
+}
+
+INLINE void add_error8(struct lanes16 *sums, size_t half, __m256 weights, __m256 values)
+{
+    __m256 error = _mm256_sub_ps(weights, values);
+    __m256 square = _mm256_mul_ps(error, error);
+    sums->errors[half] = _mm256_add_ps(sums->errors[half], square);
+    sums->squares[half] = _mm256_add_ps(sums->squares[half], _mm256_mul_ps(weights, weights));
+    sums->most = _mm256_max_ps(sums->most, square);
+}
+
+INLINE __m256 fold_add(const __m256 halves[2])
+{
+    return _mm256_add_ps(halves[0], halves[1]);
+}
+
+/* Eight codes of at most four bits; four bytes are read. Above each code lie others' bits. */
+INLINE __m256i load_low_codes8(uint32_t bits, const unsigned char *in)
+{
+    const int b = (int)bits;
+    int32_t all;
+    memcpy(&all, in, sizeof all);
+    return _mm256_srlv_epi32(
+        _mm256_set1_epi32(all), _mm256_setr_epi32(0, b, 2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b));
+}
+
+/* The permutation takes the lowest three bits of each lane; the fourth chooses the table. */
+INLINE __m256 look_up8(uint32_t bits, struct code_values values, __m256i codes)
+{
+    if (bits < 3)
+        codes = _mm256_and_si256(codes, _mm256_set1_epi32((1 << bits) - 1));
+    __m256 low = _mm256_permutevar8x32_ps(values.low, codes);
+    if (bits < 4)
+        return low;
+    __m256 high = _mm256_permutevar8x32_ps(values.high, codes);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)));
+}
+
+/* Of the fp modes alone: the affine ones are measured as they are quantized. */
+INLINE struct group_error group_error(
+    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at)
+{
+    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
+    float scale = fp_scale_value(mode, dtype, at->scales[0]);
+    if (!isfinite(scale) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
+        return not_measured;
+    const __m256 scales = _mm256_set1_ps(scale);
+    const struct code_values table = fp4_code_values(dtype, scales);
+    struct lanes16 sums = no_error16();
+    for (uint32_t i = 0; i < group_size; i += 8) {
+        const unsigned char *codes = at->codes + i / 8 * bits;
+        __m256 values;
+        if (mode == QUANT_MXFP8) {
+            __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)codes);
+            values = rounded(dtype, _mm256_mul_ps(e4m3_values8(_mm_cvtepu8_epi16(eight)), scales));
+        } else {
+            values = look_up8(4, table, load_low_codes8(4, codes));
+        }
+        add_error8(&sums, i / 8 % 2, load8(dtype, at->weights + i * size_of(dtype)), values);
+    }
+    return fold_error8(fold_add(sums.errors), fold_add(sums.squares), sums.most);
+}
+
+/* ---- affine ---- */
+
 /* min and max give their second operand when one is NaN: so a NaN weight is skipped. */
 INLINE void find_extrema8(enum dtype dtype, uint32_t group_size, const unsigned char *weights,
     __m256 *lowest, __m256 *highest)
@@ -54,13 +130,32 @@ INLINE __m256i affine_codes8(uint32_t bits, __m256 weights, __m256 scale, __m256
     return _mm256_cvtps_epi32(value);
 }
 
-INLINE void affine_group(enum dtype dtype, uint32_t bits, uint32_t group_size,
-    const unsigned char *weights, unsigned char *codes, __m256 scale, __m256 bias)
+/* What codes stand for: up to four bits from the table of all codes. */
+INLINE __m256 values_of8(uint32_t bits, enum dtype dtype, __m256i codes, struct code_values table,
+    __m256 scale, __m256 bias)
 {
+    if (bits <= 4)
+        return look_up8(bits, table, codes);
+    __m256 product = rounded(dtype, _mm256_mul_ps(_mm256_cvtepi32_ps(codes), scale));
+    return rounded(dtype, _mm256_add_ps(product, bias));
+}
+
+/* `stored` is the scale as it is stored. Measures if `sums` is not NULL. */
+INLINE void affine_group(enum dtype dtype, uint32_t bits, uint32_t group_size,
+    const unsigned char *weights, unsigned char *codes, __m256 scale, __m256 bias, __m256 stored,
+    struct lanes16 *sums)
+{
+    struct code_values table = {stored, bias};
+    if (sums != NULL && bits <= 4)
+        table = affine_code_values(bits, dtype, stored, bias);
     for (uint32_t i = 0; i < group_size; i += CHUNK) {
         __m256i chunk[4];
-        for (int j = 0; j < 4; j++) {
-            chunk[j] = affine_codes8(bits, load8(dtype, weights), scale, bias);
+        for (size_t j = 0; j < 4; j++) {
+            __m256 values = load8(dtype, weights);
+            chunk[j] = affine_codes8(bits, values, scale, bias);
+            if (sums != NULL)
+                add_error8(
+                    sums, j % 2, values, values_of8(bits, dtype, chunk[j], table, stored, bias));
             weights += 8 * size_of(dtype);
         }
         store_codes(bits, codes, pack_to_bytes(false, chunk));
@@ -83,15 +178,33 @@ INLINE bool affine_batch(enum dtype dtype, uint32_t bits, const struct quantizin
         return false;
     store8(dtype, at->scales, affine.scale);
     store8(dtype, at->biases, affine.bias);
-    float scales[QUANT_BATCH], biases[QUANT_BATCH];
+    float scales[QUANT_BATCH], biases[QUANT_BATCH], stored[QUANT_BATCH];
     _mm256_storeu_ps(scales, affine.scale);
     _mm256_storeu_ps(biases, affine.bias);
-    for (size_t group = 0; group < QUANT_BATCH; group++)
-        affine_group(dtype, bits, group_size, at->weights + group * group_size * size_of(dtype),
-            at->codes + group * group_size / 8 * bits, _mm256_set1_ps(scales[group]),
-            _mm256_set1_ps(biases[group]));
+    _mm256_storeu_ps(stored, rounded(dtype, affine.scale));
+    const bool is_measured = at->errors.error_squares != NULL;
+    __m256 errors[QUANT_BATCH], squares[QUANT_BATCH], most[QUANT_BATCH];
+    for (size_t group = 0; group < QUANT_BATCH; group++) {
+        const unsigned char *weights = at->weights + group * group_size * size_of(dtype);
+        unsigned char *codes = at->codes + group * group_size / 8 * bits;
+        const __m256 scale = _mm256_set1_ps(scales[group]), bias = _mm256_set1_ps(biases[group]);
+        struct lanes16 sums = no_error16();
+        if (!is_measured) {
+            affine_group(dtype, bits, group_size, weights, codes, scale, bias, scale, NULL);
+            continue;
+        }
+        affine_group(dtype, bits, group_size, weights, codes, scale, bias,
+            _mm256_set1_ps(stored[group]), &sums);
+        errors[group] = fold_add(sums.errors);
+        squares[group] = fold_add(sums.squares);
+        most[group] = sums.most;
+    }
+    if (is_measured)
+        store_errors8(&at->errors, errors, squares, most);
     return true;
 }
+
+/* ---- mxfp4, mxfp8, nvfp4 ---- */
 
 /* How many quarters a magnitude reaches, rounded up, with the sign of the value. */
 INLINE __m256i quarters8(__m256 values)
@@ -104,7 +217,7 @@ INLINE __m256i quarters8(__m256 values)
 /* The quotients are not rounded to the dtype, as the scalar kernel does: that changes no code, for
  * the borders times a divisor are exact in each dtype, and the next weight is farther away than
  * rounding reaches; what underflows has code 0 either way. */
-INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
+INLINE bool fp_batch_wide(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
 {
     const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
     const uint32_t bits = mode == QUANT_MXFP8 ? 8 : 4;
@@ -128,6 +241,8 @@ INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quanti
     }
     return true;
 }
+
+/* ---- dequantizing ---- */
 
 INLINE int32_t two_bytes_of(uint32_t bits, uint32_t lane)
 {
@@ -192,73 +307,6 @@ INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequa
     return true;
 }
 
-/* Eight codes of at most four bits; four bytes are read. Above each code lie others' bits. */
-INLINE __m256i load_low_codes8(uint32_t bits, const unsigned char *in)
-{
-    const int b = (int)bits;
-    int32_t all;
-    memcpy(&all, in, sizeof all);
-    return _mm256_srlv_epi32(
-        _mm256_set1_epi32(all), _mm256_setr_epi32(0, b, 2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b));
-}
-
-/* The permutation takes the lowest three bits of each lane; the fourth chooses the table. */
-INLINE __m256 look_up8(uint32_t bits, struct code_values values, __m256i codes)
-{
-    if (bits < 3)
-        codes = _mm256_and_si256(codes, _mm256_set1_epi32((1 << bits) - 1));
-    __m256 low = _mm256_permutevar8x32_ps(values.low, codes);
-    if (bits < 4)
-        return low;
-    __m256 high = _mm256_permutevar8x32_ps(values.high, codes);
-    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)));
-}
-
-INLINE __m256 values8(enum quant_mode mode, uint32_t bits, enum dtype dtype,
-    const unsigned char *codes, struct code_values table, __m256 scale, __m256 bias)
-{
-    if (bits <= 4)
-        return look_up8(bits, table, load_low_codes8(bits, codes));
-    if (mode == QUANT_MXFP8) {
-        __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)codes);
-        return rounded(dtype, _mm256_mul_ps(e4m3_values8(_mm_cvtepu8_epi16(eight)), scale));
-    }
-    __m256 code = _mm256_cvtepi32_ps(load_codes8(bits, codes));
-    return rounded(dtype, _mm256_add_ps(rounded(dtype, _mm256_mul_ps(code, scale)), bias));
-}
-
-INLINE struct group_error group_error(
-    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at)
-{
-    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : at->shape->group_size;
-    float scale = mode == QUANT_AFFINE ? load1(dtype, at->scales)
-                                       : fp_scale_value(mode, dtype, at->scales[0]);
-    float bias = mode == QUANT_AFFINE ? load1(dtype, at->biases) : 0;
-    if (!isfinite(scale) || !isfinite(bias) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
-        return not_measured;
-    const __m256 scales = _mm256_set1_ps(scale), biases = _mm256_set1_ps(bias);
-    struct code_values table = {scales, biases};
-    if (bits <= 4)
-        table = mode == QUANT_AFFINE ? affine_code_values(bits, dtype, scales, biases)
-                                     : fp4_code_values(dtype, scales);
-    __m256 errors[2], squares[2], most = _mm256_setzero_ps();
-    errors[0] = errors[1] = squares[0] = squares[1] = most;
-    for (uint32_t i = 0; i < group_size; i += 16) {
-        for (uint32_t j = 0; j < 2; j++) {
-            const uint32_t from = i + 8 * j;
-            __m256 weight = load8(dtype, at->weights + from * size_of(dtype));
-            __m256 error = _mm256_sub_ps(weight,
-                values8(mode, bits, dtype, at->codes + from / 8 * bits, table, scales, biases));
-            __m256 square = _mm256_mul_ps(error, error);
-            errors[j] = _mm256_add_ps(errors[j], square);
-            squares[j] = _mm256_add_ps(squares[j], _mm256_mul_ps(weight, weight));
-            most = _mm256_max_ps(most, square);
-        }
-    }
-    return fold_error8(
-        _mm256_add_ps(errors[0], errors[1]), _mm256_add_ps(squares[0], squares[1]), most);
-}
-
 INLINE size_t cast_front(
     enum dtype from, enum dtype to, size_t count, const unsigned char *in, unsigned char *out)
 {
@@ -297,7 +345,6 @@ const struct quant_kernels quant_kernels_avx2 = {
     .features = CPU_AVX2,
     .quantize = quantize,
     .dequantize = dequantize,
-    .measure = measure,
     .cast = cast,
     .find_nonfinite = find_nonfinite,
 };

@@ -67,7 +67,38 @@ INLINE __m256i join(__m128i low, __m128i high)
     return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
 
-/* ---- affine ---- */
+/* ---- codes to values ---- */
+
+INLINE int32_t two_bytes_of(int bits, int lane)
+{
+    int from = lane * bits / 8;
+    return (int32_t)(0x80800000 | (unsigned)((from + 1) << 8) | (unsigned)from);
+}
+
+/* Sixteen codes from 2 * bits bytes, of which sixteen are read: each lane gets the two bytes that
+ * its code lies in, shifts it down and masks it. */
+INLINE __m512i load_codes16(uint32_t bits, const unsigned char *in)
+{
+    const int b = (int)bits;
+    const __m512i from = _mm512_setr_epi32(two_bytes_of(b, 0), two_bytes_of(b, 1),
+        two_bytes_of(b, 2), two_bytes_of(b, 3), two_bytes_of(b, 4), two_bytes_of(b, 5),
+        two_bytes_of(b, 6), two_bytes_of(b, 7), two_bytes_of(b, 8), two_bytes_of(b, 9),
+        two_bytes_of(b, 10), two_bytes_of(b, 11), two_bytes_of(b, 12), two_bytes_of(b, 13),
+        two_bytes_of(b, 14), two_bytes_of(b, 15));
+    const __m512i shift =
+        _mm512_setr_epi32(0, b % 8, 2 * b % 8, 3 * b % 8, 4 * b % 8, 5 * b % 8, 6 * b % 8,
+            7 * b % 8, 0, b % 8, 2 * b % 8, 3 * b % 8, 4 * b % 8, 5 * b % 8, 6 * b % 8, 7 * b % 8);
+    __m512i two = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_16_bytes(in)), from);
+    return _mm512_and_si512(_mm512_srlv_epi32(two, shift), _mm512_set1_epi32((1 << b) - 1));
+}
+
+/* E4M3 codes, not NaN, to values: with their fields as F16's they are 2^8 too small. */
+INLINE __m512 e4m3_values16(__m256i codes /* 16 bits each */)
+{
+    __m256i sign = _mm256_slli_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(0x80)), 8);
+    __m256i fields = _mm256_slli_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(0x7F)), 7);
+    return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(sign, fields)), _mm512_set1_ps(256));
+}
 
 INLINE __m256 fold_min(__m512 values)
 {
@@ -78,6 +109,65 @@ INLINE __m256 fold_max(__m512 values)
 {
     return _mm256_max_ps(_mm512_castps512_ps256(values), _mm512_extractf32x8_ps(values, 1));
 }
+
+/* ---- measuring ---- */
+
+struct lanes16 {
+    __m512 errors, squares, most;
+};
+
+INLINE struct lanes16 no_error16(void)
+{
+    return (struct lanes16){_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+}
+
+INLINE void add_error16(struct lanes16 *sums, __m512 weights, __m512 values)
+{
+    __m512 error = _mm512_sub_ps(weights, values);
+    __m512 square = _mm512_mul_ps(error, error);
+    sums->errors = _mm512_add_ps(sums->errors, square);
+    sums->squares = _mm512_add_ps(sums->squares, _mm512_mul_ps(weights, weights));
+    sums->most = _mm512_max_ps(sums->most, square);
+}
+
+INLINE __m256 fold_add(__m512 values)
+{
+    return _mm256_add_ps(_mm512_castps512_ps256(values), _mm512_extractf32x8_ps(values, 1));
+}
+
+INLINE __m512 affine_values16(enum dtype dtype, __m512 codes, __m512 scale, __m512 bias)
+{
+    return rounded16(dtype, _mm512_add_ps(rounded16(dtype, _mm512_mul_ps(codes, scale)), bias));
+}
+
+/* Of the fp modes alone: the affine ones are measured as they are quantized. */
+INLINE struct group_error group_error(
+    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at)
+{
+    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
+    float scale = fp_scale_value(mode, dtype, at->scales[0]);
+    if (!isfinite(scale) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
+        return not_measured;
+    const __m512 scales = _mm512_set1_ps(scale);
+    const __m512 table = rounded16(dtype,
+        _mm512_mul_ps(
+            _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6),
+            scales));
+    struct lanes16 sums = no_error16();
+    for (uint32_t i = 0; i < group_size; i += 16) {
+        const unsigned char *codes = at->codes + i / 8 * bits;
+        __m512 values;
+        if (mode == QUANT_MXFP8)
+            values = rounded16(dtype,
+                _mm512_mul_ps(e4m3_values16(_mm256_cvtepu8_epi16(load_16_bytes(codes))), scales));
+        else
+            values = _mm512_permutexvar_ps(load_codes16(4, codes), table);
+        add_error16(&sums, load16(dtype, at->weights + i * size_of(dtype)), values);
+    }
+    return fold_error8(fold_add(sums.errors), fold_add(sums.squares), fold_max(sums.most));
+}
+
+/* ---- affine ---- */
 
 /* min and max give their second operand when one is NaN: so a NaN weight is skipped. */
 INLINE void find_extrema8(enum dtype dtype, uint32_t group_size, const unsigned char *weights,
@@ -100,24 +190,43 @@ INLINE void find_extrema8(enum dtype dtype, uint32_t group_size, const unsigned 
 }
 
 /* Clamped before it is rounded, which is the same, for the ends are integers. A NaN becomes 0. */
-INLINE __m128i affine_codes16(uint32_t bits, __m512 weights, __m512 scale, __m512 bias)
+INLINE __m512i affine_codes16(uint32_t bits, __m512 weights, __m512 scale, __m512 bias)
 {
     __m512 value = _mm512_div_ps(_mm512_sub_ps(weights, bias), scale);
     value = _mm512_max_ps(value, _mm512_setzero_ps());
     value = _mm512_min_ps(value, _mm512_set1_ps((float)((1u << bits) - 1)));
-    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value));
+    return _mm512_cvtps_epi32(value);
 }
 
-INLINE void affine_group(enum dtype dtype, uint32_t bits, uint32_t group_size,
-    const unsigned char *weights, unsigned char *codes, __m512 scale, __m512 bias)
+/* What codes stand for: up to four bits from the table of all codes. */
+INLINE __m512 values_of16(
+    uint32_t bits, enum dtype dtype, __m512i codes, __m512 table, __m512 scale, __m512 bias)
 {
+    if (bits <= 4)
+        return _mm512_permutexvar_ps(codes, table);
+    return affine_values16(dtype, _mm512_cvtepi32_ps(codes), scale, bias);
+}
+
+/* `stored` is the scale as it is stored. Measures if `sums` is not NULL. */
+INLINE void affine_group(enum dtype dtype, uint32_t bits, uint32_t group_size,
+    const unsigned char *weights, unsigned char *codes, __m512 scale, __m512 bias, __m512 stored,
+    struct lanes16 *sums)
+{
+    const __m512 all_codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512 table = stored;
+    if (sums != NULL && bits <= 4)
+        table = affine_values16(dtype, all_codes, stored, bias);
     for (uint32_t i = 0; i < group_size; i += CHUNK) {
-        __m512 first = load16(dtype, weights);
-        __m512 second = load16(dtype, weights + 16 * size_of(dtype));
-        store_codes(bits, codes,
-            join(affine_codes16(bits, first, scale, bias),
-                affine_codes16(bits, second, scale, bias)));
-        weights += CHUNK * size_of(dtype);
+        __m128i chunk[2];
+        for (int j = 0; j < 2; j++) {
+            __m512 values = load16(dtype, weights);
+            __m512i sixteen = affine_codes16(bits, values, scale, bias);
+            if (sums != NULL)
+                add_error16(sums, values, values_of16(bits, dtype, sixteen, table, stored, bias));
+            chunk[j] = _mm512_cvtepi32_epi8(sixteen);
+            weights += 16 * size_of(dtype);
+        }
+        store_codes(bits, codes, join(chunk[0], chunk[1]));
         codes += CHUNK / 8 * bits;
     }
 }
@@ -136,13 +245,29 @@ INLINE bool affine_batch(enum dtype dtype, uint32_t bits, const struct quantizin
         return false;
     store8(dtype, at->scales, affine.scale);
     store8(dtype, at->biases, affine.bias);
-    float scales[QUANT_BATCH], biases[QUANT_BATCH];
+    float scales[QUANT_BATCH], biases[QUANT_BATCH], stored[QUANT_BATCH];
     _mm256_storeu_ps(scales, affine.scale);
     _mm256_storeu_ps(biases, affine.bias);
-    for (size_t group = 0; group < QUANT_BATCH; group++)
-        affine_group(dtype, bits, group_size, at->weights + group * group_size * size_of(dtype),
-            at->codes + group * group_size / 8 * bits, _mm512_set1_ps(scales[group]),
-            _mm512_set1_ps(biases[group]));
+    _mm256_storeu_ps(stored, rounded(dtype, affine.scale));
+    const bool is_measured = at->errors.error_squares != NULL;
+    __m256 errors[QUANT_BATCH], squares[QUANT_BATCH], most[QUANT_BATCH];
+    for (size_t group = 0; group < QUANT_BATCH; group++) {
+        const unsigned char *weights = at->weights + group * group_size * size_of(dtype);
+        unsigned char *codes = at->codes + group * group_size / 8 * bits;
+        const __m512 scale = _mm512_set1_ps(scales[group]), bias = _mm512_set1_ps(biases[group]);
+        struct lanes16 sums = no_error16();
+        if (!is_measured) {
+            affine_group(dtype, bits, group_size, weights, codes, scale, bias, scale, NULL);
+            continue;
+        }
+        affine_group(dtype, bits, group_size, weights, codes, scale, bias,
+            _mm512_set1_ps(stored[group]), &sums);
+        errors[group] = fold_add(sums.errors);
+        squares[group] = fold_add(sums.squares);
+        most[group] = fold_max(sums.most);
+    }
+    if (is_measured)
+        store_errors8(&at->errors, errors, squares, most);
     return true;
 }
 
@@ -188,7 +313,7 @@ INLINE __m128i fp_bytes16(
     return mode == QUANT_MXFP8 ? e4m3_of16(values) : quarters16(values);
 }
 
-INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
+INLINE bool fp_batch_wide(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
 {
     const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
     const uint32_t bits = mode == QUANT_MXFP8 ? 8 : 4;
@@ -211,29 +336,6 @@ INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quanti
 
 /* ---- dequantizing ---- */
 
-INLINE int32_t two_bytes_of(int bits, int lane)
-{
-    int from = lane * bits / 8;
-    return (int32_t)(0x80800000 | (unsigned)((from + 1) << 8) | (unsigned)from);
-}
-
-/* Sixteen codes from 2 * bits bytes, of which sixteen are read: each lane gets the two bytes that
- * its code lies in, shifts it down and masks it. */
-INLINE __m512i load_codes16(uint32_t bits, const unsigned char *in)
-{
-    const int b = (int)bits;
-    const __m512i from = _mm512_setr_epi32(two_bytes_of(b, 0), two_bytes_of(b, 1),
-        two_bytes_of(b, 2), two_bytes_of(b, 3), two_bytes_of(b, 4), two_bytes_of(b, 5),
-        two_bytes_of(b, 6), two_bytes_of(b, 7), two_bytes_of(b, 8), two_bytes_of(b, 9),
-        two_bytes_of(b, 10), two_bytes_of(b, 11), two_bytes_of(b, 12), two_bytes_of(b, 13),
-        two_bytes_of(b, 14), two_bytes_of(b, 15));
-    const __m512i shift =
-        _mm512_setr_epi32(0, b % 8, 2 * b % 8, 3 * b % 8, 4 * b % 8, 5 * b % 8, 6 * b % 8,
-            7 * b % 8, 0, b % 8, 2 * b % 8, 3 * b % 8, 4 * b % 8, 5 * b % 8, 6 * b % 8, 7 * b % 8);
-    __m512i two = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_16_bytes(in)), from);
-    return _mm512_and_si512(_mm512_srlv_epi32(two, shift), _mm512_set1_epi32((1 << b) - 1));
-}
-
 /* False, and nothing done, if a NaN may come of it. */
 INLINE bool affine_values(enum dtype dtype, uint32_t bits, const struct dequantizing *at)
 {
@@ -252,14 +354,6 @@ INLINE bool affine_values(enum dtype dtype, uint32_t bits, const struct dequanti
     return true;
 }
 
-/* E4M3 codes, not NaN, to values: with their fields as F16's they are 2^8 too small. */
-INLINE __m512 e4m3_values16(__m256i codes /* 16 bits each */)
-{
-    __m256i sign = _mm256_slli_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(0x80)), 8);
-    __m256i fields = _mm256_slli_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(0x7F)), 7);
-    return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(sign, fields)), _mm512_set1_ps(256));
-}
-
 INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequantizing *at)
 {
     float scale = fp_scale_value(mode, dtype, at->scales[0]);
@@ -276,59 +370,6 @@ INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequa
             dtype, at->weights + i * size_of(dtype), _mm512_mul_ps(values, _mm512_set1_ps(scale)));
     }
     return true;
-}
-
-/* ---- measuring ---- */
-
-INLINE __m512 join_values(struct code_values values)
-{
-    return _mm512_insertf32x8(_mm512_castps256_ps512(values.low), values.high, 1);
-}
-
-INLINE __m512 values16(enum quant_mode mode, uint32_t bits, enum dtype dtype,
-    const unsigned char *codes, __m512 table, __m512 scale, __m512 bias)
-{
-    if (mode == QUANT_MXFP8) {
-        __m512 values = e4m3_values16(_mm256_cvtepu8_epi16(load_16_bytes(codes)));
-        return rounded16(dtype, _mm512_mul_ps(values, scale));
-    }
-    __m512i code = load_codes16(bits, codes);
-    if (bits <= 4)
-        return _mm512_permutexvar_ps(code, table);
-    __m512 product = rounded16(dtype, _mm512_mul_ps(_mm512_cvtepi32_ps(code), scale));
-    return rounded16(dtype, _mm512_add_ps(product, bias));
-}
-
-INLINE struct group_error group_error(
-    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at)
-{
-    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : at->shape->group_size;
-    float scale = mode == QUANT_AFFINE ? load1(dtype, at->scales)
-                                       : fp_scale_value(mode, dtype, at->scales[0]);
-    float bias = mode == QUANT_AFFINE ? load1(dtype, at->biases) : 0;
-    if (!isfinite(scale) || !isfinite(bias) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
-        return not_measured;
-    const __m512 scales = _mm512_set1_ps(scale), biases = _mm512_set1_ps(bias);
-    __m512 table = scales;
-    if (bits <= 4)
-        table = join_values(mode == QUANT_AFFINE ? affine_code_values(bits, dtype,
-                                                       _mm256_set1_ps(scale), _mm256_set1_ps(bias))
-                                                 : fp4_code_values(dtype, _mm256_set1_ps(scale)));
-    __m512 errors = _mm512_setzero_ps(), squares = errors, most = errors;
-    for (uint32_t i = 0; i < group_size; i += 16) {
-        __m512 weight = load16(dtype, at->weights + i * size_of(dtype));
-        __m512 error = _mm512_sub_ps(
-            weight, values16(mode, bits, dtype, at->codes + i / 8 * bits, table, scales, biases));
-        __m512 square = _mm512_mul_ps(error, error);
-        errors = _mm512_add_ps(errors, square);
-        squares = _mm512_add_ps(squares, _mm512_mul_ps(weight, weight));
-        most = _mm512_max_ps(most, square);
-    }
-    __m256 half_errors =
-        _mm256_add_ps(_mm512_castps512_ps256(errors), _mm512_extractf32x8_ps(errors, 1));
-    __m256 half_squares =
-        _mm256_add_ps(_mm512_castps512_ps256(squares), _mm512_extractf32x8_ps(squares, 1));
-    return fold_error8(half_errors, half_squares, fold_max(most));
 }
 
 /* ---- casts, and what is not finite ---- */
@@ -376,7 +417,6 @@ const struct quant_kernels quant_kernels_avx512 = {
     .features = CPU_AVX512,
     .quantize = quantize,
     .dequantize = dequantize,
-    .measure = measure,
     .cast = cast,
     .find_nonfinite = find_nonfinite,
 };

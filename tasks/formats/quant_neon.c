@@ -185,6 +185,8 @@ INLINE bool affine_batch(enum dtype dtype, uint32_t bits, const struct quantizin
         affine_group(dtype, bits, group_size, at->weights + group * group_size * size_of(dtype),
             at->codes + group * group_size / 8 * bits, vdupq_n_f32(scales[group]),
             vdupq_n_f32(biases[group]));
+    if (at->errors.error_squares != NULL)
+        measure_batch(QUANT_AFFINE, bits, dtype, at, QUANT_BATCH);
     return true;
 }
 
@@ -307,6 +309,12 @@ INLINE uint8x16_t fp4_codes16(const int32x4_t quarters[4])
 /* The quotients are not rounded to the dtype, as the scalar kernel does: that changes no code, for
  * the borders times a divisor are exact in each dtype, and the next weight is farther away than
  * rounding reaches; what underflows has code 0 either way. */
+INLINE uint32_t fp_batch_groups(enum quant_mode mode, enum dtype dtype)
+{
+    (void)mode, (void)dtype;
+    return QUANT_BATCH;
+}
+
 INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
 {
     const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
@@ -327,6 +335,8 @@ INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quanti
         store_codes(bits, at->codes + i / 8 * bits,
             mode == QUANT_MXFP8 ? clamp_to_bytes(chunk, 255) : fp4_codes16(chunk));
     }
+    if (at->errors.error_squares != NULL)
+        measure_batch(mode, bits, dtype, at, QUANT_BATCH);
     return true;
 }
 
@@ -566,7 +576,6 @@ const struct quant_kernels quant_kernels_neon = {
     .features = CPU_NEON,
     .quantize = quantize,
     .dequantize = dequantize,
-    .measure = measure,
     .cast = cast,
     .find_nonfinite = find_nonfinite,
 };

@@ -256,29 +256,6 @@ static float fp_code_value(const struct quant_shape *shape, uint8_t code)
 
 /* ---- the table ---- */
 
-static void quantize(const struct quant_shape *shape, uint64_t groups, const void *weights,
-    void *codes, void *scales, void *biases)
-{
-    const unsigned char *in = weights;
-    unsigned char *out = codes, *scale_bytes = scales;
-    uint32_t count = shape->group_size;
-    for (size_t group = 0; group < groups; group++) {
-        float values[QUANT_GROUP_SIZE_MAX];
-        uint8_t group_codes[QUANT_GROUP_SIZE_MAX];
-        for (uint32_t i = 0; i < count; i++)
-            values[i] = load(shape->dtype, in, group * count + i);
-        if (shape->mode == QUANT_AFFINE) {
-            struct affine affine = affine_quantize(shape, values, group_codes);
-            store(shape->dtype, scales, group, affine.scale);
-            store(shape->dtype, biases, group, affine.bias);
-        } else {
-            scale_bytes[group] = fp_quantize(shape, values, group_codes);
-        }
-        pack(shape->bits, count, group_codes, out);
-        out += count / 8 * shape->bits;
-    }
-}
-
 /* The values that the codes of one group stand for, not yet rounded to the dtype. */
 static void dequantize_group(const struct quant_shape *shape, size_t group,
     const unsigned char *codes, const void *scales, const void *biases, float *values)
@@ -298,17 +275,6 @@ static void dequantize_group(const struct quant_shape *shape, size_t group,
     }
 }
 
-static void dequantize(const struct quant_shape *shape, uint64_t groups, const void *codes,
-    const void *scales, const void *biases, void *weights)
-{
-    for (size_t group = 0; group < groups; group++) {
-        float values[QUANT_GROUP_SIZE_MAX];
-        dequantize_group(shape, group, codes, scales, biases, values);
-        for (uint32_t i = 0; i < shape->group_size; i++)
-            store(shape->dtype, weights, group * shape->group_size + i, values[i]);
-    }
-}
-
 enum { LANES = 16 };
 
 static float sum_of_lanes(float *lanes)
@@ -319,28 +285,58 @@ static float sum_of_lanes(float *lanes)
     return lanes[0];
 }
 
-static bool measure(const struct quant_shape *shape, uint64_t groups, const void *weights,
-    const void *codes, const void *scales, const void *biases, struct quant_error *row)
+/* What the group's codes stand for against its weights. */
+static void measure_group(const struct quant_shape *shape, size_t group, const float *weights,
+    const float *values, const struct quant_group_errors *out)
 {
-    double error_squares = 0, weight_squares = 0;
-    float square_max = 0;
-    for (size_t group = 0; group < groups; group++) {
-        float values[QUANT_GROUP_SIZE_MAX], errors[LANES] = {0}, squares[LANES] = {0};
-        dequantize_group(shape, group, codes, scales, biases, values);
-        for (uint32_t i = 0; i < shape->group_size; i++) {
-            float weight = load(shape->dtype, weights, group * shape->group_size + i);
-            float error = weight - rounded(shape->dtype, values[i]);
-            errors[i % LANES] += error * error;
-            squares[i % LANES] += weight * weight;
-            square_max = error * error > square_max ? error * error : square_max;
-        }
-        error_squares += (double)sum_of_lanes(errors);
-        weight_squares += (double)sum_of_lanes(squares);
+    float errors[LANES] = {0}, squares[LANES] = {0}, square_max = 0;
+    for (uint32_t i = 0; i < shape->group_size; i++) {
+        float error = weights[i] - rounded(shape->dtype, values[i]);
+        errors[i % LANES] += error * error;
+        squares[i % LANES] += weights[i] * weights[i];
+        square_max = error * error > square_max ? error * error : square_max;
     }
-    if (!isfinite(error_squares) || !isfinite(weight_squares))
-        return false;
-    *row = (struct quant_error){error_squares, weight_squares, sqrtf(square_max), 0};
-    return true;
+    out->error_squares[group] = sum_of_lanes(errors);
+    out->weight_squares[group] = sum_of_lanes(squares);
+    out->square_max[group] = square_max;
+}
+
+static void quantize(const struct quant_shape *shape, uint64_t groups, const void *weights,
+    void *codes, void *scales, void *biases, const struct quant_group_errors *errors)
+{
+    const unsigned char *in = weights;
+    unsigned char *out = codes, *scale_bytes = scales;
+    uint32_t count = shape->group_size;
+    for (size_t group = 0; group < groups; group++) {
+        float values[QUANT_GROUP_SIZE_MAX];
+        uint8_t group_codes[QUANT_GROUP_SIZE_MAX];
+        for (uint32_t i = 0; i < count; i++)
+            values[i] = load(shape->dtype, in, group * count + i);
+        if (shape->mode == QUANT_AFFINE) {
+            struct affine affine = affine_quantize(shape, values, group_codes);
+            store(shape->dtype, scales, group, affine.scale);
+            store(shape->dtype, biases, group, affine.bias);
+        } else {
+            scale_bytes[group] = fp_quantize(shape, values, group_codes);
+        }
+        pack(shape->bits, count, group_codes, out + group * count / 8 * shape->bits);
+        if (errors != NULL) {
+            float back[QUANT_GROUP_SIZE_MAX];
+            dequantize_group(shape, group, codes, scales, biases, back);
+            measure_group(shape, group, values, back, errors);
+        }
+    }
+}
+
+static void dequantize(const struct quant_shape *shape, uint64_t groups, const void *codes,
+    const void *scales, const void *biases, void *weights)
+{
+    for (size_t group = 0; group < groups; group++) {
+        float values[QUANT_GROUP_SIZE_MAX];
+        dequantize_group(shape, group, codes, scales, biases, values);
+        for (uint32_t i = 0; i < shape->group_size; i++)
+            store(shape->dtype, weights, group * shape->group_size + i, values[i]);
+    }
 }
 
 static void cast(
@@ -369,7 +365,6 @@ const struct quant_kernels quant_kernels_scalar = {
     .features = 0,
     .quantize = quantize,
     .dequantize = dequantize,
-    .measure = measure,
     .cast = cast,
     .find_nonfinite = find_nonfinite,
 };

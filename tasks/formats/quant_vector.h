@@ -2,7 +2,7 @@
  * groups, and the choice of code by mode, width and dtype.
  *
  * For quant_avx2.c and its like alone. Each defines QUANT_BATCH and QUANT_GROUPS_BEHIND, includes
- * this, and defines the seven functions declared below. They are inlined with constant arguments,
+ * this, and defines the functions declared below. They are inlined with constant arguments,
  * so a dtype or a width there chooses code, not paths. The groups behind the last batch, and the
  * batches that a function leaves, go through the scalar kernels: what becomes of a NaN is written
  * there alone. */
@@ -24,6 +24,7 @@ struct quantizing {
     const struct quant_shape *shape;
     const unsigned char *weights;
     unsigned char *codes, *scales, *biases;
+    struct quant_group_errors errors; /* NULLs: not wanted */
 };
 
 struct dequantizing {
@@ -48,8 +49,10 @@ INLINE size_t size_of(enum dtype dtype)
 
 #if defined(QUANT_BATCH)
 
-/* The next QUANT_BATCH groups. False, and nothing done, if the scalar kernel must do them. */
+/* The next QUANT_BATCH, or fp_batch_groups, groups, with their errors if they are wanted. False if
+ * the scalar kernel must do them. */
 INLINE bool affine_batch(enum dtype dtype, uint32_t bits, const struct quantizing *at);
+INLINE uint32_t fp_batch_groups(enum quant_mode mode, enum dtype dtype);
 INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at);
 
 /* The next group; there are codes of QUANT_GROUPS_BEHIND more behind it, which may be read. False,
@@ -57,7 +60,7 @@ INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quanti
 INLINE bool affine_values(enum dtype dtype, uint32_t bits, const struct dequantizing *at);
 INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequantizing *at);
 
-/* What measure adds of the next group; codes may be read as above. NaN if it has a NaN. */
+/* Of the next group; codes may be read as above. NaN if it has a NaN. */
 INLINE struct group_error group_error(
     enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at);
 
@@ -70,28 +73,65 @@ INLINE size_t cast_front(
 INLINE size_t finite_front(
     bool is_wide, uint32_t exponent, size_t size, const unsigned char *bytes);
 
+/* ---- measuring what was quantized just now ---- */
+
+/* The errors of the groups of a batch, one after the other, from codes with room behind them. */
+INLINE void measure_batch(enum quant_mode mode, uint32_t bits, enum dtype dtype,
+    const struct quantizing *quantized, uint32_t groups)
+{
+    enum { BATCH_BYTES = 512, BYTES_BEHIND = 16 };
+    const uint32_t group_size = quantized->shape->group_size;
+    unsigned char codes[BATCH_BYTES + BYTES_BEHIND] = {0};
+    assert(groups * group_size / 8 * bits <= BATCH_BYTES);
+    memcpy(codes, quantized->codes, groups * group_size / 8 * bits);
+    struct measuring at = {
+        quantized->shape, quantized->weights, codes, quantized->scales, quantized->biases};
+    for (uint32_t i = 0; i < groups; i++) {
+        struct group_error error = group_error(mode, bits, dtype, &at);
+        quantized->errors.error_squares[i] = error.error_squares;
+        quantized->errors.weight_squares[i] = error.weight_squares;
+        quantized->errors.square_max[i] = error.square_max;
+        at.weights += group_size * size_of(dtype);
+        at.codes += group_size / 8 * bits;
+        at.scales += mode == QUANT_AFFINE ? size_of(dtype) : 1;
+        if (mode == QUANT_AFFINE)
+            at.biases += size_of(dtype);
+    }
+}
+
 /* ---- quantizing, batch by batch ---- */
 
 static void quantize_scalar(struct quantizing *at, uint64_t groups)
 {
-    quant_kernels_scalar.quantize(
-        at->shape, groups, at->weights, at->codes, at->scales, at->biases);
+    quant_kernels_scalar.quantize(at->shape, groups, at->weights, at->codes, at->scales, at->biases,
+        at->errors.error_squares == NULL ? NULL : &at->errors);
+}
+
+INLINE void step_quantizing(
+    enum quant_mode mode, uint32_t bits, enum dtype dtype, struct quantizing *at, uint32_t groups)
+{
+    at->weights += groups * at->shape->group_size * size_of(dtype);
+    at->codes += groups * at->shape->group_size / 8 * bits;
+    at->scales += groups * (mode == QUANT_AFFINE ? size_of(dtype) : 1);
+    if (mode == QUANT_AFFINE)
+        at->biases += groups * size_of(dtype);
+    if (at->errors.error_squares == NULL)
+        return;
+    at->errors.error_squares += groups;
+    at->errors.weight_squares += groups;
+    at->errors.square_max += groups;
 }
 
 INLINE void quantize_as(
     enum quant_mode mode, uint32_t bits, enum dtype dtype, struct quantizing at, uint64_t groups)
 {
-    const uint32_t group_size = at.shape->group_size;
-    for (; groups >= QUANT_BATCH; groups -= QUANT_BATCH) {
+    const uint32_t batch = mode == QUANT_AFFINE ? QUANT_BATCH : fp_batch_groups(mode, dtype);
+    for (; groups >= batch; groups -= batch) {
         bool is_done =
             mode == QUANT_AFFINE ? affine_batch(dtype, bits, &at) : fp_batch(mode, dtype, &at);
         if (!is_done)
-            quantize_scalar(&at, QUANT_BATCH);
-        at.weights += QUANT_BATCH * group_size * size_of(dtype);
-        at.codes += QUANT_BATCH * group_size / 8 * bits;
-        at.scales += QUANT_BATCH * (mode == QUANT_AFFINE ? size_of(dtype) : 1);
-        if (mode == QUANT_AFFINE)
-            at.biases += QUANT_BATCH * size_of(dtype);
+            quantize_scalar(&at, batch);
+        step_quantizing(mode, bits, dtype, &at, batch);
     }
     quantize_scalar(&at, groups);
 }
@@ -135,9 +175,11 @@ static void quantize_affine(struct quantizing at, uint64_t groups)
 }
 
 static void quantize(const struct quant_shape *shape, uint64_t groups, const void *weights,
-    void *codes, void *scales, void *biases)
+    void *codes, void *scales, void *biases, const struct quant_group_errors *errors)
 {
-    struct quantizing at = {shape, weights, codes, scales, biases};
+    struct quantizing at = {shape, weights, codes, scales, biases, {NULL, NULL, NULL}};
+    if (errors != NULL)
+        at.errors = *errors;
     switch (shape->mode) {
     case QUANT_MXFP4:
         quantize_bits(QUANT_MXFP4, 4, at, groups);
@@ -236,104 +278,6 @@ static void dequantize(const struct quant_shape *shape, uint64_t groups, const v
         dequantize_affine(at, groups);
         break;
     }
-}
-
-/* ---- measuring ---- */
-
-INLINE void measure_groups(enum quant_mode mode, uint32_t bits, enum dtype dtype,
-    struct measuring *at, uint64_t groups, struct quant_error *row)
-{
-    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : at->shape->group_size;
-    for (; groups > 0; groups--) {
-        struct group_error group = group_error(mode, bits, dtype, at);
-        row->error_squares += (double)group.error_squares;
-        row->weight_squares += (double)group.weight_squares;
-        row->error_max = group.square_max > row->error_max ? group.square_max : row->error_max;
-        at->weights += group_size * size_of(dtype);
-        at->codes += group_size / 8 * bits;
-        at->scales += mode == QUANT_AFFINE ? size_of(dtype) : 1;
-        if (mode == QUANT_AFFINE)
-            at->biases += size_of(dtype);
-    }
-}
-
-/* The last groups' codes are read where there is room behind them. */
-INLINE void measure_as(enum quant_mode mode, uint32_t bits, enum dtype dtype, struct measuring at,
-    uint64_t groups, struct quant_error *row)
-{
-    const size_t code_bytes = at.shape->group_size / 8 * bits;
-    unsigned char last[2 * QUANT_GROUPS_BEHIND * QUANT_GROUP_SIZE_MAX] = {0};
-    uint64_t behind = groups < QUANT_GROUPS_BEHIND ? groups : QUANT_GROUPS_BEHIND;
-    struct quant_error sums = {0, 0, 0, 0};
-    measure_groups(mode, bits, dtype, &at, groups - behind, &sums);
-    memcpy(last, at.codes, (size_t)behind * code_bytes);
-    at.codes = last;
-    measure_groups(mode, bits, dtype, &at, behind, &sums);
-    *row = sums;
-}
-
-INLINE void measure_bits(enum quant_mode mode, uint32_t bits, const struct measuring *at,
-    uint64_t groups, struct quant_error *row)
-{
-    if (at->shape->dtype == DTYPE_BF16)
-        measure_as(mode, bits, DTYPE_BF16, *at, groups, row);
-    else if (at->shape->dtype == DTYPE_F16)
-        measure_as(mode, bits, DTYPE_F16, *at, groups, row);
-    else
-        measure_as(mode, bits, DTYPE_F32, *at, groups, row);
-}
-
-static void measure_affine(const struct measuring *at, uint64_t groups, struct quant_error *row)
-{
-    switch (at->shape->bits) {
-    case 1:
-        measure_bits(QUANT_AFFINE, 1, at, groups, row);
-        break;
-    case 2:
-        measure_bits(QUANT_AFFINE, 2, at, groups, row);
-        break;
-    case 3:
-        measure_bits(QUANT_AFFINE, 3, at, groups, row);
-        break;
-    case 4:
-        measure_bits(QUANT_AFFINE, 4, at, groups, row);
-        break;
-    case 5:
-        measure_bits(QUANT_AFFINE, 5, at, groups, row);
-        break;
-    case 6:
-        measure_bits(QUANT_AFFINE, 6, at, groups, row);
-        break;
-    default:
-        measure_bits(QUANT_AFFINE, 8, at, groups, row);
-        break;
-    }
-}
-
-static bool measure(const struct quant_shape *shape, uint64_t groups, const void *weights,
-    const void *codes, const void *scales, const void *biases, struct quant_error *row)
-{
-    const struct measuring at = {shape, weights, codes, scales, biases};
-    struct quant_error sums;
-    switch (shape->mode) {
-    case QUANT_MXFP4:
-        measure_bits(QUANT_MXFP4, 4, &at, groups, &sums);
-        break;
-    case QUANT_MXFP8:
-        measure_bits(QUANT_MXFP8, 8, &at, groups, &sums);
-        break;
-    case QUANT_NVFP4:
-        measure_bits(QUANT_NVFP4, 4, &at, groups, &sums);
-        break;
-    default:
-        measure_affine(&at, groups, &sums);
-        break;
-    }
-    if (!isfinite(sums.error_squares) || !isfinite(sums.weight_squares))
-        return false;
-    sums.error_max = sqrtf(sums.error_max);
-    *row = sums;
-    return true;
 }
 
 /* ---- casts, and what is not finite ---- */

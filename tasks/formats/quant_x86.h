@@ -34,14 +34,18 @@ INLINE void store_32_bytes(unsigned char *bytes, __m256i value)
     _mm256_storeu_si256((__m256i *)(void *)bytes, value);
 }
 
+INLINE __m256 widened8(enum dtype dtype, __m128i halves)
+{
+    if (dtype == DTYPE_F16)
+        return _mm256_cvtph_ps(halves);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
 INLINE __m256 load8(enum dtype dtype, const unsigned char *values)
 {
     if (dtype == DTYPE_F32)
         return _mm256_castsi256_ps(load_32_bytes(values));
-    __m128i halves = load_16_bytes(values);
-    if (dtype == DTYPE_F16)
-        return _mm256_cvtph_ps(halves);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+    return widened8(dtype, load_16_bytes(values));
 }
 
 /* To bf16 in the upper halves; the lower ones are what is cut off. No NaN. */
@@ -284,8 +288,8 @@ INLINE void store_scale_bytes(unsigned char *out, __m128i scales /* 16 bits each
     _mm_storel_epi64((__m128i *)(void *)out, _mm_packus_epi16(scales, scales));
 }
 
-/* fp_divisor in quant_scalar.c; stores the scale bytes. False, and nothing done, for what only the
- * scalar kernel knows: not finite, subnormal, and the large ones of nvfp4, whose codes depend on
+/* fp_divisor in quant_scalar.c; stores the scale bytes. False for what only the scalar kernel
+ * knows: not finite, subnormal, and the large ones of nvfp4, whose codes depend on
  * how differences from them round. A decoded scale of 0 gives codes of 0, as dividing by infinity
  * does. */
 INLINE bool fp_divisor8(enum quant_mode mode, enum dtype dtype, __m256 magnitudes,
@@ -329,6 +333,177 @@ INLINE __m256i fp4_codes32(__m256i quarters)
     code = _mm256_sub_epi8(code, is_most); /* a saturated count of -128 has the magnitude 128 */
     __m256i is_negative = _mm256_cmpgt_epi8(_mm256_set1_epi8(-1), quarters); /* by two quarters */
     return _mm256_or_si256(code, _mm256_and_si256(is_negative, _mm256_set1_epi8(8)));
+}
+
+/* ---- mxfp4 and nvfp4 of 16-bit weights ----
+ *
+ * Without dividing and without widening. Sixteen runs of sixteen weights are transposed, so that a
+ * lane has a run, and a vector the weights at one place of all of them. A weight's code is the
+ * number of borders between codes, each times the divisor, that its magnitude is above. The
+ * quotient tells the same: a border times a divisor is exact in F32, so a weight that equals it has
+ * the border as its quotient; the next weight's quotient is more than half a last place above the
+ * border (the border's mantissa is at least 1, the product's below 2, in F32 and in the dtype), so
+ * it rounds to what is above; and what underflows is below all borders. Magnitudes are in the
+ * order of their bits, so a border that the dtype does not hold serves cut off to its 16 bits. */
+
+enum {
+    RUN = 16,  /* weights of a lane: a group of nvfp4, half a group of mxfp4 */
+    TILES = 4, /* of sixteen runs in a batch: the borders of one are found beside another's */
+};
+
+/* Eight by eight, in both halves of the vectors. */
+INLINE void transpose8(const __m256i in[8], __m256i out[8])
+{
+    __m256i two[8], four[8];
+    for (int i = 0; i < 4; i++) {
+        two[i] = _mm256_unpacklo_epi16(in[2 * i], in[2 * i + 1]);
+        two[4 + i] = _mm256_unpackhi_epi16(in[2 * i], in[2 * i + 1]);
+    }
+    for (int i = 0; i < 4; i++) {
+        four[2 * i] = _mm256_unpacklo_epi32(two[2 * i], two[2 * i + 1]);
+        four[2 * i + 1] = _mm256_unpackhi_epi32(two[2 * i], two[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        for (int j = 0; j < 2; j++) {
+            __m256i low = four[4 * i + j], high = four[4 * i + j + 2];
+            out[4 * i + 2 * j] = _mm256_unpacklo_epi64(low, high);
+            out[4 * i + 2 * j + 1] = _mm256_unpackhi_epi64(low, high);
+        }
+    }
+}
+
+INLINE void load_transposed(const unsigned char *weights, __m256i out[RUN])
+{
+    for (int half = 0; half < 2; half++) {
+        __m256i rows[8];
+        for (int i = 0; i < 8; i++) {
+            const unsigned char *row = weights + 2 * RUN * i + RUN * half;
+            rows[i] = _mm256_inserti128_si256(
+                _mm256_castsi128_si256(load_16_bytes(row)), load_16_bytes(row + 2 * RUN * 8), 1);
+        }
+        transpose8(rows, out + 8 * half);
+    }
+}
+
+/* Cut off to 16 bits. */
+INLINE __m128i truncated8(enum dtype dtype, __m256 values)
+{
+    if (dtype == DTYPE_F16)
+        return _mm256_cvtps_ph(values, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+    return pack_to_16_bits(_mm256_srli_epi32(_mm256_castps_si256(values), 16));
+}
+
+/* The borders of each lane, from the largest magnitude of each; stores the scales. */
+INLINE bool find_borders(
+    enum quant_mode mode, enum dtype dtype, __m256i most, unsigned char *scales, __m256i borders[7])
+{
+    static const float quotients[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5};
+    __m256 divisors[2];
+    if (mode == QUANT_NVFP4) {
+        for (int half = 0; half < 2; half++) {
+            __m128i eight =
+                half == 0 ? _mm256_castsi256_si128(most) : _mm256_extracti128_si256(most, 1);
+            if (!fp_divisor8(
+                    mode, dtype, widened8(dtype, eight), scales + 8 * half, &divisors[half]))
+                return false;
+        }
+    } else {
+        most = _mm256_max_epu16(most, _mm256_srli_epi32(most, 16));
+        __m128i eight = pack_to_16_bits(_mm256_and_si256(most, _mm256_set1_epi32(0xFFFF)));
+        if (!fp_divisor8(mode, dtype, widened8(dtype, eight), scales, &divisors[0]))
+            return false;
+        divisors[1] = divisors[0];
+    }
+    for (int i = 0; i < 7; i++) {
+        __m256 border = _mm256_set1_ps(quotients[i]);
+        __m128i low = truncated8(dtype, _mm256_mul_ps(border, divisors[0]));
+        __m128i high = low;
+        if (mode == QUANT_NVFP4)
+            high = truncated8(dtype, _mm256_mul_ps(border, divisors[1]));
+        borders[i] = mode == QUANT_NVFP4 ? _mm256_setr_m128i(low, high)
+                                         : _mm256_setr_m128i(_mm_unpacklo_epi16(low, low),
+                                               _mm_unpackhi_epi16(low, low));
+    }
+    return true;
+}
+
+/* The codes of four places of each lane. */
+INLINE __m256i fp4_words(const __m256i weights[4], const __m256i borders[7])
+{
+    __m256i words = _mm256_setzero_si256();
+    for (int i = 0; i < 4; i++) {
+        __m256i magnitudes = _mm256_and_si256(weights[i], _mm256_set1_epi16(0x7FFF));
+        __m256i is_above = _mm256_cmpgt_epi16(magnitudes, borders[0]), minus = is_above;
+        for (int j = 1; j < 7; j++)
+            minus = _mm256_add_epi16(minus, _mm256_cmpgt_epi16(magnitudes, borders[j]));
+        __m256i sign = _mm256_and_si256(_mm256_srli_epi16(weights[i], 12), _mm256_set1_epi16(8));
+        __m256i codes = _mm256_sub_epi16(_mm256_and_si256(sign, is_above), minus);
+        words = _mm256_or_si256(words, _mm256_slli_epi16(codes, 4 * i));
+    }
+    return words;
+}
+
+/* Four words of each lane, lane after lane. */
+INLINE void store_fp4_words(unsigned char *out, const __m256i words[4])
+{
+    __m256i pairs[4];
+    for (int i = 0; i < 2; i++) {
+        pairs[i] = _mm256_unpacklo_epi16(words[2 * i], words[2 * i + 1]);
+        pairs[2 + i] = _mm256_unpackhi_epi16(words[2 * i], words[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        __m256i first = _mm256_unpacklo_epi32(pairs[2 * i], pairs[2 * i + 1]);
+        __m256i second = _mm256_unpackhi_epi32(pairs[2 * i], pairs[2 * i + 1]);
+        store_16_bytes(out + 32 * i, _mm256_castsi256_si128(first));
+        store_16_bytes(out + 32 * i + 16, _mm256_castsi256_si128(second));
+        store_16_bytes(out + 32 * i + 64, _mm256_extracti128_si256(first, 1));
+        store_16_bytes(out + 32 * i + 80, _mm256_extracti128_si256(second, 1));
+    }
+}
+
+INLINE bool fp4_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
+{
+    __m256i weights[TILES][RUN], borders[TILES][7];
+    for (int tile = 0; tile < TILES; tile++) {
+        const __m256i mask = _mm256_set1_epi16(0x7FFF);
+        load_transposed(at->weights + tile * 2 * RUN * 16, weights[tile]);
+        __m256i most[2];
+        for (int i = 0; i < 2; i++) {
+            most[i] = _mm256_and_si256(weights[tile][i], mask);
+            for (int j = 2 + i; j < RUN; j += 2)
+                most[i] = _mm256_max_epu16(most[i], _mm256_and_si256(weights[tile][j], mask));
+        }
+        unsigned char *scales = at->scales + tile * (mode == QUANT_NVFP4 ? 16 : 8);
+        if (!find_borders(mode, dtype, _mm256_max_epu16(most[0], most[1]), scales, borders[tile]))
+            return false;
+    }
+    for (int tile = 0; tile < TILES; tile++) {
+        __m256i words[4];
+        for (int i = 0; i < 4; i++)
+            words[i] = fp4_words(weights[tile] + 4 * i, borders[tile]);
+        store_fp4_words(at->codes + tile * RUN * 16 / 2, words);
+    }
+    return true;
+}
+
+INLINE uint32_t fp_batch_groups(enum quant_mode mode, enum dtype dtype)
+{
+    if (mode == QUANT_MXFP8 || dtype == DTYPE_F32)
+        return QUANT_BATCH;
+    return TILES * (mode == QUANT_NVFP4 ? 16 : 8);
+}
+
+/* The others, by dividing: each instruction set's own. */
+INLINE bool fp_batch_wide(enum quant_mode mode, enum dtype dtype, const struct quantizing *at);
+
+INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
+{
+    const uint32_t bits = mode == QUANT_MXFP8 ? 8 : 4;
+    bool is_done = mode == QUANT_MXFP8 || dtype == DTYPE_F32 ? fp_batch_wide(mode, dtype, at)
+                                                             : fp4_batch(mode, dtype, at);
+    if (is_done && at->errors.error_squares != NULL)
+        measure_batch(mode, bits, dtype, at, fp_batch_groups(mode, dtype));
+    return is_done;
 }
 
 /* ---- dequantizing ---- */
@@ -375,6 +550,30 @@ INLINE __m128i fp4_upper_bytes16(const unsigned char *in)
 /* ---- measuring ---- */
 
 static const struct group_error not_measured = {NAN, NAN, 0};
+
+/* The sums of the eight lanes of each of eight vectors, in the order of quant.h: lane j takes in
+ * j + 4, 2, 1. */
+INLINE __m256 sum_of_each(const __m256 v[8])
+{
+    __m256 four[4], two[2];
+    for (int i = 0; i < 4; i++)
+        four[i] = _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20),
+            _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
+    for (int i = 0; i < 2; i++)
+        two[i] = _mm256_add_ps(unpack_pairs(four[2 * i], four[2 * i + 1], false),
+            unpack_pairs(four[2 * i], four[2 * i + 1], true));
+    return _mm256_add_ps(
+        _mm256_shuffle_ps(two[0], two[1], 0x88), _mm256_shuffle_ps(two[0], two[1], 0xDD));
+}
+
+/* What eight groups have lost, from eight lanes of each. */
+INLINE void store_errors8(const struct quant_group_errors *out, const __m256 errors[8],
+    const __m256 squares[8], const __m256 most[8])
+{
+    _mm256_storeu_ps(out->error_squares, sum_of_each(errors));
+    _mm256_storeu_ps(out->weight_squares, sum_of_each(squares));
+    _mm256_storeu_ps(out->square_max, greatest_of_each(most));
+}
 
 /* The values of up to 16 codes: those of codes 0 to 7, and of 8 to 15. */
 struct code_values {

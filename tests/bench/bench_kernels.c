@@ -3,7 +3,8 @@
  *     bench_kernels [--seconds S] [--table NAME]
  *
  * Prints million weights per second for each kernel table that can run here, each mode and width
- * and each dtype, and for dequantizing, measuring, casting and looking for non-finite values. */
+ * and each dtype: quantizing, dequantizing, quantizing with measuring what is lost; then for
+ * casting and for looking for non-finite values. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ enum { COUNT = 64 * 1024 }; /* weights: 128 KiB in 16 bits, 256 in 32 */
 
 static unsigned char weights[4 * COUNT], codes[COUNT + 64], scales[4 * COUNT], biases[4 * COUNT];
 static unsigned char casts[4 * COUNT];
+static float errors[3][COUNT / 16];
 
 static const enum dtype floats[] = {DTYPE_BF16, DTYPE_F16, DTYPE_F32};
 
@@ -55,14 +57,15 @@ static void run(const struct job *job)
     const struct quant_kernels *table = job->table;
     switch (job->what) {
     case QUANTIZE:
-        table->quantize(&job->shape, COUNT / job->shape.group_size, weights, codes, scales, biases);
+        table->quantize(
+            &job->shape, COUNT / job->shape.group_size, weights, codes, scales, biases, NULL);
         break;
     case DEQUANTIZE:
         table->dequantize(&job->shape, COUNT / job->shape.group_size, codes, scales, biases, casts);
         break;
     case MEASURE:
-        table->measure(&job->shape, COUNT / job->shape.group_size, weights, codes, scales, biases,
-            &(struct quant_error){0});
+        table->quantize(&job->shape, COUNT / job->shape.group_size, weights, codes, scales, biases,
+            &(struct quant_group_errors){errors[0], errors[1], errors[2]});
         break;
     case CAST:
         table->cast(job->shape.dtype, job->to, COUNT, weights, casts);
@@ -136,7 +139,7 @@ static void bench_table(const struct quant_kernels *table, double seconds)
     static const uint32_t bits[] = {1, 2, 3, 4, 5, 6, 8}, sizes[] = {32, 64, 128};
     struct quant_shape shape = {.mode = QUANT_AFFINE, .dtype = DTYPE_BF16};
     printf("million weights per second          quantize                     dequantize"
-           "                     measure\n"
+           "                     quantize, measure\n"
            "table   mode    bits group       BF16      F16      F32       BF16      F16      F32"
            "       BF16      F16      F32\n");
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {

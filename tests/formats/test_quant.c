@@ -183,7 +183,7 @@ static void expect_golden_quantize(
     assert_non_null(out);
     unsigned char *out_scales = out + weight.size_bytes;
     unsigned char *out_biases = out_scales + scales.size_bytes;
-    table->quantize(&shape, groups, w.bytes, out, out_scales, has_biases ? out_biases : NULL);
+    table->quantize(&shape, groups, w.bytes, out, out_scales, has_biases ? out_biases : NULL, NULL);
     expect_bytes(table->name, file, "scales", out_scales, scales.bytes, scales.size_bytes);
     if (has_biases)
         expect_bytes(table->name, file, "biases", out_biases, biases.bytes, biases.size_bytes);
@@ -435,9 +435,38 @@ static void fail_row(const struct quant_kernels *table, const struct quant_shape
         dtype_name(shape->dtype), (unsigned long long)groups, class, what);
 }
 
-static void compare_quantize(const struct quant_kernels *table, const struct quant_shape *shape,
-    uint64_t groups, unsigned class, const void *weights, struct quantized *want)
+static bool same_floats(const float *a, const float *b, uint64_t count)
 {
+    return memcmp(a, b, (size_t)count * sizeof *a) == 0;
+}
+
+/* Where the sums are not finite, which of them is not is open. */
+static bool same_errors(
+    const struct quant_group_errors *a, const struct quant_group_errors *b, uint64_t groups)
+{
+    for (size_t i = 0; i < groups; i++) {
+        bool is_finite = isfinite(a->error_squares[i]) && isfinite(a->weight_squares[i]);
+        if (!is_finite && isfinite(b->error_squares[i]) && isfinite(b->weight_squares[i]))
+            return false;
+        if (is_finite && !(same_floats(&a->error_squares[i], &b->error_squares[i], 1) &&
+                             same_floats(&a->weight_squares[i], &b->weight_squares[i], 1) &&
+                             same_floats(&a->square_max[i], &b->square_max[i], 1)))
+            return false;
+    }
+    return true;
+}
+
+/* Group counts around a batch of groups (4, 8, 32 or 64), and one with several. */
+static const uint64_t group_counts[] = {
+    0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 23, 24, 31, 32, 33, 50, 63, 64, 65, 131};
+enum { GROUPS_MAX = 131 };
+
+static void compare_quantize(const struct quant_kernels *table, const struct quant_shape *shape,
+    uint64_t groups, unsigned class, const void *weights, bool is_measured, struct quantized *want)
+{
+    static float wanted[3][GROUPS_MAX], got[3][GROUPS_MAX];
+    const struct quant_group_errors want_errors = {wanted[0], wanted[1], wanted[2]};
+    const struct quant_group_errors errors = {got[0], got[1], got[2]};
     size_t misalignment = (size_t)(random_bits() % 8);
     size_t code_bytes = (size_t)quant_code_bytes(shape, groups * shape->group_size);
     size_t scale_bytes = (size_t)groups * dtype_size_bytes(quant_scale_dtype(shape));
@@ -448,15 +477,18 @@ static void compare_quantize(const struct quant_kernels *table, const struct qua
     struct guarded scales = guarded_new(scale_bytes, misalignment);
     struct guarded biases = guarded_new(scale_bytes, misalignment);
     bool has_biases = quant_has_biases(shape->mode);
-    quant_kernels_scalar.quantize(
-        shape, groups, in, want->codes, want->scales, has_biases ? want->biases : NULL);
-    table->quantize(shape, groups, in, codes.bytes, scales.bytes, has_biases ? biases.bytes : NULL);
+    quant_kernels_scalar.quantize(shape, groups, in, want->codes, want->scales,
+        has_biases ? want->biases : NULL, &want_errors);
+    table->quantize(shape, groups, in, codes.bytes, scales.bytes, has_biases ? biases.bytes : NULL,
+        is_measured ? &errors : NULL);
     if (memcmp(scales.bytes, want->scales, scale_bytes) != 0)
         fail_row(table, shape, groups, class, "scales differ");
     if (has_biases && memcmp(biases.bytes, want->biases, scale_bytes) != 0)
         fail_row(table, shape, groups, class, "biases differ");
     if (memcmp(codes.bytes, want->codes, code_bytes) != 0)
         fail_row(table, shape, groups, class, "codes differ");
+    if (is_measured && !same_errors(&errors, &want_errors, groups))
+        fail_row(table, shape, groups, class, "errors differ");
     bool is_whole = guarded_end(&codes);
     is_whole = guarded_end(&scales) && is_whole;
     is_whole = guarded_end(&biases) && is_whole;
@@ -490,46 +522,6 @@ static void compare_dequantize(const struct quant_kernels *table, const struct q
         free(blocks[i]);
 }
 
-static bool same_error(const struct quant_error *a, const struct quant_error *b)
-{
-    return memcmp(&a->error_squares, &b->error_squares, sizeof a->error_squares) == 0 &&
-           memcmp(&a->weight_squares, &b->weight_squares, sizeof a->weight_squares) == 0 &&
-           memcmp(&a->error_max, &b->error_max, sizeof a->error_max) == 0 &&
-           a->rows_left_out == b->rows_left_out;
-}
-
-/* All groups as one row. */
-static void compare_measure(const struct quant_kernels *table, const struct quant_shape *shape,
-    uint64_t groups, unsigned class, const void *weights, const struct quantized *quantized)
-{
-    size_t misalignment = (size_t)(random_bits() % 8);
-    size_t scale_bytes = (size_t)groups * dtype_size_bytes(quant_scale_dtype(shape));
-    void *blocks[4];
-    struct quant_error want = {0, 0, 0, 7}, got = want;
-    unsigned char *in =
-        exact_copy(weights, (size_t)groups * shape->group_size * dtype_size_bytes(shape->dtype),
-            misalignment, &blocks[0]);
-    unsigned char *codes = exact_copy(quantized->codes,
-        (size_t)quant_code_bytes(shape, groups * shape->group_size), misalignment, &blocks[1]);
-    unsigned char *scales = exact_copy(quantized->scales, scale_bytes, misalignment, &blocks[2]);
-    unsigned char *biases = exact_copy(quantized->biases, scale_bytes, misalignment, &blocks[3]);
-    if (!quant_has_biases(shape->mode))
-        biases = NULL;
-    bool is_wanted = quant_kernels_scalar.measure(shape, groups, in, codes, scales, biases, &want);
-    bool is_measured = table->measure(shape, groups, in, codes, scales, biases, &got);
-    if (is_measured != is_wanted)
-        fail_row(table, shape, groups, class, is_measured ? "was measured" : "was not measured");
-    if (!same_error(&got, &want))
-        fail_row(table, shape, groups, class, "the error differs");
-    for (size_t i = 0; i < LENGTH(blocks); i++)
-        free(blocks[i]);
-}
-
-/* Group counts around a vector of groups (4, 8 or 16), and one with several. */
-static const uint64_t group_counts[] = {
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 23, 24, 31, 32, 33, 50};
-enum { GROUPS_MAX = 50 };
-
 /* Each count with each class, and with the classes mixed from group to group. */
 static void compare_shape(const struct quant_kernels *table, const struct quant_shape *shape)
 {
@@ -542,9 +534,9 @@ static void compare_shape(const struct quant_kernels *table, const struct quant_
                     (enum input_class)(
                         class < INPUT_CLASSES ? class : random_bits() % INPUT_CLASSES),
                     weights, group);
-            compare_quantize(table, shape, group_counts[c], class, weights, &quantized);
+            compare_quantize(table, shape, group_counts[c], class, weights, false, &quantized);
+            compare_quantize(table, shape, group_counts[c], class, weights, true, &quantized);
             compare_dequantize(table, shape, group_counts[c], class, &quantized);
-            compare_measure(table, shape, group_counts[c], class, weights, &quantized);
         }
         for (size_t i = 0; i < BUFFER_BYTES; i++) { /* codes, scales and biases of any bits */
             quantized.codes[i] = (unsigned char)random_bits();
@@ -552,11 +544,6 @@ static void compare_shape(const struct quant_kernels *table, const struct quant_
             quantized.biases[i] = (unsigned char)random_bits();
         }
         compare_dequantize(table, shape, group_counts[c], INPUT_CLASSES, &quantized);
-        compare_measure(table, shape, group_counts[c], INPUT_CLASSES, weights, &quantized);
-        if (group_counts[c] > 0) { /* the same of one group, which is measured more often */
-            put_group(shape, NORMAL, weights, 0);
-            compare_measure(table, shape, 1, INPUT_CLASSES, weights, &quantized);
-        }
     }
 }
 
@@ -603,10 +590,10 @@ static void compare_all_below(const struct quant_shape *shape, float first)
     const struct quant_kernels *table;
     uint64_t groups = put_all_below(shape, first, weights, COUNT);
     memset(&want, 0, sizeof want);
-    quant_kernels_scalar.quantize(shape, groups, weights, want.codes, want.scales, NULL);
+    quant_kernels_scalar.quantize(shape, groups, weights, want.codes, want.scales, NULL, NULL);
     for (unsigned t = 0; (table = table_at(t)) != NULL && table != &quant_kernels_scalar; t++) {
         memset(&got, 0, sizeof got);
-        table->quantize(shape, groups, weights, got.codes, got.scales, NULL);
+        table->quantize(shape, groups, weights, got.codes, got.scales, NULL, NULL);
         if (memcmp(&got, &want, sizeof got) != 0)
             fail_msg("%s: %s of %s, groups of at most %a: differs", table->name,
                 quant_mode_name(shape->mode), dtype_name(shape->dtype), (double)first);
@@ -734,10 +721,10 @@ static void rows_are_groups_one_after_the_other(void **state)
     for (size_t i = 0; i < LENGTH(weights); i++)
         weights[i] = random_normal();
     quant_init(cpu_features());
-    quant_rows(&shape, ROWS, COLUMNS, weights, codes[0], scales[0], biases[0]);
+    quant_rows(&shape, ROWS, COLUMNS, weights, codes[0], scales[0], biases[0], NULL);
     for (size_t row = 0; row < ROWS; row++)
         quant_rows(&shape, 1, COLUMNS, weights + row * COLUMNS, codes[1] + row * COLUMNS * 3 / 8,
-            scales[1] + row * 12, biases[1] + row * 12);
+            scales[1] + row * 12, biases[1] + row * 12, NULL);
     assert_memory_equal(codes[0], codes[1], sizeof codes[0]);
     assert_memory_equal(scales[0], scales[1], sizeof scales[0]);
     assert_memory_equal(biases[0], biases[1], sizeof biases[0]);
@@ -759,20 +746,24 @@ struct rows {
     unsigned char scales[ROWS * COLUMNS], biases[ROWS * COLUMNS];
 };
 
-static void quantize_rows_at_random(const struct quant_shape *shape, struct rows *rows)
+static void put_rows_at_random(const struct quant_shape *shape, struct rows *rows)
 {
     for (size_t i = 0; i < ROWS * COLUMNS; i++)
         put(shape->dtype, rows->weights, i, random_normal());
-    quant_rows(shape, ROWS, COLUMNS, rows->weights, rows->codes, rows->scales,
-        quant_has_biases(shape->mode) ? rows->biases : NULL);
 }
 
-static struct quant_error error_of(const struct quant_shape *shape, const struct rows *rows)
+static struct quant_error error_of(const struct quant_shape *shape, struct rows *rows)
 {
     struct quant_error error = {0, 0, 0, 0};
-    quant_error_rows(shape, ROWS, COLUMNS, rows->weights, rows->codes, rows->scales,
+    quant_rows(shape, ROWS, COLUMNS, rows->weights, rows->codes, rows->scales,
         quant_has_biases(shape->mode) ? rows->biases : NULL, &error);
     return error;
+}
+
+static bool same_error(const struct quant_error *a, const struct quant_error *b)
+{
+    return a->error_squares == b->error_squares && a->weight_squares == b->weight_squares &&
+           a->error_max == b->error_max && a->rows_left_out == b->rows_left_out;
 }
 
 static bool is_near(double a, double b)
@@ -788,7 +779,7 @@ static void the_error_is_that_of_the_dequantized_rows(void **state)
     seed_random();
     for (size_t i = 0; i < SHAPES * LENGTH(floats); i++) {
         struct quant_shape shape = shape_at(i / LENGTH(floats), floats[i % LENGTH(floats)]);
-        quantize_rows_at_random(&shape, &rows);
+        put_rows_at_random(&shape, &rows);
         struct quant_error error = error_of(&shape, &rows);
         dequant_rows(&shape, ROWS, COLUMNS, rows.codes, rows.scales,
             quant_has_biases(shape.mode) ? rows.biases : NULL, back);
@@ -818,7 +809,6 @@ static void what_is_exact_has_no_error(void **state)
     (void)state;
     for (size_t i = 0; i < ROWS * COLUMNS; i++)
         put(shape.dtype, rows.weights, i, (float)(i % 16) - 8);
-    quant_rows(&shape, ROWS, COLUMNS, rows.weights, rows.codes, rows.scales, rows.biases);
     struct quant_error error = error_of(&shape, &rows);
     assert_true(error.error_squares == 0 && error.error_max == 0);
     assert_true(error.weight_squares == ROWS * COLUMNS / 16 * (2 * 140 + 64));
@@ -835,16 +825,14 @@ static void rows_that_are_not_finite_are_left_out(void **state)
     for (unsigned t = 0; (table = table_at(t)) != NULL; t++) {
         quant_init(table->features);
         for (size_t i = 0; i < LENGTH(bad); i++) {
-            quantize_rows_at_random(&shape, &rows);
+            put_rows_at_random(&shape, &rows);
             struct quant_error want = {0, 0, 0, 2};
-            const size_t half = COLUMNS / 64 * 4;
-            quant_error_rows(
+            quant_rows(
                 &shape, 1, COLUMNS, rows.weights, rows.codes, rows.scales, rows.biases, &want);
-            quant_error_rows(&shape, 2, COLUMNS, rows.weights + 2 * COLUMNS * 4,
-                rows.codes + COLUMNS, rows.scales + 2 * half, rows.biases + 2 * half, &want);
+            quant_rows(&shape, 2, COLUMNS, rows.weights + 2 * COLUMNS * 4, rows.codes, rows.scales,
+                rows.biases, &want);
             put(shape.dtype, rows.weights, COLUMNS + 7, bad[i]);
             put(shape.dtype, rows.weights, 4 * COLUMNS + 100, bad[i]);
-            quant_rows(&shape, ROWS, COLUMNS, rows.weights, rows.codes, rows.scales, rows.biases);
             struct quant_error error = error_of(&shape, &rows);
             assert_int_equal(error.rows_left_out, 2);
             assert_true(same_error(&error, &want));

@@ -74,7 +74,7 @@ static void pack(struct plan *plan, const char *module, const struct quant_shape
     for (uint64_t i = 0; i < count; i++)
         fake_set(values, shape->dtype, i, fake_value(module, i));
     quant_rows(shape, count / 128, 128, values, bytes, input_bytes(plan, module, "scales", &other),
-        input_bytes(plan, module, "biases", &other));
+        input_bytes(plan, module, "biases", &other), NULL);
     test_free(values);
 }
 
