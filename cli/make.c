@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "cli/signals.h"
+#include "engine/hash.h"
 #include "tasks/formats/quant.h"
 
 static void say_directory(struct cli *cli)
@@ -34,6 +35,7 @@ static struct error *run(struct cli *cli, struct build *build, const char *const
     unsigned cpu_mask;
     uint32_t failures = 0;
     TRY(cpu_mask_from_environment(&cpu_mask));
+    hash_init(cpu_mask);
     quant_init(cpu_mask);
     signals_catch();
     say_directory(cli);

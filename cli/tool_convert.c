@@ -17,6 +17,7 @@
 #include "base/json_write.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
+#include "engine/hash.h"
 #include "tasks/formats/hub.h"
 #include "tasks/formats/quant.h"
 
@@ -674,6 +675,7 @@ static struct error *run(struct cli *cli)
     TRY(refuse_existing(&conversion));
     TRY(find_source(&conversion));
     TRY(cpu_mask_from_environment(&cpu_mask));
+    hash_init(cpu_mask);
     quant_init(cpu_mask);
     cli->place.manifest = cli->options->is_dry ? dry_manifest_name : manifest_name;
     TRY(cli_prepare_build(cli));

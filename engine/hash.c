@@ -1,29 +1,26 @@
-/* hash.c - the one caller of xxHash. */
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-#include "engine/hash.h"
+/* hash.c - hashes, and the segments of files. */
+#include "engine/hash_vector.h"
 
 #include <stdatomic.h>
-#include <string.h>
 
 #include "base/wire.h"
 
 enum { READ_BYTES = 512 * 1024, HEADER_BYTES_MAX = 100 << 20 };
 
-static struct hash128 to_bytes(XXH128_hash_t hash)
+static struct hash128 (*hash_of)(const void *bytes, size_t size) = hash_at_once;
+
+void hash_init(unsigned cpu_mask)
 {
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, hash);
-    struct hash128 out;
-    _Static_assert(sizeof canonical.digest == sizeof out.bytes, "128 bits");
-    memcpy(out.bytes, canonical.digest, sizeof out.bytes);
-    return out;
+    const struct hash_code *const codes[] = {&hash_code_avx512, &hash_code_avx2};
+    hash_of = hash_at_once;
+    for (size_t i = 0; hash_of == hash_at_once && i < sizeof codes / sizeof codes[0]; i++)
+        if (codes[i]->of != NULL && (codes[i]->features & ~cpu_mask) == 0)
+            hash_of = codes[i]->of;
 }
 
 struct hash128 hash_bytes(const void *bytes, size_t size)
 {
-    return to_bytes(XXH3_128bits(bytes, size));
+    return hash_of(bytes, size);
 }
 
 struct hash128 hash_text(struct text text)
@@ -70,7 +67,7 @@ void hash_stream_update(struct hash_stream *stream, const void *bytes, size_t si
 
 struct hash128 hash_stream_take(struct hash_stream *stream)
 {
-    struct hash128 hash = to_bytes(XXH3_128bits_digest(&stream->state));
+    struct hash128 hash = hash_canonical(XXH3_128bits_digest(&stream->state));
     XXH3_128bits_reset(&stream->state);
     return hash;
 }
@@ -231,7 +228,7 @@ struct hash128 segments_tree(const struct segments *segments)
         XXH3_128bits_update(&state, length, sizeof length);
         XXH3_128bits_update(&state, segments->hashes[i].bytes, sizeof segments->hashes[i].bytes);
     }
-    return to_bytes(XXH3_128bits_digest(&state));
+    return hash_canonical(XXH3_128bits_digest(&state));
 }
 
 /* One segment, which may be larger than the buffer. */
@@ -250,7 +247,7 @@ static struct error *hash_span(const struct file *file, struct span span, unsign
         XXH3_128bits_update(&state, buffer, step);
         done += step;
     }
-    *out = to_bytes(XXH3_128bits_digest(&state));
+    *out = hash_canonical(XXH3_128bits_digest(&state));
     return NULL;
 }
 

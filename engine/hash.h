@@ -21,6 +21,10 @@ _Static_assert(sizeof(struct hash128) == 16, "hashes lie in state and pieces as 
 #define HASH_HEX_BYTES 33
 enum { SEGMENT_BYTES = 4 << 20 }; /* of files without a segmenter */
 
+/* Picks the fastest code that `cpu_mask` (base/cpu.h) allows; the hashes do not depend on it. Once,
+ * before there are threads; until then the baseline's serves. */
+void hash_init(unsigned cpu_mask);
+
 struct hash128 hash_bytes(const void *bytes, size_t size);
 struct hash128 hash_text(struct text text);
 bool hash_equal(const struct hash128 *a, const struct hash128 *b);

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/cpu.h"
 #include "base/wire.h"
 #include "tasks/registry.h"
 #include "tests/support/tree.h"
@@ -44,6 +45,31 @@ static struct hash128 tree_by_hand(const struct segments *segments)
         memcpy(bytes + 24 * i + 8, segments->hashes[i].bytes, 16);
     }
     return hash_bytes(bytes, 24 * segments->count);
+}
+
+/* Of all lengths about the borders of xxHash's ways to go, at any alignment. */
+static void hashes_do_not_depend_on_the_instruction_set(void **state)
+{
+    enum { SIZE = 9000 };
+    static unsigned char bytes[SIZE + 64];
+    static struct hash128 want[SIZE];
+    const unsigned masks[] = {0, CPU_AVX2, CPU_AVX2 | CPU_AVX512};
+    (void)state;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 31 + (i >> 8) * 7);
+    for (size_t m = 0; m < COUNT(masks); m++) {
+        if ((masks[m] & ~cpu_features()) != 0)
+            continue;
+        hash_init(masks[m]);
+        for (size_t size = 0; size < SIZE; size += size < 300 ? 1 : 61) {
+            struct hash128 got = hash_bytes(bytes + size % 64, size);
+            if (m == 0)
+                want[size] = got;
+            if (!hash_equal(&got, &want[size]))
+                fail_msg("mask %u: the hash of %zu bytes differs", masks[m], size);
+        }
+    }
+    hash_init(0);
 }
 
 static void hashes_are_canonical_xxh3(void **state)
@@ -310,6 +336,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hashes_are_canonical_xxh3),
+        cmocka_unit_test(hashes_do_not_depend_on_the_instruction_set),
         TREE_TEST(plain_files_are_cut_every_four_mebibytes),
         TREE_TEST(a_tree_hash_differs_by_size_and_by_every_byte),
         TREE_TEST(safetensors_are_cut_at_the_header_and_every_64_rows),
