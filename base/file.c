@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,7 @@ enum { TRANSFER_BYTES_MAX = 1 << 30, COPY_BYTES = 256 * 1024, NS_PER_SECOND = 10
 struct file {
     int descriptor;
     uint64_t size_bytes;
+    _Atomic uint64_t final_bytes; /* what file_start_writeback was told */
     char path[];
 };
 
@@ -126,6 +128,7 @@ static struct error *open_path(const char *path, int flags, const char *doing, s
     if (file == NULL)
         return error_memory();
     memcpy(file->path, path, length + 1);
+    atomic_init(&file->final_bytes, 0);
     int code = 0;
     struct stat status;
     file->descriptor = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : open(path, flags, 0666);
@@ -257,12 +260,17 @@ struct error *file_sync(const struct file *file)
     return NULL;
 }
 
-void file_start_writeback(const struct file *file, uint64_t offset, uint64_t size)
+/* The whole file, and not each range as it is written: a request for a few pages costs as much as
+ * one for many. */
+void file_start_writeback(struct file *file, uint64_t size)
 {
 #if USE_LINUX
-    sync_file_range(file->descriptor, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE);
+    enum { STEP_BYTES = 16 << 20 };
+    uint64_t before = atomic_fetch_add_explicit(&file->final_bytes, size, memory_order_relaxed);
+    if (before / STEP_BYTES != (before + size) / STEP_BYTES)
+        sync_file_range(file->descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
 #else
-    (void)file, (void)offset, (void)size;
+    (void)file, (void)size;
 #endif
 }
 

@@ -58,8 +58,10 @@ MUST_CHECK struct error *file_write_at(
     const struct file *file, uint64_t offset, const void *bytes, size_t size);
 MUST_CHECK struct error *file_set_size(struct file *file, uint64_t size_bytes);
 MUST_CHECK struct error *file_sync(const struct file *file); /* data and size reach the disk */
-/* Starts writing dirty pages of the range to disk, where the system can; never fails. */
-void file_start_writeback(const struct file *file, uint64_t offset, uint64_t size);
+/* Says that `size` bytes were written that will not be written again. For every 16 MiB of them,
+ * from whatever thread, all that is dirty begins its way to the disk, where the system can, so that
+ * file_sync finds little left. Never fails. */
+void file_start_writeback(struct file *file, uint64_t size);
 /* The range will not be read again soon: gives its page cache back, where the system can. */
 void file_forget_range(const struct file *file, uint64_t offset, uint64_t size);
 /* Copies a range between files: by reference where the file system can, else in the kernel, else

@@ -187,7 +187,8 @@ static struct error *is_the_same(
 {
     struct segments *found;
     *out = false;
-    if (!output->has_tree || output->size_bytes != size_bytes)
+    bool may_be = output->size_bytes == size_bytes || output->size_bytes == PLAN_SIZE_UNKNOWN;
+    if (!output->has_tree || !may_be)
         return NULL;
     TRY(segments_hash_file(&build->arena, build->registry, output->path, output->path,
         build->options->cancel, NULL, &found));

@@ -5,9 +5,7 @@
 
 #include "engine/cache.h"
 
-/* Scales and biases are left to the sync: starting them one by one costs a third of the system time
- * of a warm conversion. */
-enum { LANE_BYTES = 64, VERIFY_BYTES = 1 << 20, WRITEBACK_BYTES_MIN = 256 << 10 };
+enum { LANE_BYTES = 64, VERIFY_BYTES = 1 << 20 };
 
 struct work {
     struct job *job;
@@ -276,8 +274,7 @@ static struct error *write_outputs(struct work *work)
         hash_range(to->segments, range, work->outputs[i],
             work->job->hashes + hash_place(work->plan, piece, piece->input_count + i));
         TRY(file_write_at(to->handle, range->offset, work->outputs[i], (size_t)range->size_bytes));
-        if (range->size_bytes >= WRITEBACK_BYTES_MIN)
-            file_start_writeback(to->handle, range->offset, range->size_bytes);
+        file_start_writeback(to->handle, range->size_bytes);
         work->job->bytes_written += range->size_bytes;
     }
     return NULL;

@@ -109,7 +109,7 @@ static void staged_files_are_made_kept_and_never_reached_through_links(void **st
     tree_assert_ok(file_set_size(file, 4));
     assert_int_equal(file_size(file), 4);
     tree_assert_ok(file_set_size(file, 5));
-    file_start_writeback(file, 0, 5);
+    file_start_writeback(file, 5);
     file_forget_range(file, 0, 5);
     file_close(file);
     assert_true(text_equal(tree_read(&arena, "s"), (struct text){"x\0\0a\0", 5}));

@@ -22,7 +22,7 @@ struct block {
 };
 
 struct copy {
-    const struct file *output;
+    struct file *output;
     uint64_t output_bytes;
     struct block *blocks;
     size_t block_count;
@@ -63,7 +63,7 @@ static void *work(void *context)
         while (at < end) {
             size_t size = end - at < BLOCK_BYTES ? (size_t)(end - at) : BLOCK_BYTES;
             check(file_write_at(copy->output, at, buffer, size));
-            file_start_writeback(copy->output, at, size);
+            file_start_writeback(copy->output, size);
             at += size;
         }
     }
