@@ -147,15 +147,13 @@ static struct error *check_direction(struct plan *plan)
     return NULL;
 }
 
-/* The model to dequantize says how it is quantized. */
+/* The model to dequantize says how it is quantized. One that is not has nothing to undo: it is
+ * converted as if not asked, like the reference does. */
 static struct error *read_quantization(struct conversion *conversion)
 {
-    struct plan *plan = conversion->plan;
     const struct json *value = plan_json_get(conversion->config, "quantization");
     if (!is_given(value))
-        return plan_param_error(plan, "dequantize",
-            "\"dequantize\" needs a quantized model of MLX, but %s has no \"quantization\"",
-            plan_input_path(plan, "config", 0));
+        return check_config_is_plain(conversion);
     if (!json_is(value, JSON_OBJECT))
         return json_error(value, "\"quantization\" must be an object, not %s",
             json_show(conversion->arena, value));
@@ -603,7 +601,7 @@ static struct error *read_inputs(struct conversion *conversion)
     read_dtype(conversion);
     TRY(bind_rules(conversion));
     TRY(weights_read(plan, &conversion->weights));
-    return is_back ? NULL : check_tensors_are_plain(&conversion->weights);
+    return conversion->quantization != NULL ? NULL : check_tensors_are_plain(&conversion->weights);
 }
 
 static struct error *quantize_plan(struct plan *plan, const struct node *node)
@@ -620,7 +618,7 @@ static struct error *quantize_plan(struct plan *plan, const struct node *node)
         conversion.output_count, size_bytes_max, "mlx", &files));
     TRY(count_parameters(&conversion));
     conversion.layout.is_quantized = conversion.scheme.is_on;
-    conversion.layout.is_dequantized = conversion.quantization != NULL;
+    conversion.layout.is_dequantized = plan_param_bool(plan, "dequantize", false);
     conversion.layout.quantization = TEXT_EMPTY;
     if (conversion.scheme.is_on)
         conversion.layout.quantization = scheme_quantization(conversion.arena, &conversion.scheme);

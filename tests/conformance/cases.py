@@ -80,6 +80,7 @@ COMMANDS = {
                   ("convert-mixed", ["-q", "--quant-predicate", "mixed_3_6", "--q-group-size", "32"]),
                   ("convert-nvfp4", ["-q", "--q-mode", "nvfp4"]), ("convert-both", ["-q", "-d"]),
                   ("convert-mixed-mxfp4", ["-q", "--q-mode", "mxfp4", "--quant-predicate", "mixed_2_6"]),
+                  ("convert-d", ["-d"]), ("convert-d-cast", ["-d", "--dtype", "float16"]),
                   ("convert-7bit", ["-q", "--q-bits", "7"]), ("convert-unknown", ["-q", "--bits", "4"])],
     "miniature/mxfp4": [("convert-d", ["-d"])],
 }

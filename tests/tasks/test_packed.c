@@ -267,8 +267,8 @@ static void wrong_configurations_are_refused(void **state)
     static const struct {
         const char *quantization, *want;
     } cases[] = {
-        {"null", "psybuild.json:1:16: \"dequantize\" needs a quantized model of MLX, but "
-                 "in/config.json has no \"quantization\""},
+        {"null", "in/model-1.safetensors: the checkpoint must not be quantized, but is MLX's with "
+                 "tensor \"layers.0.gate.scales\": start from the original weights"},
         {"[4]", "in/config.json:1:54: \"quantization\" must be an object, not a list"},
         {"{\"embed\": {\"bits\": 7}}",
             "in/config.json:1:73: bits must be one of 1, 2, 3, 4, 5, 6, 8, not 7"},

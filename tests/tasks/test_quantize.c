@@ -284,6 +284,21 @@ static void the_dtype_is_the_reference_s_choice(void **state)
     }
 }
 
+static void dequantize_changes_nothing_of_a_model_that_is_not_quantized(void **state)
+{
+    static const char *const names[] = {
+        "embed.weight", "layers.0.up.weight", "layers.0.gate.weight", "layers.0.norm.weight"};
+    (void)state;
+    struct plan *plan = begin("{\"dequantize\": true}");
+    fake_run_well(plan, &task_quantize);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        assert_is_cast(plan, names[i], DTYPE_BF16);
+    assert_int_equal(fake_open(plan, "out/model.safetensors")->count, 6);
+    assert_false(plan->layout.is_quantized);
+    assert_true(plan->layout.is_dequantized); /* a "quantization" of null goes, too */
+    fake_end(plan);
+}
+
 static void files_are_split_in_the_order_of_the_model(void **state)
 {
     (void)state;
@@ -790,6 +805,7 @@ int main(void)
         cmocka_unit_test(overrides_come_before_the_rules),
         cmocka_unit_test(a_recipe_replaces_the_rules_predicate),
         cmocka_unit_test(the_dtype_is_the_reference_s_choice),
+        cmocka_unit_test(dequantize_changes_nothing_of_a_model_that_is_not_quantized),
         cmocka_unit_test(files_are_split_in_the_order_of_the_model),
         cmocka_unit_test(only_fields_that_count_are_read),
         cmocka_unit_test(a_piece_s_key_covers_what_decides_its_bytes),
