@@ -654,6 +654,23 @@ static const char *index_text(struct arena *arena, const struct tensor *tensor, 
     return safetensors_shape_text(arena, tensor->rank, index);
 }
 
+static const char *float_name(enum dtype dtype)
+{
+    return dtype == DTYPE_F32 ? "float32" : dtype == DTYPE_F16 ? "float16" : "bfloat16";
+}
+
+static uint64_t columns_of(const struct job *job)
+{
+    const struct tensor *tensor = job->input->tensor;
+    return tensor->shape[tensor->rank - 1];
+}
+
+/* Where element `at` of the rows lies in the file. */
+static uint64_t byte_of(const struct piece *piece, const struct job *job, uint64_t at)
+{
+    return piece->inputs[0].offset + at * dtype_size_bytes(job->from);
+}
+
 /* The error for element `at` of the rows, which the values before and after the cast explain. */
 static struct error *nonfinite_error(struct work *work, const struct piece *piece,
     const struct job_rows *rows, uint64_t at, const void *values_in)
@@ -665,12 +682,12 @@ static struct error *nonfinite_error(struct work *work, const struct piece *piec
     if (index == NULL)
         return error_memory();
     float value = value_at(job->from, values_in, at);
-    uint64_t byte = piece->inputs[0].offset + at * dtype_size_bytes(job->from);
+    uint64_t byte = byte_of(piece, job, at);
     if (isfinite(value))
         return error_new(ERROR_FAILED,
             "tensor \"%s\" must fit %s, but holds %.9g at index %s (%s, byte %" PRIu64 ")",
-            tensor->name, job->to == DTYPE_F16 ? "float16" : "bfloat16", (double)value, index,
-            work_input_path(work, 0), byte);
+            tensor->name, float_name(job->to), (double)value, index, work_input_path(work, 0),
+            byte);
     return error_new(ERROR_FAILED, "tensor \"%s\" holds %s at index %s (%s, byte %" PRIu64 ")",
         tensor->name, nonfinite_text(value), index, work_input_path(work, 0), byte);
 }
@@ -685,10 +702,28 @@ static struct error *check_finite(struct work *work, const struct piece *piece,
     return at == count ? NULL : nonfinite_error(work, piece, rows, at, values_in);
 }
 
-static uint64_t columns_of(const struct job *job)
+/* Finite weights have finite biases, but their range over the codes may be too wide for a scale. */
+static struct error *check_scales(
+    struct work *work, const struct piece *piece, const struct job_rows *rows)
 {
+    const struct job *job = rows->job;
     const struct tensor *tensor = job->input->tensor;
-    return tensor->shape[tensor->rank - 1];
+    const uint64_t columns = columns_of(job), first = rows->row_begin * columns;
+    uint64_t groups = (rows->row_end - rows->row_begin) * columns / job->quant.group_size;
+    if (job->keeps_nonfinite || !quant_has_biases(job->quant.mode))
+        return NULL;
+    uint64_t group = quant_find_nonfinite(job->to, groups, work_buffer(work, 1));
+    if (group == groups)
+        return NULL;
+    uint64_t at = group * job->quant.group_size;
+    const char *index = index_text(work_arena(work), tensor, first + at);
+    if (index == NULL)
+        return error_memory();
+    return error_new(ERROR_FAILED,
+        "tensor \"%s\" must have scales that fit %s, but its weights at index %s and after it are "
+        "too far apart (%s, byte %" PRIu64 ")",
+        tensor->name, float_name(job->to), index, work_input_path(work, 0),
+        byte_of(piece, job, at));
 }
 
 static struct error *check_dequantized(
@@ -760,6 +795,7 @@ static struct error *quantize_make(struct work *work, const struct piece *piece)
         figures_encode_piece(&error, figures);
         if (work_wants_figures(work))
             work_result(work, figures, sizeof figures);
+        return check_scales(work, piece, rows);
     }
     return NULL;
 }

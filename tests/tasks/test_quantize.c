@@ -426,6 +426,45 @@ static void non_finite_weights_are_reported_with_their_place(void **state)
     }
 }
 
+/* Two weights that are finite, but too far apart. */
+static void scales_that_overflow_are_reported_with_their_place(void **state)
+{
+    static const struct {
+        const char *with, *shard, *name;
+        uint64_t index;
+        float weight;
+        const char *want;
+    } cases[] = {
+        {"{\"bits\": 4}", "in/model-00001-of-00002.safetensors", "embed.weight", 130 * 128 + 77,
+            0x1.8p127f,
+            "tensor \"embed.weight\" must have scales that fit bfloat16, but its weights at "
+            "index [130, 64] and after it are too far apart "
+            "(in/model-00001-of-00002.safetensors, byte 37504)"},
+        {"{\"bits\": 1, \"dtype\": \"float16\", \"group_size\": 32}",
+            "in/model-00002-of-00002.safetensors", "layers.0.up.weight", (70 + 3) * 128, 60000,
+            "tensor \"layers.0.up.weight\" must have scales that fit float16, but its weights at "
+            "index [1, 3, 0] and after it are too far apart "
+            "(in/model-00002-of-00002.safetensors, byte 27168)"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct plan *plan = begin(cases[i].with);
+        poke(plan, cases[i].shard, cases[i].name, cases[i].index, cases[i].weight);
+        poke(plan, cases[i].shard, cases[i].name, cases[i].index + 1, -cases[i].weight);
+        struct error *error = fake_run(plan, &task_quantize);
+        assert_non_null(error);
+        assert_string_equal(error_text(error), cases[i].want);
+        assert_int_equal(error_kind_of(error), ERROR_FAILED);
+        error_free(error);
+        fake_end(plan);
+    }
+    struct plan *plan = begin("{\"bits\": 4, \"nonfinite\": \"keep\"}");
+    poke(plan, cases[0].shard, cases[0].name, 0, cases[0].weight);
+    poke(plan, cases[0].shard, cases[0].name, 1, -cases[0].weight);
+    fake_run_well(plan, &task_quantize);
+    fake_end(plan);
+}
+
 static void non_finite_weights_can_be_kept(void **state)
 {
     (void)state;
@@ -810,6 +849,7 @@ int main(void)
         cmocka_unit_test(only_fields_that_count_are_read),
         cmocka_unit_test(a_piece_s_key_covers_what_decides_its_bytes),
         cmocka_unit_test(non_finite_weights_are_reported_with_their_place),
+        cmocka_unit_test(scales_that_overflow_are_reported_with_their_place),
         cmocka_unit_test(non_finite_weights_can_be_kept),
         cmocka_unit_test(empty_and_integer_tensors_pass_through),
         cmocka_unit_test(wrong_parameters_are_refused_at_their_place),
