@@ -243,13 +243,13 @@ static void a_newer_state_is_refused_by_every_command_and_kept(void **state)
         {"-t", "explain", NULL}, {"-t", "graph", NULL}};
     (void)state;
     assert_heals();
-    set_version(".psybuild/state", 2);
+    set_version(".psybuild/state", 3);
     tree_write("in", "changed\n");
     struct snapshot before = snapshot_take(&arena, ".");
     for (size_t i = 0; i < COUNT(commands); i++) {
         assert_said(run(commands[i]), 2,
-            "psybuild: error: .psybuild/state: written by a newer psybuild (format 2, this one "
-            "knows up to 1); remove it to start afresh\n");
+            "psybuild: error: .psybuild/state: written by a newer psybuild (format 3, this one "
+            "knows up to 2); remove it to start afresh\n");
         struct snapshot after = snapshot_take(&arena, ".");
         snapshot_assert_equal(&after, &before, commands[i][1]);
     }
