@@ -254,6 +254,15 @@ static void a_newer_state_is_refused_by_every_command_and_kept(void **state)
         snapshot_assert_equal(&after, &before, commands[i][1]);
     }
     tree_remove(".psybuild/state");
+    /* Nothing says any more whose the old files are: they are kept. */
+    struct program program = RUN("-q");
+    assert_int_equal(program.exit_code, 0);
+    assert_non_null(strstr(program.said.bytes,
+        "psybuild: warning: a was there, and is not known to be psybuild's: kept as "
+        ".psybuild/aside/a\n"));
+    assert_holds(".psybuild/aside/a", "hello\n");
+    assert_holds(".psybuild/aside/sub/b", "hello\n");
+    tree_remove(".psybuild/aside");
     assert_heals();
 }
 
