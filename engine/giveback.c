@@ -43,7 +43,8 @@ static uint64_t bytes_to_come(const struct schedule *schedule, uint32_t index)
     return total;
 }
 
-struct error *giveback_admits(struct schedule *schedule, uint32_t index, bool *out)
+struct error *giveback_admits(
+    struct schedule *schedule, uint32_t index, bool is_last_chance, bool *out)
 {
     const struct node *node = &schedule->build->graph->nodes[index];
     bool must_check = node->gives_back || !schedule->is_space_checked;
@@ -57,7 +58,7 @@ struct error *giveback_admits(struct schedule *schedule, uint32_t index, bool *o
     if (wanted <= found)
         return NULL;
     *out = false;
-    if (schedule->pending[LANE_WORK] + schedule->pending[LANE_NETWORK] > 0 && node->gives_back)
+    if (node->gives_back && !is_last_chance)
         return NULL; /* what is at work may give something back */
     char download[SIZE_TEXT_MAX], outputs[SIZE_TEXT_MAX], have[SIZE_TEXT_MAX];
     return error_new(ERROR_IO, "%s: needs %s of disk space, and planned outputs %s; %s are free",

@@ -35,7 +35,7 @@ static enum node_status wanted_status(
     if (group != GROUP_NONE && group == graph->nodes[reader->node].group)
         return STATUS_MADE;
     bool is_heard_of = graph->nodes[producer].is_fetched && build->runs[producer].layout.length > 0;
-    return is_heard_of && !build->runs[reader->node].is_patient ? STATUS_PLANNED : STATUS_SEALED;
+    return is_heard_of && !build->runs[reader->node].is_patient ? STATUS_HEARD : STATUS_SEALED;
 }
 
 static bool serves(enum node_status status, enum node_status wanted)
@@ -836,12 +836,18 @@ static struct error *adopt_file(struct schedule *schedule, uint32_t index, uint3
     return schedule_set_fresh(schedule, index);
 }
 
+static void insert_urgent(
+    const struct schedule *schedule, uint32_t *list, uint32_t count, uint32_t index)
+{
+    uint32_t at = count;
+    for (; at > 0 && is_more_urgent(schedule, index, list[at - 1]); at--)
+        list[at] = list[at - 1];
+    list[at] = index;
+}
+
 static void enter_active(struct schedule *schedule, uint32_t index)
 {
-    uint32_t at = schedule->active_count++;
-    for (; at > 0 && is_more_urgent(schedule, index, schedule->active[at - 1]); at--)
-        schedule->active[at] = schedule->active[at - 1];
-    schedule->active[at] = index;
+    insert_urgent(schedule, schedule->active, schedule->active_count++, index);
 }
 
 static struct error *start_node(struct schedule *schedule, uint32_t index)
@@ -1040,7 +1046,7 @@ static bool waits_for_small(struct schedule *schedule, uint32_t index)
 /* A large download: it waits for its turn, and its readers need not. */
 static void wait_for_turn(struct schedule *schedule, uint32_t index)
 {
-    schedule->heard[schedule->heard_count++] = index;
+    insert_urgent(schedule, schedule->heard, schedule->heard_count++, index);
     schedule_set_status(schedule, index, STATUS_HEARD);
 }
 
@@ -1427,7 +1433,7 @@ static void stop(struct schedule *schedule)
 
 /* Large downloads begin when all is planned that can be; each when there is a thread for it and
  * room on the disk. */
-static void begin_downloads(struct schedule *schedule)
+static void begin_downloads(struct schedule *schedule, bool is_last_chance)
 {
     if (schedule->hint_count > 0 || schedule->small_count > 0 ||
         (schedule->ready_count > 0 && has_room(schedule)))
@@ -1436,7 +1442,7 @@ static void begin_downloads(struct schedule *schedule)
         schedule->heard_count > 0 && !schedule->is_stopping && has_window(schedule, LANE_NETWORK)) {
         uint32_t index = schedule->heard[0];
         bool is_admitted = false;
-        struct error *error = giveback_admits(schedule, index, &is_admitted);
+        struct error *error = giveback_admits(schedule, index, is_last_chance, &is_admitted);
         if (error == NULL && !is_admitted)
             return;
         memmove(schedule->heard, schedule->heard + 1,
@@ -1479,19 +1485,24 @@ static void loop(struct schedule *schedule)
             schedule->is_stopping = true;
         }
         check_ready(schedule);
-        begin_downloads(schedule);
+        begin_downloads(schedule, false);
         feed(schedule);
         if (schedule->sealing_count > 0) {
             uint32_t count = schedule->sealing_count;
             schedule->sealing_count = 0;
             seal(schedule, schedule->sealing, count);
+            continue; /* its readers first */
         }
         if (schedule->is_stopping)
             stop(schedule);
         if (schedule->ready_count > 0 && has_room(schedule) && !schedule->is_stopping)
             continue;
-        if (pool_pending(build->pool) == 0)
-            return;
+        if (pool_pending(build->pool) == 0) {
+            if (schedule->heard_count == 0 || schedule->is_stopping)
+                return;
+            begin_downloads(schedule, true); /* nothing will be given back any more */
+            continue;
+        }
         throttle(schedule);
         struct pool_job *done = pool_collect(build->pool, TICK_MS);
         for (struct pool_job *job = done, *next; job != NULL; job = next) {

@@ -57,8 +57,10 @@ MUST_CHECK struct error *dry_run(struct schedule *schedule);
 
 /* ---- giveback.c: files with "keep": "until-used" ---- */
 
-/* Whether a download may begin now: what its readers are planned to write fits beside it. */
-MUST_CHECK struct error *giveback_admits(struct schedule *schedule, uint32_t node, bool *out);
+/* Whether a download may begin now: what its readers are planned to write fits beside it. An error
+ * when it never will. */
+MUST_CHECK struct error *giveback_admits(
+    struct schedule *schedule, uint32_t node, bool is_last_chance, bool *out);
 /* All pieces that read an input are made: its file goes if no other reader needs it. */
 MUST_CHECK struct error *giveback_input_done(struct schedule *schedule, struct plan_input *input);
 /* A node was made or sealed, or was fresh: what it read goes if no other reader needs it. */
