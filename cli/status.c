@@ -301,10 +301,14 @@ void status_on_tick(void *context, const struct build_progress *progress)
     uint64_t now_ns = clock_now_ns();
     status->progress = *progress;
     take_sample(status, now_ns);
-    bool is_due = now_ns - status->drawn_ns >= DRAW_NS;
+    bool is_due = progress->is_console || now_ns - status->drawn_ns >= DRAW_NS;
     if (!is_due || (status->mode != PROGRESS_TTY && status->mode != PROGRESS_JSON))
         return;
     status->drawn_ns = now_ns;
+    if (status->mode == PROGRESS_TTY && progress->is_console) {
+        terminal_wipe(status->terminal);
+        return;
+    }
     if (status->mode == PROGRESS_TTY) {
         draw(status);
         return;

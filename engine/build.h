@@ -137,6 +137,7 @@ struct build_progress {
     uint32_t nodes_done, nodes_total;
     uint64_t bytes_done, bytes_total; /* of pieces, inputs counted */
     const char *node;                 /* one that is at work */
+    bool is_console;                  /* a node of the pool "console" has the terminal */
 };
 
 struct build_options {

@@ -639,6 +639,8 @@ static void tell_readers(struct schedule *schedule, uint32_t producer)
 
 /* ---- feeding ---- */
 
+static void tick(struct schedule *schedule);
+
 static bool has_window(const struct schedule *schedule, enum lane lane)
 {
     return schedule->pending[lane] < schedule->window[lane];
@@ -656,6 +658,8 @@ static bool take_slot(struct schedule *schedule, uint32_t index)
         return false;
     schedule->pool_used[pool]++;
     run->has_slot = true;
+    if (pool == POOL_CONSOLE)
+        tick(schedule); /* the status line makes way */
     return true;
 }
 
@@ -1389,6 +1393,7 @@ static void tick(struct schedule *schedule)
         .bytes_done = atomic_load_explicit(&build->bytes_done, memory_order_relaxed),
         .bytes_total = build->bytes_total};
     progress.nodes_done = build->stats.nodes_fresh + build->stats.nodes_made;
+    progress.is_console = schedule->pool_used[POOL_CONSOLE] > 0;
     if (schedule->active_count > 0)
         progress.node = build->graph->nodes[schedule->active[0]].name;
     build->options->on_tick(build->options->context, &progress);
