@@ -113,6 +113,10 @@ struct error *status_format_event(
         put_number(writer, "pieces_kept", event->pieces_kept);
         if (event->size_bytes != UINT64_MAX) /* not planned yet */
             put_number(writer, "bytes", event->size_bytes);
+        if (event->bytes_to_write > 0)
+            put_number(writer, "bytes_to_write", event->bytes_to_write);
+        if (event->bytes_to_download > 0)
+            put_number(writer, "bytes_to_download", event->bytes_to_download);
     }
     if (event->is_restored)
         put_flag(writer, "restored");
@@ -342,6 +346,8 @@ static void count_planned(struct status *status, const struct build_event *event
     status->nodes_changed++;
     status->is_size_unknown |= !is_known;
     status->bytes_planned += is_known ? event->size_bytes : 0;
+    status->bytes_to_write += event->bytes_to_download > 0 ? 0 : event->bytes_to_write;
+    status->bytes_to_download += event->bytes_to_download;
 }
 
 /* -n: the whole plan is what was asked for. */
@@ -354,8 +360,14 @@ static void say_planned(struct status *status, const struct build_event *event)
     terminal_put(status->terminal, TONE_PLAIN, "%s %s", task == NULL ? "make" : task, event->node);
     if (event->is_restored)
         terminal_put(status->terminal, TONE_DIM, "  from the cache, %s", size);
+    else if (event->bytes_to_download > 0)
+        terminal_put(status->terminal, TONE_DIM, "  downloads %s",
+            size_print(size, event->bytes_to_download));
     else if (event->size_bytes > 0)
         terminal_put(status->terminal, TONE_DIM, "  reads %s", size);
+    if (event->bytes_to_write > 0 && event->bytes_to_download == 0)
+        terminal_put(status->terminal, TONE_DIM, "%s writes %s", event->size_bytes > 0 ? "," : " ",
+            size_print(size, event->bytes_to_write));
     if (event->pieces_kept > 0)
         terminal_put(status->terminal, TONE_DIM, ", %" PRIu32 " of %" PRIu32 " pieces taken over",
             event->pieces_kept, event->pieces_kept + event->pieces_made);
@@ -491,9 +503,15 @@ static void close_dry(struct status *status)
     char size[SIZE_TEXT_MAX];
     terminal_put(status->terminal, TONE_PLAIN, "psybuild: %" PRIu32 " node%s would be made",
         status->nodes_changed, plural(status->nodes_changed));
+    if (status->bytes_to_download > 0)
+        terminal_put(status->terminal, TONE_PLAIN, ", downloading %s",
+            size_print(size, status->bytes_to_download));
     if (status->bytes_planned > 0)
         terminal_put(
             status->terminal, TONE_PLAIN, ", reading %s", size_print(size, status->bytes_planned));
+    if (status->bytes_to_write > 0)
+        terminal_put(
+            status->terminal, TONE_PLAIN, ", writing %s", size_print(size, status->bytes_to_write));
     terminal_say(status->terminal, TONE_PLAIN, "%s",
         status->is_size_unknown ? ", and what cannot be planned yet" : "");
 }

@@ -56,7 +56,7 @@ struct status {
     uint32_t nodes_total;
     uint32_t nodes_changed, nodes_confirmed, nodes_failed, nodes_unusable; /* wrong manifests */
     uint64_t bytes_made; /* of the files that were made */
-    uint64_t bytes_planned;
+    uint64_t bytes_planned, bytes_to_write, bytes_to_download;
     bool is_size_unknown; /* some planned size is not known yet */
     char warned[200];     /* the last warning: said once, though the build is opened twice */
 };

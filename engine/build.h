@@ -127,9 +127,10 @@ struct build_event {
     const char *node; /* or NULL */
     const char *text; /* or NULL */
     const struct error *error;
-    uint64_t size_bytes;               /* written, of EVENT_DONE */
-    uint32_t pieces_made, pieces_kept; /* of EVENT_DONE */
-    bool is_restored;                  /* from the cache */
+    uint64_t size_bytes; /* written, of EVENT_DONE; to be read, of EVENT_STARTED */
+    uint64_t bytes_to_write, bytes_to_download; /* of EVENT_STARTED */
+    uint32_t pieces_made, pieces_kept;          /* of EVENT_DONE */
+    bool is_restored;                           /* from the cache */
     uint64_t duration_ns;
 };
 

@@ -4,50 +4,110 @@
 #include "engine/cache.h"
 #include "engine/stale.h"
 
+/* A need that would be made, and about which nothing is known beforehand; NULL: none. */
+static const char *find_unmade(const struct build *build, const struct node *node)
+{
+    for (uint32_t k = 0; k < node->need_count; k++) {
+        const struct node_run *need = &build->runs[node->needs[k]];
+        if (need->status == STATUS_PLANNED && (node->needs_content[k] || need->layout.length == 0))
+            return build->graph->nodes[node->needs[k]].name;
+    }
+    return NULL;
+}
+
+static void count(struct build *build, uint32_t index)
+{
+    build->stats.nodes_made++;
+    build->runs[index].status = STATUS_PLANNED;
+}
+
+/* Sizes are not known before other nodes are made. */
+static void say_unknown(struct build *build, uint32_t index)
+{
+    build->options->on_event(build->options->context, &(struct build_event){.kind = EVENT_STARTED,
+                                                          .node = build->graph->nodes[index].name,
+                                                          .size_bytes = PLAN_SIZE_UNKNOWN});
+}
+
+/* A file that was given back would be fetched once more. */
+static void say_fetched_again(struct build *build, uint32_t index, const char *reader)
+{
+    const struct node *node = &build->graph->nodes[index];
+    if (build->runs[index].status != STATUS_FRESH || !build->runs[index].is_given_back)
+        return;
+    build_say(build, EVENT_STALE, node->name,
+        arena_format(&build->arena, "it was given back, and %s needs it", reader));
+    if (node->source != NULL && node->source->size_bytes != PLAN_SIZE_UNKNOWN)
+        build->options->on_event(
+            build->options->context, &(struct build_event){.kind = EVENT_STARTED,
+                                         .node = node->name,
+                                         .bytes_to_download = node->source->size_bytes});
+    else
+        say_unknown(build, index);
+    count(build, index);
+}
+
+/* Of what a node reads: all that it is planned from, or what the pieces to be made read. */
+static void say_demanded(struct build *build, const struct node *node, const struct plan *plan)
+{
+    for (uint32_t k = 0; k < node->need_count; k++) {
+        bool is_planned_from = build->runs[node->needs[k]].layout.length == 0;
+        if (node->needs_content[k] && (is_planned_from || plan == NULL))
+            say_fetched_again(build, node->needs[k], node->name);
+    }
+    for (uint32_t i = 0; plan != NULL && i < plan->input_count; i++)
+        if (plan->inputs[i].is_awaited && plan->inputs[i].pieces_left > 0)
+            say_fetched_again(build, plan->inputs[i].producer, node->name);
+}
+
+/* `*out` stays NULL when it cannot be planned before other nodes are made. */
+static struct error *plan_dry(struct build *build, uint32_t index, struct plan **out)
+{
+    const struct record *past;
+    struct plan *plan = NULL;
+    TRY(cache_find(build, index, &past));
+    struct error *error =
+        past != NULL ? cache_plan(build, index, past, &plan) : plan_node(build, index, &plan);
+    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
+        error_free(error);
+        return NULL;
+    }
+    TRY(error);
+    build->runs[index].layout = plan->layout;
+    build->runs[index].layout_hash = hash_text(plan->layout);
+    *out = plan;
+    return NULL;
+}
+
 /* Layouts are planned, contents are not known. */
 static struct error *dry_node(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     const struct node *node = &build->graph->nodes[index];
-    struct node_run *run = &build->runs[index];
     struct staleness staleness = {.verdict = VERDICT_STALE};
-    struct build_event event = {.kind = EVENT_STARTED, .node = node->name};
-    for (uint32_t k = 0; k < node->need_count; k++)
-        if (build->runs[node->needs[k]].status == STATUS_PLANNED &&
-            (node->needs_content[k] || build->runs[node->needs[k]].layout.length == 0))
-            staleness.reason = arena_format(&build->arena, "it needs %s, which would be made",
-                build->graph->nodes[node->needs[k]].name);
-    bool is_known = staleness.reason == NULL;
-    if (is_known)
-        TRY(stale_check(build, index, &run->arena, &staleness));
+    struct plan *plan = NULL;
+    const char *unmade = find_unmade(build, node);
+    if (unmade == NULL)
+        TRY(stale_check(build, index, &build->runs[index].arena, &staleness));
+    else
+        staleness.reason = arena_format(&build->arena, "it needs %s, which would be made", unmade);
     if (staleness.verdict == VERDICT_FRESH)
         return schedule_set_fresh(schedule, index);
     if (staleness.verdict == VERDICT_HASH_FIRST)
         staleness.reason = arena_format(&build->arena, "%s has another stamp and would be hashed",
             build->state->files[staleness.files[0]].path);
-    build_say(build, EVENT_STALE, node->name, staleness.reason);
-    struct plan *plan = NULL;
-    const struct record *past = NULL;
-    if (is_known)
-        TRY(cache_find(build, index, &past));
-    struct error *error = past != NULL ? cache_plan(build, index, past, &plan)
-                          : is_known   ? plan_node(build, index, &plan)
-                                       : NULL;
-    if (error != NULL && error_kind_of(error) != ERROR_MISSING)
-        return error_wrap(error, "planning %s", node->name);
-    error_free(error);
-    event.size_bytes = PLAN_SIZE_UNKNOWN;
-    if (plan != NULL && error == NULL) {
-        event.is_restored = past != NULL;
-        run->layout = plan->layout;
-        run->layout_hash = hash_text(run->layout);
-        event.size_bytes = plan->bytes_to_read;
-        event.pieces_made = plan->pieces_to_make;
-        event.pieces_kept = plan->piece_count - plan->pieces_to_make;
+    if (unmade == NULL) {
+        struct error *error = plan_dry(build, index, &plan);
+        if (error != NULL)
+            return error_wrap(error, "planning %s", node->name);
     }
-    build->options->on_event(build->options->context, &event);
-    build->stats.nodes_made++;
-    run->status = STATUS_PLANNED;
+    say_demanded(build, node, plan);
+    build_say(build, EVENT_STALE, node->name, staleness.reason);
+    if (plan != NULL)
+        schedule_say_started(build, plan);
+    else
+        say_unknown(build, index);
+    count(build, index);
     return NULL;
 }
 

@@ -766,8 +766,12 @@ static void count_bytes(struct plan *plan)
             plan->bytes_kept += out;
         }
     }
-    for (uint32_t i = 0; i < plan->output_count; i++)
-        plan->is_changed |= !plan->outputs[i].is_unchanged;
+    for (uint32_t i = 0; i < plan->output_count; i++) {
+        const struct plan_output *output = &plan->outputs[i];
+        plan->is_changed |= !output->is_unchanged;
+        if (!output->is_unchanged && output->is_text)
+            plan->bytes_to_write += output->size_bytes;
+    }
 }
 
 /* Which inputs each piece reads that has to be made, or may have to be. */

@@ -877,16 +877,18 @@ static void set_layout(struct build *build, uint32_t index, struct text layout)
     build->runs[index].layout_hash = hash_text(layout);
 }
 
-static void say_started(struct build *build, const struct plan *plan)
+void schedule_say_started(struct build *build, const struct plan *plan)
 {
+    struct build_event event = {.kind = EVENT_STARTED,
+        .node = plan->node->name,
+        .is_restored = plan->restored != NULL,
+        .size_bytes = plan->bytes_to_read - plan->bytes_to_download,
+        .bytes_to_write = plan->bytes_to_write,
+        .bytes_to_download = plan->bytes_to_download,
+        .pieces_made = plan->pieces_to_make,
+        .pieces_kept = plan->piece_count - plan->pieces_to_make};
     if (build->options->on_event != NULL)
-        build->options->on_event(
-            build->options->context, &(struct build_event){.kind = EVENT_STARTED,
-                                         .node = plan->node->name,
-                                         .is_restored = plan->restored != NULL,
-                                         .size_bytes = plan->bytes_to_read,
-                                         .pieces_made = plan->pieces_to_make,
-                                         .pieces_kept = plan->piece_count - plan->pieces_to_make});
+        build->options->on_event(build->options->context, &event);
 }
 
 /* Asks again for the given-back files that a plan's pieces read, or all that a node reads. */
@@ -942,7 +944,7 @@ static struct error *plan_stale(struct schedule *schedule, uint32_t index)
     if (error != NULL)
         return error_wrap(error, "planning %s", node->name);
     set_layout(build, index, node->is_fetched && plan->layout.length == 0 ? heard : plan->layout);
-    say_started(build, plan);
+    schedule_say_started(build, plan);
     TRY(start_node(schedule, index));
     schedule_set_status(schedule, index, STATUS_PLANNED);
     demand_inputs(schedule, index, false);
@@ -1023,7 +1025,7 @@ static struct error *restore(struct schedule *schedule, uint32_t index, bool *ou
     build_say(build, EVENT_STALE, build->graph->nodes[index].name, run->reason);
     TRY(cache_plan(build, index, past, &plan));
     set_layout(build, index, plan->layout);
-    say_started(build, plan);
+    schedule_say_started(build, plan);
     TRY(start_node(schedule, index));
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (!plan->outputs[i].is_unchanged)

@@ -6,7 +6,7 @@
 #ifndef PSYBUILD_ENGINE_SCHEDULE_H
 #define PSYBUILD_ENGINE_SCHEDULE_H
 
-#include "engine/build.h"
+#include "engine/plan.h"
 #include "engine/work.h"
 
 struct jobserver;
@@ -48,6 +48,8 @@ struct schedule {
 };
 
 void schedule_set_status(struct schedule *schedule, uint32_t node, enum node_status status);
+/* EVENT_STARTED of a plan. */
+void schedule_say_started(struct build *build, const struct plan *plan);
 void schedule_fail(struct schedule *schedule, uint32_t node, struct error *error); /* takes it */
 MUST_CHECK struct error *schedule_set_fresh(struct schedule *schedule, uint32_t node);
 MUST_CHECK struct error *schedule_submit(struct schedule *schedule, struct job *job);

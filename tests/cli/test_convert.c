@@ -183,7 +183,7 @@ static void a_dry_run_leaves_nothing(void **state)
     copy_miniature("models/source");
     struct program program = run((const char *const[]){
         "-n", "-t", "convert", "--hf-path", "models/source", "--mlx-path", "a/b/x", "-q", NULL});
-    assert_says(program, 0, "quantize x/model*.safetensors  reads 1.9 MB\n");
+    assert_says(program, 0, "quantize x/model*.safetensors  reads 1.9 MB, writes 524 kB\n");
     assert_false(tree_has("a"));
     assert_false(tree_has("x.psybuild-partial"));
 }

@@ -95,8 +95,8 @@ static void a_dry_run_says_why_and_makes_nothing(void **state)
     tree_write("psybuild.json", MANIFEST(COPY("out", "in")));
     assert_said(RUN("-n", "-d", "explain"), 0,
         "psybuild explain: out: it was never made\n"
-        "copy out\n"
-        "psybuild: 1 node would be made\n");
+        "copy out  writes 5 B\n"
+        "psybuild: 1 node would be made, writing 5 B\n");
     assert_false(tree_has("out"));
     assert_false(tree_has(".psybuild"));
 }
