@@ -92,7 +92,7 @@ static struct error *dry_node(struct schedule *schedule, uint32_t index)
     else
         staleness.reason = arena_format(&build->arena, "it needs %s, which would be made", unmade);
     if (staleness.verdict == VERDICT_FRESH)
-        return schedule_set_fresh(schedule, index);
+        return check_set_fresh(schedule, index);
     if (staleness.verdict == VERDICT_HASH_FIRST)
         staleness.reason = arena_format(&build->arena, "%s has another stamp and would be hashed",
             build->state->files[staleness.files[0]].path);
@@ -104,7 +104,7 @@ static struct error *dry_node(struct schedule *schedule, uint32_t index)
     say_demanded(build, node, plan);
     build_say(build, EVENT_STALE, node->name, staleness.reason);
     if (plan != NULL)
-        schedule_say_started(build, plan);
+        check_say_started(build, plan);
     else
         say_unknown(build, index);
     count(build, index);

@@ -1,4 +1,5 @@
-/* schedule.h - what the main thread keeps while it schedules; of schedule.c and its helpers only.
+/* schedule.h - what the main thread keeps while it schedules; of schedule.c, ready.c, check.c,
+ * advance.c, giveback.c and dry.c only.
  *
  * A reader's edge is met as soon as the producer's status serves it; a node is ready when all its
  * edges are. Edges are looked at again whenever a status changes, so a file that was given back and
@@ -47,12 +48,65 @@ struct schedule {
     struct error *interrupted;
 };
 
-void schedule_set_status(struct schedule *schedule, uint32_t node, enum node_status status);
-/* EVENT_STARTED of a plan. */
-void schedule_say_started(struct build *build, const struct plan *plan);
+/* ---- schedule.c: failing, results, the loop ---- */
+
 void schedule_fail(struct schedule *schedule, uint32_t node, struct error *error); /* takes it */
-MUST_CHECK struct error *schedule_set_fresh(struct schedule *schedule, uint32_t node);
-MUST_CHECK struct error *schedule_submit(struct schedule *schedule, struct job *job);
+/* The node is planned no more: gives back its place in its pool. */
+void schedule_leave_active(struct schedule *schedule, uint32_t node);
+void schedule_leave_small(struct schedule *schedule, uint32_t node);
+/* Nodes that wait for another's file look again. */
+void schedule_unpark(struct schedule *schedule);
+void schedule_tick(struct schedule *schedule); /* tells of the progress */
+
+/* ---- ready.c: which node is looked at next ---- */
+
+MUST_CHECK struct error *ready_begin(struct schedule *schedule, const bool *is_wanted);
+bool ready_is_more_urgent(const struct schedule *schedule, uint32_t a, uint32_t b);
+void ready_push(struct schedule *schedule, uint32_t node);
+uint32_t ready_pop(struct schedule *schedule); /* the most urgent; there must be one */
+/* From now on the node waits for the files that it reads, whatever is heard of them. */
+void ready_be_patient(struct schedule *schedule, uint32_t node);
+/* And looks at all edges to the node's readers. */
+void ready_set_status(struct schedule *schedule, uint32_t node, enum node_status status);
+
+/* ---- check.c: one node, from ready to planned ---- */
+
+MUST_CHECK struct error *check_node(struct schedule *schedule, uint32_t node);
+/* Known to be stale: had elsewhere, heard of, restored, waiting for small files, or planned. */
+MUST_CHECK struct error *check_begin_stale(struct schedule *schedule, uint32_t node);
+MUST_CHECK struct error *check_plan(struct schedule *schedule, uint32_t node);
+/* Plans again from nothing, as soon as the last job of the node's plan is back. */
+void check_plan_anew(struct schedule *schedule, uint32_t node);
+/* Asks again for the given-back files that a plan's pieces read, or all that a node reads. */
+void check_demand_inputs(struct schedule *schedule, uint32_t node, bool all);
+/* The file on disk is what the source says. */
+MUST_CHECK struct error *check_adopt_file(struct schedule *schedule, uint32_t node, uint32_t file);
+MUST_CHECK struct error *check_set_fresh(struct schedule *schedule, uint32_t node);
+/* EVENT_STARTED of a plan. */
+void check_say_started(struct build *build, const struct plan *plan);
+
+/* ---- advance.c: from planned to sealed ---- */
+
+MUST_CHECK struct error *advance_submit(struct schedule *schedule, struct job *job);
+MUST_CHECK struct error *advance_start_job(
+    struct schedule *schedule, uint32_t node, enum job_kind kind, uint32_t index);
+/* Queues the pieces that can run at once: all that wait for no input, and those to be verified. */
+MUST_CHECK struct error *advance_queue_pieces(struct node_run *run);
+/* Goes on while nothing of the current phase is left to do. */
+void advance_node(struct schedule *schedule, uint32_t node);
+bool advance_has_window(const struct schedule *schedule, enum lane lane);
+void advance_feed_node(struct schedule *schedule, uint32_t node);
+/* Submits pieces of planned nodes, the most urgent first, while the pool's windows have room. */
+void advance_feed(struct schedule *schedule);
+/* Hands what is whole of the beginning of output 0 to the task's follow, one run at a time. */
+MUST_CHECK struct error *advance_follow(struct schedule *schedule, uint32_t node);
+/* Whether an input's tree hash is known only when what no piece read of it is hashed, too. */
+bool advance_wants_fill(struct build *build, const struct plan_input *input);
+void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count);
+/* Seals a group when each of its nodes is made or fresh. */
+void advance_seal_if_complete(struct schedule *schedule, uint32_t node);
+/* The task's notes for others beside a file that has its name now. */
+void advance_write_notes(struct build *build, uint32_t node);
 
 /* ---- dry.c ---- */
 MUST_CHECK struct error *dry_run(struct schedule *schedule);
