@@ -1,6 +1,8 @@
 /* tool_verify.c - `-t verify`: every byte of every recorded output, read again.
  *
- * The state alone is asked, so what was built can be verified whatever became of its manifest. */
+ * The state alone is asked, so what was built can be verified whatever became of its manifest. It
+ * is written only where a damaged file has the stamp of the good one, as after a fault of the disk:
+ * a build would believe the stamp. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -13,6 +15,8 @@ struct verification {
     struct state *state;
     uint32_t files, damaged;
     uint64_t bytes;
+    const char **disguised; /* damaged files with the stamp of the good ones */
+    size_t disguised_count, disguised_capacity;
 };
 
 static bool is_named(const char *const *targets, size_t count, const char *path, const char *node)
@@ -24,6 +28,56 @@ static bool is_named(const char *const *targets, size_t count, const char *path,
             path_is_below(path, targets[i]))
             return true;
     return false;
+}
+
+static struct error *note_disguised(
+    struct verification *verification, const struct state_file *file)
+{
+    struct file_stamp now;
+    enum file_kind kind;
+    TRY(file_stat(file->location, &kind, &now));
+    if (!file_stamp_equal(&now, &file->stamp))
+        return NULL;
+    verification->disguised =
+        arena_grow(verification->cli->arena, verification->disguised, verification->disguised_count,
+            &verification->disguised_capacity, sizeof *verification->disguised);
+    if (verification->disguised == NULL)
+        return error_memory();
+    verification->disguised[verification->disguised_count++] = file->path;
+    return NULL;
+}
+
+/* Takes the stamps back, so that the next build looks at the content. */
+static struct error *forget_stamps(const struct verification *verification, struct state *state)
+{
+    TRY(journal_open(state, STATE_DIRECTORY));
+    struct error *error = NULL;
+    for (size_t i = 0; i < verification->disguised_count && error == NULL; i++) {
+        uint32_t file = map_get(&state->file_by_path, verification->disguised[i]);
+        if (file == MAP_NONE)
+            continue;
+        state->files[file].stamp = (struct file_stamp){0};
+        error = journal_put_file(state, file);
+    }
+    file_close(state->journal);
+    return error;
+}
+
+/* Under the lock, from the state as it is then; a build that is at work will see to the rest. */
+static struct error *unmask(const struct verification *verification)
+{
+    struct arena arena = {0};
+    struct file_lock *lock;
+    struct state *state;
+    TRY(file_lock_take(STATE_DIRECTORY "/lock", false, &lock));
+    if (lock == NULL)
+        return NULL;
+    struct error *error = state_load(&arena, STATE_DIRECTORY, &state);
+    if (error == NULL)
+        error = forget_stamps(verification, state);
+    file_lock_release(lock);
+    arena_end(&arena);
+    return error;
 }
 
 static struct error *check_file(struct verification *verification, const struct record_made *made)
@@ -41,6 +95,8 @@ static struct error *check_file(struct verification *verification, const struct 
         terminal_draw(cli->terminal, line);
     struct error *error = content_check(&arena, cli->registry, verification->state, made,
         signals_flag(), &bytes_read, &content, &found);
+    if (error == NULL && content == CONTENT_OTHER)
+        error = note_disguised(verification, file);
     if (error == NULL) {
         verification->files++;
         verification->damaged += content != CONTENT_SAME;
@@ -124,6 +180,10 @@ static struct error *run(struct cli *cli)
     signals_catch();
     TRY(check_records(&verification, targets, words.count));
     say_end(&verification);
+    struct error *error = verification.disguised_count > 0 ? unmask(&verification) : NULL;
+    if (error != NULL) /* the damage is what counts */
+        terminal_warn(cli->terminal, "a build will not see the damage: %s", error_text(error));
+    error_free(error);
     return NULL;
 }
 

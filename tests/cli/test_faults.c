@@ -16,6 +16,7 @@
 
 #include "base/wire.h"
 #include "engine/state.h"
+#include "tasks/registry.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshot.h"
 #include "tests/support/tree.h"
@@ -401,6 +402,42 @@ static void a_change_counts_whatever_its_time(void **state)
     }
 }
 
+/* As a fault of the disk leaves it: other bytes, the same stamp. */
+static void damage_unseen(const char *path)
+{
+    static const struct validity none = {
+        .manifest = "", .data_directory = "", .registry = &registry};
+    struct text text = tree_read(&arena, path);
+    char *bytes = arena_copy(&arena, text.bytes, text.length);
+    struct state *known;
+    enum file_kind kind;
+    bytes[0] ^= 1;
+    tree_write_bytes(path, bytes, text.length);
+    tree_assert_ok(state_load(&arena, STATE_DIRECTORY, &known));
+    uint32_t file = map_get(&known->file_by_path, path);
+    assert_int_not_equal(file, MAP_NONE);
+    tree_assert_ok(file_stat(path, &kind, &known->files[file].stamp));
+    tree_assert_ok(state_save(known, STATE_DIRECTORY, NULL, &none));
+    tree_remove(".psybuild/quick");
+}
+
+static void damage_under_the_same_stamp_is_found_by_verify_and_mended(void **state)
+{
+    static const char *const paths[] = {"a", "sub/b"};
+    (void)state;
+    assert_heals();
+    for (size_t i = 0; i < COUNT(paths); i++) {
+        damage_unseen(paths[i]);
+        assert_said(RUN(NULL), 0, "psybuild: nothing to do\n");
+        struct program program = RUN("-t", "verify");
+        assert_int_equal(program.exit_code, 3);
+        assert_non_null(
+            strstr(program.said.bytes, arena_format(&arena, "damaged: %s: tree hash ", paths[i])));
+        assert_heals();
+        assert_int_equal(RUN("-t", "verify").exit_code, 0);
+    }
+}
+
 /* ---- two at once ---- */
 
 static void the_second_of_two_waits_and_finds_nothing_to_do(void **state)
@@ -452,6 +489,7 @@ int main(void)
         ROW(clean_dead_leaves_what_was_edited),
         ROW(a_source_that_vanished_is_named_and_its_reader_kept),
         ROW(a_change_counts_whatever_its_time),
+        ROW(damage_under_the_same_stamp_is_found_by_verify_and_mended),
         ROW(the_second_of_two_waits_and_finds_nothing_to_do),
 #undef BOUND
 #undef ROW
