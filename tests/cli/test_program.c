@@ -445,6 +445,38 @@ static void the_graph_marks_what_is_stale(void **state)
         "}\n");
 }
 
+static void a_stale_chain_is_explained_from_its_root(void **state)
+{
+    (void)state;
+    tree_write("in", "hello");
+    tree_write("psybuild.json", MANIFEST(COPY("b", "a") ", " COPY("a", "in")));
+    assert_int_equal(RUN("-q").exit_code, 0);
+    assert_said(RUN("-t", "explain"), 0, "psybuild: 2 nodes fresh, none stale\n");
+    tree_write("in", "hello again");
+    static const char why[] = "a: in has another stamp and would be hashed\n"
+                              "b: it needs a, which would be made\n";
+    assert_said(RUN("-t", "explain"), 0, why);
+    assert_said(RUN("-t", "explain", "b"), 0, why);
+    assert_said(RUN("-t", "graph"), 0,
+        "digraph psybuild {\n"
+        "  rankdir=LR;\n"
+        "  node [shape=box, fontname=\"sans\"];\n"
+        "  subgraph cluster_0 {\n"
+        "    label=\"\";\n"
+        "    \"b\" [label=\"b\\ncopy\", color=red, penwidth=2, xlabel=stale];\n"
+        "    \"a\" [label=\"a\\ncopy\", color=red, penwidth=2, xlabel=stale];\n"
+        "  }\n"
+        "  \"a\" -> \"b\";\n"
+        "  \"in\" -> \"a\";\n"
+        "}\n");
+    struct program program = RUN("-t", "list", "--json");
+    const struct json *list = parse(program.said);
+    assert_int_equal(list->count, 2);
+    assert_string_equal(json_get(&list->items[1], "name")->text.bytes, "a");
+    assert_string_equal(json_get(&list->items[1], "state")->text.bytes, "stale");
+    assert_string_equal(json_get(&list->items[1], "size_bytes")->text.bytes, "5");
+}
+
 static void a_missing_output_is_damage(void **state)
 {
     (void)state;
@@ -503,6 +535,7 @@ int main(void)
         TEST(the_long_form_builds_the_same),
         TEST(what_left_the_manifest_is_told_of_and_removed_when_asked),
         TEST(the_graph_marks_what_is_stale),
+        TEST(a_stale_chain_is_explained_from_its_root),
         TEST(a_missing_output_is_damage),
         TEST(what_is_no_safetensors_file_cannot_be_inspected),
         TEST(help_and_version_need_no_manifest),
