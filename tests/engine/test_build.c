@@ -153,6 +153,8 @@ static void the_program_makes_the_same_at_any_j(void **state)
         {"-j1", "-q", NULL},
         {"-j8", "-q", NULL},
         {"-j8", "-q", "--memory", "1M", NULL},
+        {"-j64", "-q", NULL},
+        {"-j64", "-q", "--memory", "1M", NULL},
     };
     (void)state;
     conversion_declare("\"bits\": 4");
