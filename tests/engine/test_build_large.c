@@ -129,6 +129,32 @@ static void memory_stays_within_the_budget(void **state)
     }
 }
 
+/* ---- long headers ---- */
+
+/* Processor time of the whole conversion; all values are zeros, and all tensors small. */
+static uint64_t convert_layers(unsigned layers)
+{
+    static const char *const arguments[] = {"-q", "-j1", NULL};
+    if (tree_has(SOURCE))
+        tree_remove(SOURCE);
+    conversion_forget();
+    checkpoint_write_as_one(&(struct checkpoint){layers, 64, 64, 64}, SOURCE);
+    struct program program = program_run(&arena, arguments, NULL);
+    assert_string_equal(program.said.bytes, "");
+    assert_int_equal(program.exit_code, 0);
+    return program.processor_us;
+}
+
+/* From header to config and index: four times the tensors take four times as long, not sixteen. */
+static void twenty_thousand_tensors_take_no_quadratic_time(void **state)
+{
+    (void)state;
+    conversion_declare("\"bits\": 4");
+    uint64_t few = convert_layers(5000 / 9), many = convert_layers(20000 / 9);
+    print_message("5 000 tensors: %.2f s, 20 000: %.2f s\n", (double)few / 1e6, (double)many / 1e6);
+    assert_in_range(many, 1, 8 * few);
+}
+
 /* ---- stopping ---- */
 
 static void sleep_us(uint64_t time_us)
@@ -387,6 +413,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(memory_stays_within_the_budget, tree_begin, end),
+        cmocka_unit_test_setup_teardown(
+            twenty_thousand_tensors_take_no_quadratic_time, tree_begin, end),
         cmocka_unit_test_setup_teardown(killed_at_random_it_goes_on_where_it_was, tree_begin, end),
         cmocka_unit_test_setup_teardown(interrupted_it_keeps_its_pieces, tree_begin, end),
         cmocka_unit_test_setup_teardown(what_was_kept_is_verified, tree_begin, end),

@@ -1,4 +1,4 @@
-/* checkpoint.c - headers by snprintf, values by a small generator; a row at a time, so that the
+/* checkpoint.c - headers by fprintf, values by a small generator; a row at a time, so that the
  * test's own memory stays small. */
 #include "tests/support/checkpoint.h"
 
@@ -9,13 +9,14 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/wire.h"
 #include "tests/support/tree.h"
 
-enum { HEADER_BYTES = 4096, TENSORS_MAX = 16, ROW_MAX = 16384 };
+enum { TENSORS_MAX = 16, ROW_MAX = 16384 };
 
 struct tensor_plan {
     char name[64];
@@ -49,27 +50,45 @@ static uint64_t tensor_bytes(const struct tensor_plan *tensor)
     return (tensor->rows == 0 ? 1 : tensor->rows) * tensor->columns * 2;
 }
 
-static void print_header(const struct shard_plan *plan, char header[HEADER_BYTES])
+/* ---- a header, before its length is known ---- */
+
+static FILE *begin_file(const char *path)
 {
-    uint64_t offset = 0;
-    int length = snprintf(header, HEADER_BYTES, "{\"__metadata__\":{\"format\":\"pt\"}");
-    for (size_t i = 0; i < plan->count; i++) {
-        const struct tensor_plan *tensor = &plan->tensors[i];
-        char shape[64];
-        if (tensor->rows == 0)
-            snprintf(shape, sizeof shape, "%llu", (unsigned long long)tensor->columns);
-        else
-            snprintf(shape, sizeof shape, "%llu,%llu", (unsigned long long)tensor->rows,
-                (unsigned long long)tensor->columns);
-        length += snprintf(header + length, HEADER_BYTES - (size_t)length,
-            ",\"%s\":{\"dtype\":\"BF16\",\"shape\":[%s],\"data_offsets\":[%llu,%llu]}",
-            tensor->name, shape, (unsigned long long)offset,
-            (unsigned long long)(offset + tensor_bytes(tensor)));
-        offset += tensor_bytes(tensor);
-    }
-    assert_true(length + 2 < HEADER_BYTES);
-    memcpy(header + length, "}", 2);
+    static const unsigned char no_length[8];
+    tree_write(path, "");
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(no_length, 1, sizeof no_length, file), sizeof no_length);
+    assert_true(fputs("{\"__metadata__\":{\"format\":\"pt\"}", file) >= 0);
+    return file;
 }
+
+static void put_tensor(FILE *file, const struct tensor_plan *tensor, uint64_t *offset)
+{
+    uint64_t end = *offset + tensor_bytes(tensor);
+    char rows[32] = "";
+    if (tensor->rows > 0)
+        snprintf(rows, sizeof rows, "%llu,", (unsigned long long)tensor->rows);
+    int length = fprintf(file,
+        ",\"%s\":{\"dtype\":\"BF16\",\"shape\":[%s%llu],\"data_offsets\":[%llu,%llu]}",
+        tensor->name, rows, (unsigned long long)tensor->columns, (unsigned long long)*offset,
+        (unsigned long long)end);
+    assert_true(length > 0);
+    *offset = end;
+}
+
+static void end_header(FILE *file)
+{
+    unsigned char length[8];
+    assert_true(fputs("}", file) >= 0);
+    long end = ftell(file);
+    store_le64(length, (uint64_t)end - sizeof length);
+    assert_int_equal(fseek(file, 0, SEEK_SET), 0);
+    assert_int_equal(fwrite(length, 1, sizeof length, file), sizeof length);
+    assert_int_equal(fseek(file, end, SEEK_SET), 0);
+}
+
+/* ---- shards ---- */
 
 /* Between 2^-7 and 2^-4, of both signs: nothing that is not finite. */
 static void write_values(FILE *file, uint64_t *seed, uint64_t count)
@@ -88,22 +107,17 @@ static void write_values(FILE *file, uint64_t *seed, uint64_t count)
 static uint64_t write_shard(
     const struct shard_plan *plan, const char *directory, unsigned number, unsigned of)
 {
-    char path[PATH_MAX], header[HEADER_BYTES];
-    unsigned char length[8];
+    char path[PATH_MAX];
     uint64_t total = 0, seed = number;
     snprintf(path, sizeof path, "%s/model-%05u-of-%05u.safetensors", directory, number, of);
-    tree_write(path, "");
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    print_header(plan, header);
-    store_le64(length, strlen(header));
-    assert_int_equal(fwrite(length, 1, sizeof length, file), sizeof length);
-    assert_true(fputs(header, file) >= 0);
+    FILE *file = begin_file(path);
+    for (size_t i = 0; i < plan->count; i++)
+        put_tensor(file, &plan->tensors[i], &total);
+    end_header(file);
     for (size_t i = 0; i < plan->count; i++) {
         const struct tensor_plan *tensor = &plan->tensors[i];
         for (uint64_t row = 0; row < (tensor->rows == 0 ? 1 : tensor->rows); row++)
             write_values(file, &seed, tensor->columns);
-        total += tensor_bytes(tensor);
     }
     assert_int_equal(fclose(file), 0);
     return total;
@@ -169,4 +183,30 @@ uint64_t checkpoint_write(const struct checkpoint *checkpoint, const char *direc
     add(&last, "model.norm.weight", 0, checkpoint->hidden);
     add(&last, "lm_head.weight", checkpoint->vocabulary, checkpoint->hidden);
     return total + write_shard(&last, directory, number, of);
+}
+
+void checkpoint_write_as_one(const struct checkpoint *checkpoint, const char *directory)
+{
+    char path[PATH_MAX];
+    struct shard_plan ends = {.count = 0};
+    uint64_t total = 0;
+    write_config(checkpoint, directory);
+    copy_tokenizer(directory);
+    snprintf(path, sizeof path, "%s/model.safetensors", directory);
+    FILE *file = begin_file(path);
+    add(&ends, "model.embed_tokens.weight", checkpoint->vocabulary, checkpoint->hidden);
+    add(&ends, "model.norm.weight", 0, checkpoint->hidden);
+    add(&ends, "lm_head.weight", checkpoint->vocabulary, checkpoint->hidden);
+    for (size_t i = 0; i < ends.count; i++)
+        put_tensor(file, &ends.tensors[i], &total);
+    for (unsigned layer = 0; layer < checkpoint->layers; layer++) {
+        struct shard_plan plan = {.count = 0};
+        plan_layer(&plan, checkpoint, layer);
+        for (size_t i = 0; i < plan.count; i++)
+            put_tensor(file, &plan.tensors[i], &total);
+    }
+    end_header(file);
+    assert_int_equal(fflush(file), 0);
+    assert_int_equal(ftruncate(fileno(file), (off_t)((uint64_t)ftell(file) + total)), 0);
+    assert_int_equal(fclose(file), 0);
 }

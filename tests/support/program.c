@@ -102,6 +102,11 @@ bool program_is_running(const struct program *program)
     return info.si_pid == 0;
 }
 
+static uint64_t microseconds(struct timeval time)
+{
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
 void program_end(struct program *program)
 {
     struct rusage usage;
@@ -112,6 +117,7 @@ void program_end(struct program *program)
     while (wait4(program->id, &status, 0, &usage) < 0)
         assert_int_equal(errno, EINTR);
     program->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    program->processor_us = microseconds(usage.ru_utime) + microseconds(usage.ru_stime);
 #ifdef __APPLE__
     program->memory_bytes_peak = (uint64_t)usage.ru_maxrss;
 #else

@@ -18,6 +18,7 @@ struct program {
     struct arena *arena;
     int exit_code;              /* 128 + the signal that ended it */
     uint64_t memory_bytes_peak; /* resident */
+    uint64_t processor_us;      /* of all its threads, system calls among it */
 };
 
 /* `arguments` is NULL-terminated, without argv[0]. `environment`: NULL, or NULL-terminated pairs of
