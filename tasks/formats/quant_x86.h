@@ -138,6 +138,11 @@ INLINE void store_codes(uint32_t bits, unsigned char *out, __m256i codes)
         return;
     }
     __m256i two = _mm256_maddubs_epi16(codes, _mm256_set1_epi16((short)(1 | 1 << (bits + 8))));
+    if (bits == 4) { /* two are a byte */
+        store_16_bytes(
+            out, _mm_packus_epi16(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1)));
+        return;
+    }
     __m256i four = _mm256_madd_epi16(two, _mm256_set1_epi32(1 | 1 << (2 * bits + 16)));
     __m256i low = _mm256_and_si256(four, _mm256_set1_epi64x(0xFFFFFFFF));
     __m256i high = _mm256_slli_epi64(_mm256_srli_epi64(four, 32), (int)(4 * bits));
