@@ -12,6 +12,7 @@ CASES = {
     "4 bit": ({"recipe": "mlx", "with": {"bits": 4}}, ["-q", "--q-bits", "4"]),
     "8 bit": ({"recipe": "mlx", "with": {"bits": 8}}, ["-q", "--q-bits", "8"]),
     "mxfp4": ({"recipe": "mlx", "with": {"mode": "mxfp4"}}, ["-q", "--q-mode", "mxfp4"]),
+    "nvfp4": ({"recipe": "mlx", "with": {"mode": "nvfp4"}}, ["-q", "--q-mode", "nvfp4"]),
     "merge only": ({"recipe": "merged"}, []),
 }
 

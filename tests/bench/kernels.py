@@ -33,7 +33,7 @@ def reference_rate(array, mode, bits, group_size):
 
 
 def measured(bench):
-    """table -> (mode, bits, group size) -> million bf16 weights a second: quantized, dequantized, measured."""
+    """table -> (mode, bits, group size) -> million bf16 weights a second: quantized, dequantized, quantized and measured."""
     text = subprocess.run([bench.program("bench_kernels")], capture_output=True, text=True, check=True).stdout
     rates = {}
     for words in map(str.split, text.splitlines()):
@@ -58,4 +58,4 @@ def run(bench):
                     [f"{rate:.0f}" for rate in rates[names[-1]][shape][1:]])
     print("\nMillion bf16 weights a second:")
     tools.table(["", *names, "mx.quantize", *(f"{name} / mx" for name in names[1:]),
-                 f"dequantize, {names[-1]}", f"measure, {names[-1]}"], rows)
+                 f"dequantize, {names[-1]}", f"quantize and measure, {names[-1]}"], rows)

@@ -30,7 +30,7 @@ def arguments():
     parser.add_argument("--converter-reps", type=int, default=1, metavar="N",
                         help="runs of the real converter for each row (default 1; 0: none)")
     parser.add_argument("--work", default="bench-work", metavar="DIR",
-                        help="where models and outputs lie: a real disk (default ./bench-work)")
+                        help="where models and outputs lie: a real disk (default ./bench-work); models that are there are used again")
     parser.add_argument("--venv", metavar="DIR", help="an environment that has the requirements already")
     return parser.parse_args()
 
