@@ -28,9 +28,6 @@
 enum fetch_again { FETCH_AFRESH = 1, FETCH_WHOLE = 2, FETCH_NOT_LOCAL = 4 };
 
 enum {
-    /* What a killed build may lose of each connection. At 16 MiB and 50 ms for a request, a
-     * connection of 100 Mbit/s waits 4 % of its time. A multiple of the engine's blocks. */
-    RANGE_BYTES = 16 << 20,
     COPY_BYTES = 64 << 20, /* between two looks at the cancel flag */
     FOLLOW_BYTES = 256 << 10,
     HINT_FILE_BYTES_MIN = 4 << 20, /* a smaller file is here as soon as its header is */
@@ -171,7 +168,8 @@ static void end_content(void *context)
 static struct error *plan_ranges(struct plan *plan, uint32_t output, const struct request *request)
 {
     uint64_t size_bytes = request->file.size_bytes;
-    uint64_t step = (request->again & FETCH_WHOLE) != 0 ? size_bytes : RANGE_BYTES;
+    uint64_t step =
+        (request->again & FETCH_WHOLE) != 0 ? size_bytes : HTTP_POLICY_DEFAULT.range_bytes;
     struct content *content = arena_alloc(plan_arena(plan), sizeof *content);
     if (content == NULL)
         return error_memory();

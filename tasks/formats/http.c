@@ -134,13 +134,6 @@ static struct error *load_curl(void)
 
 /* --- clients --------------------------------------------------------------------------------- */
 
-const struct http_policy HTTP_POLICY_DEFAULT = {.retry_count_max = 5,
-    .wait_ms_first = 1000,
-    .wait_ms_cap = 30 * 1000,
-    .wait_ms_refused = 10 * 60 * 1000,
-    .header_ms_max = 10 * 1000,
-    .body_ms_max = 10 * 1000};
-
 struct http_client {
     struct http_policy policy;
     CURL *easy;   /* NULL until the first request over a network */

@@ -40,6 +40,7 @@ struct http_policy {
     /* Waits instead of sleeping; `why` is one line. NULL: sleeps, looking at `cancel`. */
     void (*wait)(void *context, uint64_t wait_ms, const char *why);
     void *context;
+    uint64_t range_bytes;   /* what one request of several for a large file asks for */
     uint64_t rate_bytes;    /* a second, of bodies; 0: no limit */
     const char *agent_more; /* appended to the User-Agent; NULL: nothing */
     const char *ca_file;    /* certificates to trust instead of the system's; NULL: the system's */

@@ -32,7 +32,9 @@ void fetch_write_manifest(struct fetch_fixture *fixture, const char *source);
 /* Builds the source "m". True when all went well. */
 bool fetch_build(struct fetch_fixture *fixture);
 void fetch_must_build(struct fetch_fixture *fixture);
-/* The whole report must be this, in which HOME, STORAGE and COMMIT stand for the server's. */
+/* The report of the last build, in which HOME, STORAGE and COMMIT stand for the server's. */
+const char *fetch_report(struct fetch_fixture *fixture);
+/* It fails, and its report is this. */
 void fetch_must_fail(struct fetch_fixture *fixture, const char *want);
 
 size_t fetch_count_requests(const struct fetch_fixture *fixture, const char *what);
