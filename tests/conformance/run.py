@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares psybuild with the real converter, mlx_lm.convert, conversion by conversion.
+"""Compares psybuild with the real converter, mlx_lm.convert, conversion by conversion, and with the real hub client.
 
 One line for each: ok, FAIL or SKIP. The last line is the totals; the exit status is 0 if none failed.
 Without PyPI and without an environment from before, everything that needs the reference is skipped.
@@ -13,6 +13,7 @@ import time
 
 sys.dont_write_bytecode = True
 import environment  # noqa: E402
+import hub  # noqa: E402
 import suite  # noqa: E402
 
 
@@ -45,7 +46,7 @@ def enter_environment(options):
 def main():
     options = arguments()
     if options.list:
-        for model, name, _ in suite.planned():
+        for model, name in [case[:2] for case in suite.planned()] + list(hub.planned()):
             print(model, name)
         return 0
     options.work, options.psybuild = os.path.abspath(options.work), os.path.abspath(options.psybuild)
@@ -70,8 +71,16 @@ def main():
             report.skip(f"{model} {name}", without)
         else:
             runner.run(model, name, parameters)
+    client = hub.Hub(options.psybuild, options.work, report)
+    for model, name in hub.planned():
+        if not runner.wanted(model, name):
+            continue
+        if without:
+            report.skip(f"{model} {name}", without)
+        else:
+            client.run(name)
     if report.skipped:
-        print(f"SKIPPED {report.skipped} CONVERSIONS: they were not compared with the reference. {without}")
+        print(f"SKIPPED {report.skipped} CASES: they were not compared with the reference. {without}")
     print(f"{time.monotonic() - begin:.0f} seconds")
     report.totals()
     return 1 if report.failed or (options.strict and report.skipped) else 0
