@@ -12,7 +12,7 @@ import environment  # noqa: E402
 import tools  # noqa: E402
 
 # name: whether it needs the environment with numpy and the real converter
-SERIES = {"kernels": True, "convert": True, "scaling": True, "incremental": True, "null_build": False}
+SERIES = {"kernels": True, "convert": True, "scaling": True, "incremental": True, "null_build": False, "download": True}
 
 
 def arguments():
@@ -26,6 +26,8 @@ def arguments():
                         help="about the size of the model to convert (default 1.2); scaling goes up to it")
     parser.add_argument("--nodes", type=int, default=100_000, help="size of the largest graph (default 100000)")
     parser.add_argument("--reps", type=int, default=5, help="runs of each measurement (default 5)")
+    parser.add_argument("--download", type=float, default=2.0, metavar="GB", help="how much to download (default 2)")
+    parser.add_argument("--download-to", metavar="DIR", help="where to (default: the work directory), as /dev/shm")
     parser.add_argument("--case", action="append", metavar="NAME", help="convert: one of its rows; may be repeated")
     parser.add_argument("--converter-reps", type=int, default=1, metavar="N",
                         help="runs of the real converter for each row (default 1; 0: none)")
