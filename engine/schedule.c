@@ -11,10 +11,8 @@
 #include "engine/cache.h"
 #include "engine/plan.h"
 #include "engine/quick.h"
-#include "engine/record.h"
 #include "engine/seal.h"
 #include "engine/stale.h"
-#include "engine/takeover.h"
 
 #define LOAD_NS UINT64_C(1000000000) /* between two looks at the load */
 /* Nodes that are planned or wait for a hash, at a time: planned ones hold files open, waiting ones
