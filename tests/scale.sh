@@ -46,9 +46,9 @@ mkdir in
 echo 0 >in/0
 generate chain 100000
 run 0 -n
-says 'psybuild: 100000 nodes would be made, and what cannot be planned yet'
+says 'psybuild: 100000 nodes would be made, writing 2 B, and what cannot be planned yet'
 run 0 -n o/49999
-says 'psybuild: 50000 nodes would be made, and what cannot be planned yet'
+says 'psybuild: 50000 nodes would be made, writing 2 B, and what cannot be planned yet'
 run 0 -t explain
 says 'o/99999: it needs o/99998, which would be made'
 run 0 -t graph
