@@ -388,7 +388,7 @@ struct error *file_read_whole(
     return error;
 }
 
-struct error *file_replace_whole(const char *path, struct text text)
+static struct error *replace_whole(const char *path, struct text text, bool is_synced)
 {
     struct arena arena = {0};
     struct file *file = NULL;
@@ -405,18 +405,28 @@ struct error *file_replace_whole(const char *path, struct text text)
         error = file_set_size(file, 0);
         if (error == NULL)
             error = file_write_at(file, 0, text.bytes, text.length);
-        if (error == NULL)
+        if (error == NULL && is_synced)
             error = file_sync(file);
         file_close(file);
         if (error == NULL)
             error = file_rename(temporary, path);
-        if (error == NULL)
+        if (error == NULL && is_synced)
             error = file_sync_directory(directory);
         if (error != NULL)
             unlink(temporary);
     }
     arena_end(&arena);
     return error;
+}
+
+struct error *file_replace_whole(const char *path, struct text text)
+{
+    return replace_whole(path, text, true);
+}
+
+struct error *file_replace_hint(const char *path, struct text text)
+{
+    return replace_whole(path, text, false);
 }
 
 struct error *file_rename(const char *from, const char *to)

@@ -77,6 +77,9 @@ MUST_CHECK struct error *file_read_whole(
     struct arena *arena, const char *path, size_t size_max, struct text *out);
 /* Replaces a small file atomically: temporary beside it, sync, rename, sync of the directory. */
 MUST_CHECK struct error *file_replace_whole(const char *path, struct text text);
+/* The same for what its readers can do without: not synced, so after a crash of the system it may be
+ * cut, empty or the old one. */
+MUST_CHECK struct error *file_replace_hint(const char *path, struct text text);
 
 MUST_CHECK struct error *file_rename(const char *from, const char *to);
 /* The two change places at once; `*done` is false where the system cannot. */

@@ -149,7 +149,7 @@ static struct error *write_file(struct listing *listing, const char *path)
         store_le32(file.bytes + 16, QUICK_VERSION);
         store_le64(file.bytes + 24, length);
         memcpy(file.bytes + 32, hash.bytes, sizeof hash.bytes);
-        error = file_replace_whole(path, (struct text){(const char *)file.bytes, file.count});
+        error = file_replace_hint(path, (struct text){(const char *)file.bytes, file.count});
     }
     wire_writer_end(&validity);
     wire_writer_end(&file);

@@ -483,16 +483,19 @@ static struct error *make_directories(struct build *build, const struct intent *
     return NULL;
 }
 
-static struct error *sync_directories(struct build *build, const struct intent *intent)
+/* Each directory once, of the files from `first` on. */
+static struct error *sync_directories(
+    struct build *build, const struct intent *intent, uint32_t first)
 {
-    const char *last = NULL;
-    for (uint32_t i = 0; i < intent->file_count; i++) {
+    struct map seen = {.arena = &build->arena};
+    for (uint32_t i = first; i < intent->file_count; i++) {
         char *directory = path_directory(&build->arena, intent->files[i].path);
         if (directory == NULL)
             return error_memory();
-        if (last == NULL || strcmp(last, directory) != 0)
-            TRY(file_sync_directory(directory));
-        last = directory;
+        if (map_get(&seen, directory) != MAP_NONE)
+            continue;
+        TRY(map_put(&seen, directory, i));
+        TRY(file_sync_directory(directory));
     }
     return NULL;
 }
@@ -539,14 +542,17 @@ static struct error *carry_out(struct build *build, const struct intent *intent)
     TRY(make_directories(build, intent));
     TRY(move_away(build, intent));
     TRY(remove_leftovers(build, intent));
+    uint32_t unsynced = 0;
     for (uint32_t i = 0; i < intent->file_count; i++) {
         /* All others must be durable before the directory loads again. */
-        if (i + 1 == intent->file_count && is_last(build, intent->files[i].path))
-            TRY(sync_directories(build, intent));
+        if (i > 0 && i + 1 == intent->file_count && is_last(build, intent->files[i].path)) {
+            TRY(sync_directories(build, intent, 0));
+            unsynced = i;
+        }
         if (is_good || !is_last(build, intent->files[i].path))
             TRY(rename_file(build, &intent->files[i], &is_good));
     }
-    TRY(sync_directories(build, intent));
+    TRY(sync_directories(build, intent, unsynced));
     if (is_good)
         TRY(take_stamps(build, intent));
     TRY(record_nodes(build, intent, is_good));

@@ -34,7 +34,7 @@ static struct error *prepare(
             return error_memory();
         TRY(file_stat(mark, &kind, &stamp));
         if (kind == FILE_ABSENT)
-            TRY(file_replace_whole(mark, text_of(marks[i].text)));
+            TRY(file_replace_hint(mark, text_of(marks[i].text)));
     }
     return NULL;
 }
@@ -57,7 +57,7 @@ struct error *hub_local_note(
     TRY(file_lock_take(lock_path, false, &lock));
     if (lock == NULL)
         return NULL;
-    struct error *error = file_replace_whole(note_path, text_of(note));
+    struct error *error = file_replace_hint(note_path, text_of(note));
     file_lock_release(lock);
     return error;
 }
@@ -99,5 +99,5 @@ struct error *hub_local_note_tree(
     json_write_object_end(writer);
     TRY(json_writer_finish(writer, &text));
     TRY(prepare(arena, directory, base, &full));
-    return file_replace_whole(full, text);
+    return file_replace_hint(full, text);
 }
