@@ -86,8 +86,8 @@ struct error *file_stat(const char *path, enum file_kind *kind, struct file_stam
     return NULL;
 }
 
-/* The clock that file times are taken from: on Linux it advances once a tick (1 to 10 ms). */
-static int64_t file_clock_ns(void)
+/* On Linux it advances once a tick (1 to 10 ms). */
+int64_t file_clock_ns(void)
 {
     struct timespec now;
 #if USE_LINUX
@@ -100,10 +100,9 @@ static int64_t file_clock_ns(void)
 
 enum { WAIT_STEP_NS = 1000000, WAITS_MAX = 20 };
 
-void file_wait_tick(void)
+void file_wait_tick(int64_t since_ns)
 {
-    int64_t start = file_clock_ns();
-    for (int waits = 0; waits < WAITS_MAX && file_clock_ns() == start; waits++)
+    for (int waits = 0; waits < WAITS_MAX && file_clock_ns() == since_ns; waits++)
         nanosleep(&(struct timespec){.tv_nsec = WAIT_STEP_NS}, NULL);
 }
 

@@ -37,8 +37,10 @@ struct span { /* of a file */
     uint64_t offset, size_bytes;
 };
 
-/* Waits until a change to a file gets another time than one made before the call: a clock tick. */
-void file_wait_tick(void);
+/* The clock that file times are taken from, in its own steps. */
+int64_t file_clock_ns(void);
+/* Waits until a change to a file gets another time than one made at `since_ns` of that clock. */
+void file_wait_tick(int64_t since_ns);
 
 struct file; /* an open regular file */
 
@@ -77,8 +79,8 @@ MUST_CHECK struct error *file_read_whole(
     struct arena *arena, const char *path, size_t size_max, struct text *out);
 /* Replaces a small file atomically: temporary beside it, sync, rename, sync of the directory. */
 MUST_CHECK struct error *file_replace_whole(const char *path, struct text text);
-/* The same for what its readers can do without: not synced, so after a crash of the system it may be
- * cut, empty or the old one. */
+/* The same for what its readers can do without: not synced, so after a crash of the system it may
+ * be cut, empty or the old one. */
 MUST_CHECK struct error *file_replace_hint(const char *path, struct text text);
 
 MUST_CHECK struct error *file_rename(const char *from, const char *to);

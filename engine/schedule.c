@@ -546,7 +546,7 @@ static struct error *save(struct build *build)
         return journal_remove(build->state, STATE_DIRECTORY);
     if (build->is_cache_filled)
         TRY(cache_trim(&build->arena, build->cache.path, build->cache.size_bytes));
-    file_wait_tick(); /* no change from now on can share a stamp that is saved */
+    file_wait_tick(build->stamped_ns); /* no change from now on can share a stamp that is saved */
     TRY(quick_write(build, STATE_DIRECTORY)); /* not believed as long as there is a journal */
     return state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
 }

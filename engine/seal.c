@@ -519,6 +519,7 @@ static struct error *take_stamps(struct build *build, const struct intent *inten
         known->identity = file->identity;
         build->files[index] = (struct file_run){.look = LOOK_CURRENT, .stamp = known->stamp};
     }
+    build->stamped_ns = file_clock_ns();
     return NULL;
 }
 
