@@ -79,6 +79,20 @@ void wire_writer_end(struct wire_writer *writer)
     *writer = (struct wire_writer){0};
 }
 
+struct error *wire_writer_take(struct wire_writer *writer, struct arena *arena, struct text *out)
+{
+    struct error *error = wire_writer_check(writer);
+    if (error == NULL) {
+        char *bytes = arena_copy(arena, (const char *)writer->bytes, writer->count);
+        if (bytes != NULL)
+            *out = (struct text){bytes, writer->count};
+        else
+            error = error_memory();
+    }
+    wire_writer_end(writer);
+    return error;
+}
+
 const unsigned char *wire_get_bytes(struct wire_reader *reader, size_t length)
 {
     if (reader->failed || length > reader->length - reader->position) {

@@ -32,6 +32,9 @@ void wire_put_name(struct wire_writer *writer, const char *name);
 void wire_put_stamp(struct wire_writer *writer, const struct file_stamp *stamp);
 MUST_CHECK struct error *wire_writer_check(const struct wire_writer *writer);
 void wire_writer_end(struct wire_writer *writer);
+/* The check, the bytes copied into the arena, and the end, whatever comes of it. */
+MUST_CHECK struct error *wire_writer_take(
+    struct wire_writer *writer, struct arena *arena, struct text *out);
 
 struct wire_reader {
     const unsigned char *bytes;

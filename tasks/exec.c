@@ -333,15 +333,7 @@ static struct error *make_key(struct plan *plan, const struct command *command, 
         wire_put_u8(&writer, value != NULL);
         wire_put_string(&writer, value);
     }
-    struct error *error = wire_writer_check(&writer);
-    if (error == NULL) {
-        char *bytes = arena_copy(plan_arena(plan), (const char *)writer.bytes, writer.count);
-        if (bytes == NULL)
-            error = error_memory();
-        *out = (struct text){bytes, writer.count};
-    }
-    wire_writer_end(&writer);
-    return error;
+    return wire_writer_take(&writer, plan_arena(plan), out);
 }
 
 /* Every name in the texts must be one that can be filled in: said before anything runs. */

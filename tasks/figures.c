@@ -79,16 +79,7 @@ struct error *figures_encode(struct arena *arena, const struct figures *figures,
 {
     struct wire_writer writer = {0};
     put_figures(&writer, figures);
-    struct error *error = wire_writer_check(&writer);
-    if (error == NULL) {
-        char *bytes = arena_copy(arena, (const char *)writer.bytes, writer.count);
-        if (bytes != NULL)
-            *out = (struct text){bytes, writer.count};
-        else
-            error = error_memory();
-    }
-    wire_writer_end(&writer);
-    return error;
+    return wire_writer_take(&writer, arena, out);
 }
 
 static void get_module(struct wire_reader *reader, struct figures_module *out)

@@ -45,16 +45,7 @@ struct error *layout_encode(struct arena *arena, const struct layout *layout, st
 {
     struct wire_writer writer = {0};
     put_layout(&writer, layout);
-    struct error *error = wire_writer_check(&writer);
-    if (error == NULL) {
-        char *bytes = arena_copy(arena, (const char *)writer.bytes, writer.count);
-        if (bytes != NULL)
-            *out = (struct text){bytes, writer.count};
-        else
-            error = error_memory();
-    }
-    wire_writer_end(&writer);
-    return error;
+    return wire_writer_take(&writer, arena, out);
 }
 
 /* Borrowed texts become the arena's, so that a layout outlives the bytes it was read from. */

@@ -528,7 +528,7 @@ static struct error *make_key(
     }
     for (uint32_t i = 0; i < job->output_count; i++)
         wire_put_string(&key, job->outputs[i].tensor.name);
-    return weights_take_key(arena, &key, out);
+    return wire_writer_take(&key, arena, out);
 }
 
 static void add_companions(const struct conversion *conversion, const struct job *job,

@@ -423,17 +423,3 @@ void weights_put_rows(
     wire_put_u64(key, run->row_begin);
     wire_put_u64(key, run->row_end);
 }
-
-struct error *weights_take_key(struct arena *arena, struct wire_writer *key, struct text *out)
-{
-    struct error *error = wire_writer_check(key);
-    if (error == NULL) {
-        char *bytes = arena_copy(arena, (const char *)key->bytes, key->count);
-        if (bytes != NULL)
-            *out = (struct text){bytes, key->count};
-        else
-            error = error_memory();
-    }
-    wire_writer_end(key);
-    return error;
-}

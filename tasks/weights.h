@@ -113,8 +113,5 @@ struct piece_range weights_range(
 /* The part of a piece's key that says which rows of which tensor it reads. */
 void weights_put_rows(
     struct wire_writer *key, const struct tensor *tensor, const struct weights_run *run);
-/* The finished key in the arena; ends the writer, whatever happens. */
-MUST_CHECK struct error *weights_take_key(
-    struct arena *arena, struct wire_writer *key, struct text *out);
 
 #endif

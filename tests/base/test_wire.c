@@ -55,6 +55,23 @@ static void what_is_written_is_read_back(void **state)
     arena_end(&arena);
 }
 
+static void a_writer_is_taken_into_an_arena(void **state)
+{
+    struct arena arena = {0};
+    struct wire_writer writer = {0}, failed = {.failed = true};
+    struct text text = TEXT_EMPTY;
+    (void)state;
+    wire_put_u32(&writer, 0x04030201);
+    assert_null(wire_writer_take(&writer, &arena, &text));
+    assert_int_equal(text.length, 4);
+    assert_memory_equal(text.bytes, "\1\2\3\4", 4);
+    assert_null(writer.bytes);
+    struct error *error = wire_writer_take(&failed, &arena, &text);
+    assert_int_equal(error_kind_of(error), ERROR_MEMORY);
+    error_free(error);
+    arena_end(&arena);
+}
+
 static void a_short_field_ends_the_reading(void **state)
 {
     static const unsigned char bytes[] = {1, 2, 3};
@@ -135,6 +152,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fields_have_fixed_bytes),
         cmocka_unit_test(what_is_written_is_read_back),
+        cmocka_unit_test(a_writer_is_taken_into_an_arena),
         cmocka_unit_test(a_short_field_ends_the_reading),
         cmocka_unit_test(a_length_past_the_end_is_refused),
         cmocka_unit_test(a_string_with_nul_is_refused),
