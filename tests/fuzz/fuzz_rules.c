@@ -3,7 +3,6 @@
  */
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,19 +110,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     arena_end(&arena);
     return 0;
 }
-
-#ifdef PSYBUILD_FUZZ_MAIN /* without libFuzzer: the files given, once each */
-int main(int count, char **paths)
-{
-    static uint8_t bytes[1 << 20];
-    for (int i = 1; i < count; i++) {
-        FILE *file = fopen(paths[i], "rb");
-        if (file == NULL)
-            return 1;
-        size_t size = fread(bytes, 1, sizeof bytes, file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(bytes, size);
-    }
-    return 0;
-}
-#endif
