@@ -75,29 +75,26 @@ INLINE __m256 look_up8(uint32_t bits, struct code_values values, __m256i codes)
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)));
 }
 
-/* Of the fp modes alone: the affine ones are measured as they are quantized. */
-INLINE struct group_error group_error(
-    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at)
+INLINE struct lanes8 fp_error8(enum quant_mode mode, enum dtype dtype, const unsigned char *weights,
+    const unsigned char *codes, float scale)
 {
-    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
-    float scale = fp_scale_value(mode, dtype, at->scales[0]);
-    if (!isfinite(scale) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
-        return not_measured;
-    const __m256 scales = _mm256_set1_ps(scale);
-    const struct code_values table = fp4_code_values(dtype, scales);
+    const __m256 values_of = _mm256_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6);
+    const struct code_values table = {values_of, _mm256_xor_ps(values_of, _mm256_set1_ps(-0.0f))};
+    const uint32_t count = mode == QUANT_NVFP4 ? 16 : 32;
     struct lanes16 sums = no_error16();
-    for (uint32_t i = 0; i < group_size; i += 8) {
-        const unsigned char *codes = at->codes + i / 8 * bits;
+    for (uint32_t i = 0; i < count; i += 8) {
         __m256 values;
         if (mode == QUANT_MXFP8) {
-            __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)codes);
-            values = rounded(dtype, _mm256_mul_ps(e4m3_values8(_mm_cvtepu8_epi16(eight)), scales));
+            __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(codes + i));
+            values = e4m3_values8(_mm_cvtepu8_epi16(eight));
         } else {
-            values = look_up8(4, table, load_low_codes8(4, codes));
+            values = look_up8(4, table, load_low_codes8(4, codes + i / 2));
         }
-        add_error8(&sums, i / 8 % 2, load8(dtype, at->weights + i * size_of(dtype)), values);
+        values = _mm256_mul_ps(values, _mm256_set1_ps(scale));
+        add_error8(&sums, i / 8 % 2, load8(dtype, weights + i * size_of(dtype)),
+            is_exact(mode, dtype) ? values : rounded(dtype, values));
     }
-    return fold_error8(fold_add(sums.errors), fold_add(sums.squares), sums.most);
+    return (struct lanes8){fold_add(sums.errors), fold_add(sums.squares), sums.most};
 }
 
 /* ---- affine ---- */

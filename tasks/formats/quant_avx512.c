@@ -75,9 +75,9 @@ INLINE int32_t two_bytes_of(int bits, int lane)
     return (int32_t)(0x80800000 | (unsigned)((from + 1) << 8) | (unsigned)from);
 }
 
-/* Sixteen codes from 2 * bits bytes, of which sixteen are read: each lane gets the two bytes that
- * its code lies in, shifts it down and masks it. */
-INLINE __m512i load_codes16(uint32_t bits, const unsigned char *in)
+/* Sixteen codes from 2 * bits bytes: each lane gets the two bytes that its code lies in, shifts it
+ * down and masks it. */
+INLINE __m512i codes16_of(uint32_t bits, __m128i bytes)
 {
     const int b = (int)bits;
     const __m512i from = _mm512_setr_epi32(two_bytes_of(b, 0), two_bytes_of(b, 1),
@@ -88,7 +88,7 @@ INLINE __m512i load_codes16(uint32_t bits, const unsigned char *in)
     const __m512i shift =
         _mm512_setr_epi32(0, b % 8, 2 * b % 8, 3 * b % 8, 4 * b % 8, 5 * b % 8, 6 * b % 8,
             7 * b % 8, 0, b % 8, 2 * b % 8, 3 * b % 8, 4 * b % 8, 5 * b % 8, 6 * b % 8, 7 * b % 8);
-    __m512i two = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_16_bytes(in)), from);
+    __m512i two = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), from);
     return _mm512_and_si512(_mm512_srlv_epi32(two, shift), _mm512_set1_epi32((1 << b) - 1));
 }
 
@@ -140,31 +140,26 @@ INLINE __m512 affine_values16(enum dtype dtype, __m512 codes, __m512 scale, __m5
     return rounded16(dtype, _mm512_add_ps(rounded16(dtype, _mm512_mul_ps(codes, scale)), bias));
 }
 
-/* Of the fp modes alone: the affine ones are measured as they are quantized. */
-INLINE struct group_error group_error(
-    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at)
+INLINE struct lanes8 fp_error8(enum quant_mode mode, enum dtype dtype, const unsigned char *weights,
+    const unsigned char *codes, float scale)
 {
-    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
-    float scale = fp_scale_value(mode, dtype, at->scales[0]);
-    if (!isfinite(scale) || (mode == QUANT_MXFP8 && any_e4m3_nan(at->codes)))
-        return not_measured;
-    const __m512 scales = _mm512_set1_ps(scale);
-    const __m512 table = rounded16(dtype,
-        _mm512_mul_ps(
-            _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6),
-            scales));
+    const __m512 table =
+        _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
+    const uint32_t count = mode == QUANT_NVFP4 ? 16 : 32;
     struct lanes16 sums = no_error16();
-    for (uint32_t i = 0; i < group_size; i += 16) {
-        const unsigned char *codes = at->codes + i / 8 * bits;
+    for (uint32_t i = 0; i < count; i += 16) {
         __m512 values;
-        if (mode == QUANT_MXFP8)
-            values = rounded16(dtype,
-                _mm512_mul_ps(e4m3_values16(_mm256_cvtepu8_epi16(load_16_bytes(codes))), scales));
-        else
-            values = _mm512_permutexvar_ps(load_codes16(4, codes), table);
-        add_error16(&sums, load16(dtype, at->weights + i * size_of(dtype)), values);
+        if (mode == QUANT_MXFP8) {
+            values = e4m3_values16(_mm256_cvtepu8_epi16(load_16_bytes(codes + i)));
+        } else {
+            __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(codes + i / 2));
+            values = _mm512_permutexvar_ps(codes16_of(4, eight), table);
+        }
+        values = _mm512_mul_ps(values, _mm512_set1_ps(scale));
+        add_error16(&sums, load16(dtype, weights + i * size_of(dtype)),
+            is_exact(mode, dtype) ? values : rounded16(dtype, values));
     }
-    return fold_error8(fold_add(sums.errors), fold_add(sums.squares), fold_max(sums.most));
+    return (struct lanes8){fold_add(sums.errors), fold_add(sums.squares), fold_max(sums.most)};
 }
 
 /* ---- affine ---- */
@@ -345,7 +340,7 @@ INLINE bool affine_values(enum dtype dtype, uint32_t bits, const struct dequanti
     const unsigned char *codes = at->codes;
     unsigned char *weights = at->weights;
     for (uint32_t i = 0; i < at->shape->group_size; i += 16) {
-        __m512 code = _mm512_cvtepi32_ps(load_codes16(bits, codes));
+        __m512 code = _mm512_cvtepi32_ps(codes16_of(bits, load_16_bytes(codes)));
         __m512 product = rounded16(dtype, _mm512_mul_ps(code, _mm512_set1_ps(scale)));
         store16(dtype, weights, _mm512_add_ps(product, _mm512_set1_ps(bias)));
         codes += 2 * bits;

@@ -93,6 +93,45 @@ INLINE void store_codes(uint32_t bits, unsigned char *out, uint8x16_t codes)
     memcpy(out + bits, &high, bits);
 }
 
+/* ---- measuring what was quantized just now ---- */
+
+struct measuring {
+    const struct quant_shape *shape;
+    const unsigned char *weights, *codes, *scales, *biases;
+};
+
+struct group_error {
+    float error_squares, weight_squares, square_max;
+};
+
+/* Of the next group; codes of QUANT_GROUPS_BEHIND more may be read. NaN if it has a NaN. */
+INLINE struct group_error group_error(
+    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at);
+
+/* The errors of the groups of a batch, one after the other, from codes with room behind them. */
+INLINE void measure_batch(enum quant_mode mode, uint32_t bits, enum dtype dtype,
+    const struct quantizing *quantized, uint32_t groups)
+{
+    enum { BATCH_BYTES = 512, BYTES_BEHIND = 16 };
+    const uint32_t group_size = quantized->shape->group_size;
+    unsigned char codes[BATCH_BYTES + BYTES_BEHIND] = {0};
+    assert(groups * group_size / 8 * bits <= BATCH_BYTES);
+    memcpy(codes, quantized->codes, groups * group_size / 8 * bits);
+    struct measuring at = {
+        quantized->shape, quantized->weights, codes, quantized->scales, quantized->biases};
+    for (uint32_t i = 0; i < groups; i++) {
+        struct group_error error = group_error(mode, bits, dtype, &at);
+        quantized->errors.error_squares[i] = error.error_squares;
+        quantized->errors.weight_squares[i] = error.weight_squares;
+        quantized->errors.square_max[i] = error.square_max;
+        at.weights += group_size * size_of(dtype);
+        at.codes += group_size / 8 * bits;
+        at.scales += mode == QUANT_AFFINE ? size_of(dtype) : 1;
+        if (mode == QUANT_AFFINE)
+            at.biases += size_of(dtype);
+    }
+}
+
 /* ---- affine ---- */
 
 /* Compared, for the instructions for min and max give NaN when a weight is one. */

@@ -33,15 +33,6 @@ struct dequantizing {
     unsigned char *weights;
 };
 
-struct measuring {
-    const struct quant_shape *shape;
-    const unsigned char *weights, *codes, *scales, *biases;
-};
-
-struct group_error {
-    float error_squares, weight_squares, square_max;
-};
-
 INLINE size_t size_of(enum dtype dtype)
 {
     return dtype == DTYPE_F32 ? 4 : 2;
@@ -60,10 +51,6 @@ INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quanti
 INLINE bool affine_values(enum dtype dtype, uint32_t bits, const struct dequantizing *at);
 INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequantizing *at);
 
-/* Of the next group; codes may be read as above. NaN if it has a NaN. */
-INLINE struct group_error group_error(
-    enum quant_mode mode, uint32_t bits, enum dtype dtype, const struct measuring *at);
-
 /* Casts values from the first on and returns how many. */
 INLINE size_t cast_front(
     enum dtype from, enum dtype to, size_t count, const unsigned char *in, unsigned char *out);
@@ -72,32 +59,6 @@ INLINE size_t cast_front(
  * they are in what is not finite; may stop early. */
 INLINE size_t finite_front(
     bool is_wide, uint32_t exponent, size_t size, const unsigned char *bytes);
-
-/* ---- measuring what was quantized just now ---- */
-
-/* The errors of the groups of a batch, one after the other, from codes with room behind them. */
-INLINE void measure_batch(enum quant_mode mode, uint32_t bits, enum dtype dtype,
-    const struct quantizing *quantized, uint32_t groups)
-{
-    enum { BATCH_BYTES = 512, BYTES_BEHIND = 16 };
-    const uint32_t group_size = quantized->shape->group_size;
-    unsigned char codes[BATCH_BYTES + BYTES_BEHIND] = {0};
-    assert(groups * group_size / 8 * bits <= BATCH_BYTES);
-    memcpy(codes, quantized->codes, groups * group_size / 8 * bits);
-    struct measuring at = {
-        quantized->shape, quantized->weights, codes, quantized->scales, quantized->biases};
-    for (uint32_t i = 0; i < groups; i++) {
-        struct group_error error = group_error(mode, bits, dtype, &at);
-        quantized->errors.error_squares[i] = error.error_squares;
-        quantized->errors.weight_squares[i] = error.weight_squares;
-        quantized->errors.square_max[i] = error.square_max;
-        at.weights += group_size * size_of(dtype);
-        at.codes += group_size / 8 * bits;
-        at.scales += mode == QUANT_AFFINE ? size_of(dtype) : 1;
-        if (mode == QUANT_AFFINE)
-            at.biases += size_of(dtype);
-    }
-}
 
 /* ---- quantizing, batch by batch ---- */
 

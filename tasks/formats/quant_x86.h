@@ -498,63 +498,7 @@ INLINE uint32_t fp_batch_groups(enum quant_mode mode, enum dtype dtype)
     return TILES * (mode == QUANT_NVFP4 ? 16 : 8);
 }
 
-/* The others, by dividing: each instruction set's own. */
-INLINE bool fp_batch_wide(enum quant_mode mode, enum dtype dtype, const struct quantizing *at);
-
-INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
-{
-    const uint32_t bits = mode == QUANT_MXFP8 ? 8 : 4;
-    bool is_done = mode == QUANT_MXFP8 || dtype == DTYPE_F32 ? fp_batch_wide(mode, dtype, at)
-                                                             : fp4_batch(mode, dtype, at);
-    if (is_done && at->errors.error_squares != NULL)
-        measure_batch(mode, bits, dtype, at, fp_batch_groups(mode, dtype));
-    return is_done;
-}
-
-/* ---- dequantizing ---- */
-
-INLINE float load1(enum dtype dtype, const unsigned char *value)
-{
-    uint32_t wide;
-    uint16_t half;
-    if (dtype == DTYPE_F32) {
-        memcpy(&wide, value, sizeof wide);
-        return float_of_bits(wide);
-    }
-    memcpy(&half, value, sizeof half);
-    if (dtype == DTYPE_BF16)
-        return float_of_bits((uint32_t)half << 16);
-    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
-}
-
-/* The decoded scale in the dtype: of the mx modes infinity from 255 on (F16: 143), and in F16 zero
- * below 103. */
-INLINE float fp_scale_value(enum quant_mode mode, enum dtype dtype, uint8_t scale)
-{
-    if (mode == QUANT_NVFP4)
-        return dtype_e4m3_to_f32(scale);
-    if (dtype == DTYPE_F16 && scale < 103)
-        return 0;
-    if (dtype == DTYPE_F16 && scale > 142)
-        return INFINITY;
-    return float_of_bits(scale == 0 ? 0x00400000 : (uint32_t)scale << 23);
-}
-
-/* 16 E2M1 codes from 8 bytes to the upper bytes of their values in F16, whose lower ones are 0. */
-INLINE __m128i fp4_upper_bytes16(const unsigned char *in)
-{
-    const __m128i upper_of =
-        _mm_setr_epi8(0x00, 0x38, 0x3C, 0x3E, 0x40, 0x42, 0x44, 0x46, (char)0x80, (char)0xB8,
-            (char)0xBC, (char)0xBE, (char)0xC0, (char)0xC2, (char)0xC4, (char)0xC6);
-    __m128i pairs = _mm_loadl_epi64((const __m128i *)(const void *)in);
-    __m128i even = _mm_and_si128(pairs, _mm_set1_epi8(15));
-    __m128i odd = _mm_and_si128(_mm_srli_epi16(pairs, 4), _mm_set1_epi8(15));
-    return _mm_shuffle_epi8(upper_of, _mm_unpacklo_epi8(even, odd));
-}
-
 /* ---- measuring ---- */
-
-static const struct group_error not_measured = {NAN, NAN, 0};
 
 /* The sums of the eight lanes of each of eight vectors, in the order of quant.h: lane j takes in
  * j + 4, 2, 1. */
@@ -600,25 +544,88 @@ INLINE struct code_values affine_code_values(
     return values;
 }
 
-INLINE struct code_values fp4_code_values(enum dtype dtype, __m256 scale)
+/* Whether codes times scales need no rounding to the dtype: of what the vector kernels quantize,
+ * the codes' values have two bits, a nvfp4 scale four, and subnormals end the exponents of F16
+ * alone. */
+INLINE bool is_exact(enum quant_mode mode, enum dtype dtype)
 {
-    const __m256 codes = _mm256_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6);
-    __m256 low = rounded(dtype, _mm256_mul_ps(codes, scale));
-    return (struct code_values){low, _mm256_xor_ps(low, _mm256_set1_ps(-0.0f))};
+    return mode == QUANT_NVFP4 || (mode == QUANT_MXFP4 && dtype != DTYPE_F16);
 }
 
-/* From eight lanes on; error_squares and weight_squares are summed side by side. */
-INLINE struct group_error fold_error8(__m256 errors, __m256 squares, __m256 most)
+/* The lanes of a group's sums, added up to eight: each instruction set's own. */
+struct lanes8 {
+    __m256 errors, squares, most;
+};
+INLINE struct lanes8 fp_error8(enum quant_mode mode, enum dtype dtype, const unsigned char *weights,
+    const unsigned char *codes, float scale);
+
+/* The errors of eight groups that were quantized just now, whose scales are finite and normal. */
+INLINE void measure_fp8(
+    enum quant_mode mode, enum dtype dtype, const struct quantizing *at, uint32_t first)
 {
-    __m128 e = _mm_add_ps(_mm256_castps256_ps128(errors), _mm256_extractf128_ps(errors, 1));
-    __m128 w = _mm_add_ps(_mm256_castps256_ps128(squares), _mm256_extractf128_ps(squares, 1));
-    __m128 m = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
-    __m128 both = _mm_add_ps(_mm_unpacklo_ps(e, w), _mm_unpackhi_ps(e, w));
-    both = _mm_add_ps(both, _mm_movehl_ps(both, both));
-    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-    m = _mm_max_ps(m, _mm_movehdup_ps(m));
-    return (struct group_error){
-        _mm_cvtss_f32(both), _mm_cvtss_f32(_mm_movehdup_ps(both)), _mm_cvtss_f32(m)};
+    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
+    const uint32_t bits = mode == QUANT_MXFP8 ? 8 : 4;
+    const struct quant_group_errors out = {at->errors.error_squares + first,
+        at->errors.weight_squares + first, at->errors.square_max + first};
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(at->scales + first));
+    __m256i exponents = _mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 23);
+    float scales[8];
+    _mm256_storeu_ps(scales, mode == QUANT_NVFP4 ? e4m3_values8(_mm_cvtepu8_epi16(bytes))
+                                                 : _mm256_castsi256_ps(exponents));
+    __m256 errors[8], squares[8], most[8];
+    for (uint32_t i = 0; i < 8; i++) {
+        const size_t begin = (first + i) * group_size;
+        struct lanes8 sums = fp_error8(mode, dtype, at->weights + begin * size_of(dtype),
+            at->codes + begin / 8 * bits, scales[i]);
+        errors[i] = sums.errors;
+        squares[i] = sums.squares;
+        most[i] = sums.most;
+    }
+    store_errors8(&out, errors, squares, most);
+}
+
+/* ---- the fp modes ---- */
+
+/* The others, by dividing: each instruction set's own. */
+INLINE bool fp_batch_wide(enum quant_mode mode, enum dtype dtype, const struct quantizing *at);
+
+INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
+{
+    bool is_done = mode == QUANT_MXFP8 || dtype == DTYPE_F32 ? fp_batch_wide(mode, dtype, at)
+                                                             : fp4_batch(mode, dtype, at);
+    const bool is_measured = is_done && at->errors.error_squares != NULL;
+    for (uint32_t i = 0; is_measured && i < fp_batch_groups(mode, dtype); i += 8)
+        measure_fp8(mode, dtype, at, i);
+    return is_done;
+}
+
+/* ---- dequantizing ---- */
+
+INLINE float load1(enum dtype dtype, const unsigned char *value)
+{
+    uint32_t wide;
+    uint16_t half;
+    if (dtype == DTYPE_F32) {
+        memcpy(&wide, value, sizeof wide);
+        return float_of_bits(wide);
+    }
+    memcpy(&half, value, sizeof half);
+    if (dtype == DTYPE_BF16)
+        return float_of_bits((uint32_t)half << 16);
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+}
+
+/* The decoded scale in the dtype: of the mx modes infinity from 255 on (F16: 143), and in F16 zero
+ * below 103. */
+INLINE float fp_scale_value(enum quant_mode mode, enum dtype dtype, uint8_t scale)
+{
+    if (mode == QUANT_NVFP4)
+        return dtype_e4m3_to_f32(scale);
+    if (dtype == DTYPE_F16 && scale < 103)
+        return 0;
+    if (dtype == DTYPE_F16 && scale > 142)
+        return INFINITY;
+    return float_of_bits(scale == 0 ? 0x00400000 : (uint32_t)scale << 23);
 }
 
 INLINE bool any_e4m3_nan(const unsigned char *codes32)
@@ -626,6 +633,18 @@ INLINE bool any_e4m3_nan(const unsigned char *codes32)
     __m256i most = _mm256_set1_epi8(0x7F);
     __m256i is_nan = _mm256_cmpeq_epi8(_mm256_and_si256(load_32_bytes(codes32), most), most);
     return _mm256_movemask_epi8(is_nan) != 0;
+}
+
+/* 16 E2M1 codes from 8 bytes to the upper bytes of their values in F16, whose lower ones are 0. */
+INLINE __m128i fp4_upper_bytes16(const unsigned char *in)
+{
+    const __m128i upper_of =
+        _mm_setr_epi8(0x00, 0x38, 0x3C, 0x3E, 0x40, 0x42, 0x44, 0x46, (char)0x80, (char)0xB8,
+            (char)0xBC, (char)0xBE, (char)0xC0, (char)0xC2, (char)0xC4, (char)0xC6);
+    __m128i pairs = _mm_loadl_epi64((const __m128i *)(const void *)in);
+    __m128i even = _mm_and_si128(pairs, _mm_set1_epi8(15));
+    __m128i odd = _mm_and_si128(_mm_srli_epi16(pairs, 4), _mm_set1_epi8(15));
+    return _mm_shuffle_epi8(upper_of, _mm_unpacklo_epi8(even, odd));
 }
 
 #endif
