@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "base/json_write.h"
+#include "engine/plan.h"
 
 #define NS_PER_SECOND UINT64_C(1000000000)
 #define DRAW_NS (NS_PER_SECOND / 10)  /* between two redraws */
@@ -43,27 +44,72 @@ static char *format_share(struct arena *arena, uint64_t done, uint64_t total)
     return arena_format(arena, "%s/%s", done_text, total_text);
 }
 
+/* "fetch 2 files", "quantize m/model*.safetensors", "m/a", "" */
+static char *format_work(struct arena *arena, const struct status_view *view)
+{
+    bool is_fetch = view->task != NULL && strcmp(view->task, "fetch") == 0;
+    if (view->node == NULL)
+        return arena_format(arena, "%s", "");
+    if (is_fetch && view->download_count > 1)
+        return arena_format(arena, " fetch %zu files", view->download_count);
+    return arena_format(arena, " %s%s%s", view->task == NULL ? "" : view->task,
+        view->task == NULL ? "" : " ", view->node);
+}
+
+/* "  1.2/4.6 GB  820 MB/s  0:05 left" */
+static char *format_rate(struct arena *arena, const struct status_view *view)
+{
+    char rate[SIZE_TEXT_MAX];
+    if (view->bytes_total == 0)
+        return arena_format(arena, "%s", "");
+    char *share = format_share(arena, view->bytes_done, view->bytes_total);
+    if (share == NULL)
+        return NULL;
+    if (view->bytes_per_second == 0 || view->bytes_done >= view->bytes_total)
+        return arena_format(arena, "  %s", share);
+    uint64_t left = (view->bytes_total - view->bytes_done) / view->bytes_per_second;
+    char *time = status_format_seconds(arena, left);
+    if (time == NULL)
+        return NULL;
+    return arena_format(
+        arena, "  %s  %s/s  %s left", share, size_print(rate, view->bytes_per_second), time);
+}
+
+/* "model-1.safetensors 62 %", "page.html 12 kB" */
+static char *format_download(struct arena *arena, const struct status_download *download)
+{
+    char size[SIZE_TEXT_MAX];
+    const char *name = path_base(download->node);
+    if (download->bytes_total == 0)
+        return arena_format(arena, "%s %s", name, size_print(size, download->bytes_done));
+    double share = (double)download->bytes_done / (double)download->bytes_total;
+    return arena_format(arena, "%s %d %%", name, (int)(100 * share));
+}
+
+/* ": " and all of them; "" where the line's beginning says it. */
+static char *format_downloads(struct arena *arena, const struct status_view *view)
+{
+    bool is_said = view->download_count == 1 && view->node != NULL &&
+                   strcmp(view->node, view->downloads[0].node) == 0;
+    char *list = arena_format(arena, "%s", "");
+    for (size_t i = 0; i < view->download_count && list != NULL && !is_said; i++) {
+        char *download = format_download(arena, &view->downloads[i]);
+        list = download == NULL
+                   ? NULL
+                   : arena_format(arena, "%s%s%s", list, i == 0 ? ": " : ", ", download);
+    }
+    return list;
+}
+
 struct error *status_format_line(struct arena *arena, const struct status_view *view, char **out)
 {
-    char *line =
-        arena_format(arena, "[%" PRIu32 "/%" PRIu32 "]", view->nodes_done, view->nodes_total);
-    if (line != NULL && view->node != NULL)
-        line = arena_format(arena, "%s %s%s%s", line, view->task == NULL ? "" : view->task,
-            view->task == NULL ? "" : " ", view->node);
-    if (line != NULL && view->bytes_total > 0) {
-        char *share = format_share(arena, view->bytes_done, view->bytes_total);
-        line = share == NULL ? NULL : arena_format(arena, "%s  %s", line, share);
-    }
-    if (line != NULL && view->bytes_per_second > 0 && view->bytes_done < view->bytes_total) {
-        char rate[SIZE_TEXT_MAX];
-        uint64_t left = (view->bytes_total - view->bytes_done) / view->bytes_per_second;
-        char *time = status_format_seconds(arena, left);
-        line = time == NULL ? NULL
-                            : arena_format(arena, "%s  %s/s  %s left", line,
-                                  size_print(rate, view->bytes_per_second), time);
-    }
-    *out = line;
-    return line == NULL ? error_memory() : NULL;
+    char *work = format_work(arena, view), *rate = format_rate(arena, view);
+    char *downloads = format_downloads(arena, view);
+    if (work == NULL || rate == NULL || downloads == NULL)
+        return error_memory();
+    *out = arena_format(arena, "[%" PRIu32 "/%" PRIu32 "]%s%s%s", view->nodes_done,
+        view->nodes_total, work, rate, downloads);
+    return *out == NULL ? error_memory() : NULL;
 }
 
 static const char *const event_names[] = {[EVENT_STALE] = "stale",
@@ -128,8 +174,26 @@ struct error *status_format_event(
     return json_writer_finish(writer, out);
 }
 
-struct error *status_format_tick(
-    struct arena *arena, const struct build_progress *progress, struct text *out)
+static void put_downloads(
+    struct json_writer *writer, const struct status_download *downloads, size_t count)
+{
+    if (count == 0)
+        return;
+    json_write_key(writer, TEXT_LITERAL("downloads"));
+    json_write_array_begin(writer);
+    for (size_t i = 0; i < count; i++) {
+        json_write_object_begin(writer);
+        put_string(writer, "node", downloads[i].node);
+        put_number(writer, "bytes_done", downloads[i].bytes_done);
+        if (downloads[i].bytes_total > 0)
+            put_number(writer, "bytes_total", downloads[i].bytes_total);
+        json_write_object_end(writer);
+    }
+    json_write_array_end(writer);
+}
+
+struct error *status_format_tick(struct arena *arena, const struct build_progress *progress,
+    const struct status_download *downloads, size_t download_count, struct text *out)
 {
     static const struct json_style line = {0};
     struct json_writer *writer = json_writer_new(arena, &line);
@@ -142,6 +206,7 @@ struct error *status_format_tick(
     put_number(writer, "nodes_total", progress->nodes_total);
     put_number(writer, "bytes_done", progress->bytes_done);
     put_number(writer, "bytes_total", progress->bytes_total);
+    put_downloads(writer, downloads, download_count);
     json_write_object_end(writer);
     return json_writer_finish(writer, out);
 }
@@ -271,17 +336,43 @@ static void take_sample(struct status *status, uint64_t now_ns)
     status->sample_count++;
 }
 
+/* Those of which bytes have come in this run. What lay in a partial file counts as done. */
+static size_t find_downloads(
+    const struct status *status, struct status_download downloads[STATUS_DOWNLOADS_MAX])
+{
+    const struct build *build = status->build;
+    size_t count = 0;
+    for (uint32_t i = 0; build != NULL && i < build->graph->node_count; i++) {
+        const struct node_run *run = &build->runs[i];
+        bool is_planned = run->status == STATUS_PLANNED && run->plan != NULL;
+        if (!build->graph->nodes[i].is_fetched || !is_planned || count == STATUS_DOWNLOADS_MAX)
+            continue;
+        uint64_t done = atomic_load_explicit(&run->bytes_done, memory_order_relaxed);
+        uint64_t wanted = run->plan->bytes_to_read, size = run->plan->outputs[0].size_bytes;
+        if (done == 0 || (wanted > 0 && done >= wanted))
+            continue;
+        bool is_sized = size != PLAN_SIZE_UNKNOWN && wanted <= size;
+        downloads[count++] = (struct status_download){.node = build->graph->nodes[i].name,
+            .bytes_done = is_sized ? size - wanted + done : done,
+            .bytes_total = is_sized ? size : 0};
+    }
+    return count;
+}
+
 static void draw(struct status *status)
 {
     struct arena arena = {0};
     char *line;
+    struct status_download downloads[STATUS_DOWNLOADS_MAX];
     struct status_view view = {.nodes_done = status->progress.nodes_done,
         .nodes_total = status->progress.nodes_total,
         .node = status->progress.node,
         .task = task_of(status, status->progress.node),
         .bytes_done = status->progress.bytes_done,
         .bytes_total = status->progress.bytes_total,
-        .bytes_per_second = rate_of(status)};
+        .bytes_per_second = rate_of(status),
+        .downloads = downloads,
+        .download_count = find_downloads(status, downloads)};
     struct error *error = status_format_line(&arena, &view, &line);
     if (error == NULL)
         terminal_draw(status->terminal, line);
@@ -319,7 +410,9 @@ void status_on_tick(void *context, const struct build_progress *progress)
     }
     struct arena arena = {0};
     struct text text = TEXT_EMPTY;
-    struct error *error = status_format_tick(&arena, progress, &text);
+    struct status_download downloads[STATUS_DOWNLOADS_MAX];
+    size_t count = find_downloads(status, downloads);
+    struct error *error = status_format_tick(&arena, progress, downloads, count, &text);
     say_json(status, error, text);
     arena_end(&arena);
 }

@@ -8,7 +8,13 @@
 #include "cli/terminal.h"
 #include "engine/build.h"
 
-enum { STATUS_SAMPLES = 32 };
+enum { STATUS_SAMPLES = 32, STATUS_DOWNLOADS_MAX = 64 };
+
+/* A file that is being downloaded. */
+struct status_download {
+    const char *node;
+    uint64_t bytes_done, bytes_total; /* total 0: not known */
+};
 
 /* What the status line shows. */
 struct status_view {
@@ -16,16 +22,21 @@ struct status_view {
     const char *task, *node; /* NULL: nothing is at work */
     uint64_t bytes_done, bytes_total;
     uint64_t bytes_per_second; /* 0: not known yet */
+    const struct status_download *downloads;
+    size_t download_count;
 };
 
-/* "[3/9] quantize DIR/model*.safetensors  1.2/4.6 GB  820 MB/s  0:05 left" */
+/* "[3/9] quantize DIR/model*.safetensors  1.2/4.6 GB  820 MB/s  0:05 left"
+ * "[2/9] fetch 2 files  1.2/4.6 GB  82 MB/s  0:50 left: model-1.safetensors 62 %, x.json 41 %"
+ * A narrow terminal cuts the names of files, last, before it cuts a number. */
 MUST_CHECK struct error *status_format_line(
     struct arena *arena, const struct status_view *view, char **out);
 /* One object without its line end. `task` may be NULL. */
 MUST_CHECK struct error *status_format_event(
     struct arena *arena, const struct build_event *event, const char *task, struct text *out);
-MUST_CHECK struct error *status_format_tick(
-    struct arena *arena, const struct build_progress *progress, struct text *out);
+MUST_CHECK struct error *status_format_tick(struct arena *arena,
+    const struct build_progress *progress, const struct status_download *downloads,
+    size_t download_count, struct text *out);
 /* The last line of a run. */
 struct status_summary {
     uint32_t nodes_made, nodes_unchanged, nodes_failed;

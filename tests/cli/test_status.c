@@ -11,6 +11,11 @@ static struct arena arena;
 
 static void the_line_shows_what_is_known(void **state)
 {
+    static const struct status_download downloads[] = {
+        {"m/model-1.safetensors", 620, 1000},
+        {"m/model-2.safetensors", 419, 1000},
+        {"m/page.html", 12000, 0},
+    };
     static const struct {
         struct status_view view;
         const char *want;
@@ -25,6 +30,31 @@ static void the_line_shows_what_is_known(void **state)
              .bytes_total = 4600000000,
              .bytes_per_second = 820000000},
             "[3/9] quantize m/model*.safetensors  1.2/4.6 GB  820 MB/s  0:04 left"},
+        {{.nodes_done = 2,
+             .nodes_total = 9,
+             .task = "fetch",
+             .node = "m/model-2.safetensors",
+             .bytes_done = 1200000000,
+             .bytes_total = 4600000000,
+             .bytes_per_second = 82000000,
+             .downloads = downloads,
+             .download_count = 3},
+            "[2/9] fetch 3 files  1.2/4.6 GB  82 MB/s  0:41 left: model-1.safetensors 62 %, "
+            "model-2.safetensors 41 %, page.html 12 kB"},
+        {{.nodes_total = 9,
+             .task = "fetch",
+             .node = "m/model-1.safetensors",
+             .bytes_done = 620,
+             .bytes_total = 1000,
+             .downloads = downloads,
+             .download_count = 1},
+            "[0/9] fetch m/model-1.safetensors  620 B/1.0 kB"},
+        {{.nodes_total = 9,
+             .task = "quantize",
+             .node = "x/model*.safetensors",
+             .downloads = downloads,
+             .download_count = 1},
+            "[0/9] quantize x/model*.safetensors: model-1.safetensors 62 %"},
         {{.nodes_total = 2,
              .task = "fetch",
              .node = "m/a",
@@ -125,10 +155,16 @@ static void a_tick_says_how_far_it_is(void **state)
         .nodes_done = 1, .nodes_total = 9, .bytes_done = 10, .bytes_total = 30, .node = "a"};
     struct text text;
     (void)state;
-    assert_null(status_format_tick(&arena, &progress, &text));
+    assert_null(status_format_tick(&arena, &progress, NULL, 0, &text));
     assert_string_equal(text.bytes,
         "{\"event\":\"tick\",\"node\":\"a\",\"nodes_done\":1,\"nodes_total\":9,\"bytes_done\":10,"
         "\"bytes_total\":30}");
+    const struct status_download downloads[] = {{"m/a", 10, 20}, {"m/b", 3, 0}};
+    assert_null(status_format_tick(&arena, &progress, downloads, 2, &text));
+    assert_string_equal(text.bytes,
+        "{\"event\":\"tick\",\"node\":\"a\",\"nodes_done\":1,\"nodes_total\":9,\"bytes_done\":10,"
+        "\"bytes_total\":30,\"downloads\":[{\"node\":\"m/a\",\"bytes_done\":10,\"bytes_total\":20},"
+        "{\"node\":\"m/b\",\"bytes_done\":3}]}");
 }
 
 static void the_last_line_counts_only_what_there_was(void **state)
