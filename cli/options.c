@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS_MAX = 1024, CONNECTIONS_MAX = 64, FAILURES_MAX = 1000000 };
+enum { THREADS_MAX = 1024, CONNECTIONS_MAX = 64, FAILURES_MAX = 1000000, FAILURES_UNSET = 1000001 };
 #define MEMORY_BYTES_MIN (UINT64_C(1) << 20)
 #define RATE_BYTES_MIN (UINT64_C(16) << 10)
 
@@ -367,7 +367,7 @@ static struct error *read_words(struct reader *reader)
 struct error *options_parse(
     struct arena *arena, int count, char *const *arguments, struct options *out)
 {
-    *out = (struct options){.connections = 8, .failures_max = 1};
+    *out = (struct options){.connections = 8, .failures_max = FAILURES_UNSET};
     struct reader reader = {
         .arena = arena, .out = out, .words = arguments, .count = count, .at = count > 0 ? 1 : 0};
     reader.arguments = arena_array(arena, (size_t)count + 1, sizeof *reader.arguments);
@@ -375,6 +375,8 @@ struct error *options_parse(
         return error_memory();
     out->arguments = reader.arguments;
     TRY(read_words(&reader));
+    if (out->failures_max == FAILURES_UNSET) /* offline: all that is missing is to be named */
+        out->failures_max = out->is_offline ? 0 : 1;
     if (out->is_verbose && out->is_quiet)
         return error_new(ERROR_USAGE, "\"-v\" and \"-q\" exclude each other");
     if (out->command == COMMAND_BUILD && out->argument_count > 0 &&

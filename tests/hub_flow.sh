@@ -119,6 +119,15 @@ grep -q 'cannot be refreshed in psybuild.lock, which --frozen forbids changing' 
     fail "the error does not name --frozen"
 pass "a lock is refreshed, and says what changed"
 
+"$program" m >"$work/out" 2>&1 || fail "the build of the new lock fails"
+rm m/a.txt m/d.txt
+before=$(requests)
+if "$program" --offline m >"$work/out" 2>&1; then fail "an offline build downloads"; fi
+[ "$(grep -c 'is missing, and offline psybuild cannot download it$' "$work/out")" = 2 ] ||
+    fail "an offline build does not name each missing file"
+[ "$(requests)" = "$before" ] || fail "an offline build asks the hub"
+pass "an offline build names what is missing"
+
 # Six ranges over two connections, killed at the fifth request: what those two were at is lost.
 mkdir -p "$work/large" "$work/killed"
 head -c 100663296 /dev/urandom >"$work/large/model.safetensors"

@@ -92,6 +92,15 @@ static void nothing_given_is_a_build_with_defaults(void **state)
     assert_null(options.manifest);
 }
 
+static void offline_does_not_stop_at_the_first_that_is_missing(void **state)
+{
+    (void)state;
+    struct options options = parse_well((const char *const[WORDS_MAX]){"--offline"});
+    assert_int_equal(options.failures_max, 0);
+    options = parse_well((const char *const[WORDS_MAX]){"--offline", "-k1"});
+    assert_int_equal(options.failures_max, 1);
+}
+
 static void short_options_cluster_and_hold_their_value(void **state)
 {
     (void)state;
@@ -202,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_words_are_named_with_what_is_right),
         cmocka_unit_test(nothing_given_is_a_build_with_defaults),
+        cmocka_unit_test(offline_does_not_stop_at_the_first_that_is_missing),
         cmocka_unit_test(short_options_cluster_and_hold_their_value),
         cmocka_unit_test(long_options_take_the_next_word_or_what_follows_the_equals_sign),
         cmocka_unit_test(options_and_targets_mix_until_two_dashes),
