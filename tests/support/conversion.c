@@ -20,12 +20,13 @@ enum { NODES_MAX = 256 };
 struct line {
     const char *node, *reason, *end;
     uint32_t pieces_made, pieces_kept;
+    bool is_restored;
 };
 
 struct recorder {
     struct line lines[NODES_MAX];
     size_t count;
-    char *errors;
+    char *errors, *warnings;
 };
 
 static struct arena arena; /* of the running test */
@@ -74,9 +75,14 @@ int conversion_end(void **state)
 
 void conversion_declare(const char *with)
 {
+    conversion_declare_more("", with);
+}
+
+void conversion_declare_more(const char *members, const char *with)
+{
     tree_write("psybuild.json",
         format("{\n"
-               "    \"psybuild\": 1,\n"
+               "    \"psybuild\": 1, %s\n"
                "    \"sources\": {\"" SOURCE "\": {\"dir\": \"" SOURCE "\"}},\n"
                "    \"artifacts\": {\n"
                "        \"" MODEL "\": {\n"
@@ -84,7 +90,7 @@ void conversion_declare(const char *with)
                "        }\n"
                "    }\n"
                "}\n",
-            with));
+            members, with));
 }
 
 void conversion_forget(void)
@@ -130,12 +136,16 @@ static void on_event(void *context, const struct build_event *event)
     case EVENT_DONE:
         find_line(recorder, event->node)->pieces_made = event->pieces_made;
         find_line(recorder, event->node)->pieces_kept = event->pieces_kept;
+        find_line(recorder, event->node)->is_restored = event->is_restored;
         break;
     case EVENT_SEALED:
         find_line(recorder, event->node)->end = "sealed";
         break;
     case EVENT_CONFIRMED:
         find_line(recorder, event->node)->end = "confirmed";
+        break;
+    case EVENT_WARNING:
+        recorder->warnings = format("%s%s\n", recorder->warnings, event->text);
         break;
     case EVENT_FAILED:
         recorder->errors = format("%s%s", recorder->errors, error_report(event->error));
@@ -163,6 +173,8 @@ static const char *print_lines(struct recorder *recorder)
         text = format("%s%s: %s", text, name, line->reason == NULL ? "?" : line->reason);
         if (line->pieces_made + line->pieces_kept > 0)
             text = format("%s; %u made, %u kept", text, line->pieces_made, line->pieces_kept);
+        if (line->is_restored)
+            text = format("%s; restored", text);
         text = format("%s; %s\n", text, line->end == NULL ? "unfinished" : line->end);
     }
     return text;
@@ -183,6 +195,7 @@ static struct build_options options_of(
         .memory_bytes = conversion->memory_bytes > 0 ? conversion->memory_bytes : memory,
         .failures_max = 1,
         .is_forced = conversion->is_forced,
+        .cache = conversion->cache,
         .cancel = cancel,
         .on_event = on_event,
         .context = recorder};
@@ -190,10 +203,10 @@ static struct build_options options_of(
 
 struct report conversion_run(const struct conversion *conversion)
 {
-    struct recorder recorder = {.errors = format("%s", "")};
+    struct recorder recorder = {.errors = format("%s", ""), .warnings = format("%s", "")};
     _Atomic bool cancel = false;
     struct build_options options = options_of(conversion, &recorder, &cancel);
-    struct report report = {.lines = ""};
+    struct report report = {.lines = "", .warnings = ""};
     struct build *build;
     uint32_t failures = 0;
     struct error *error = build_open(&options, false, &build);
@@ -209,6 +222,7 @@ struct report conversion_run(const struct conversion *conversion)
     error_free(error);
     report.lines = print_lines(&recorder);
     report.errors = recorder.errors;
+    report.warnings = recorder.warnings;
     return report;
 }
 
@@ -221,7 +235,7 @@ struct report conversion_make(void)
 
 bool conversion_is_null(void)
 {
-    struct recorder recorder = {.errors = format("%s", "")};
+    struct recorder recorder = {.errors = format("%s", ""), .warnings = format("%s", "")};
     _Atomic bool cancel = false;
     struct build_options options = options_of(&(struct conversion){0}, &recorder, &cancel);
     struct build *build;

@@ -15,6 +15,8 @@ int conversion_end(void **state);
 /* Writes the manifest: MODEL from SOURCE by the recipe "mlx", `with` its parameters as members of
  * an object ("\"bits\": 4"). */
 void conversion_declare(const char *with);
+/* The same with more members of the manifest before ("\"cache\": {...}, "). */
+void conversion_declare_more(const char *members, const char *with);
 
 /* Removes MODEL and all that psybuild knows, as far as they are there. */
 void conversion_forget(void);
@@ -24,16 +26,19 @@ struct conversion { /* zero: what the command line would take */
     unsigned threads;
     uint64_t memory_bytes;
     const char *target;
+    const char *cache; /* PSYBUILD_CACHE */
     bool is_forced;
 };
 
 /* Strings live until the tear-down. */
 struct report {
     /* A line for each node that was looked into, by name, without "MODEL/":
-     *   "NAME: WHY; M made, K kept; sealed"     pieces only where it has any; "confirmed" when
-     *                                           nothing had to be written */
+     *   "NAME: WHY; M made, K kept; sealed"     pieces only where it has any; "restored" from the
+     *                                           cache; "confirmed" when nothing had to be written
+     */
     const char *lines;
-    const char *errors; /* the reports of all errors */
+    const char *warnings; /* a line each */
+    const char *errors;   /* the reports of all errors */
     struct build_stats stats;
 };
 
