@@ -241,13 +241,14 @@ static struct error *add_leftovers(struct sealing *sealing, const struct plan *p
     const struct record *record = state_find_record(build->state, plan->node->name);
     for (uint32_t i = 0; record != NULL && i < record->made_count; i++) {
         const char *path = build->state->files[record->made[i].file].path;
+        const struct record_made *made;
         bool is_kept = false;
         for (uint32_t k = 0; k < plan->output_count; k++)
             is_kept |= strcmp(plan->outputs[k].path, path) == 0;
         if (is_kept)
             continue;
-        TRY(stale_look(build, record->made[i].file));
-        if (build->files[record->made[i].file].look != LOOK_CURRENT)
+        TRY(find_made(build, plan->node, path, &made));
+        if (made == NULL)
             continue; /* not ours any more */
         intent->removed = arena_grow(&build->arena, intent->removed, intent->removed_count,
             &sealing->removed_capacity, sizeof *intent->removed);
