@@ -86,6 +86,18 @@ struct error *file_stat(const char *path, enum file_kind *kind, struct file_stam
     return NULL;
 }
 
+struct error *file_kind_itself(const char *path, enum file_kind *kind)
+{
+    struct stat status;
+    if (lstat(path, &status) == 0)
+        *kind = to_kind(status.st_mode);
+    else if (errno == ENOENT || errno == ENOTDIR)
+        *kind = FILE_ABSENT;
+    else
+        return error_new_errno(errno, path, "stat");
+    return NULL;
+}
+
 /* On Linux it advances once a tick (1 to 10 ms). */
 int64_t file_clock_ns(void)
 {
@@ -461,7 +473,8 @@ struct error *file_exchange(const char *a, const char *b, bool *done)
 
 struct error *file_touch(const char *path)
 {
-    int result = fault_here(FAULT_WRITE) ? (errno = EIO, -1) : utimensat(AT_FDCWD, path, NULL, 0);
+    int result = fault_here(FAULT_WRITE) ? (errno = EIO, -1)
+                                         : utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);
     return result == 0 ? NULL : error_new_errno(errno, path, "touch");
 }
 

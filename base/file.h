@@ -27,6 +27,8 @@ enum file_kind { FILE_ABSENT, FILE_REGULAR, FILE_DIRECTORY, FILE_OTHER };
 /* Symbolic links are followed; an absent file is no error: FILE_ABSENT and a zero stamp. */
 MUST_CHECK struct error *file_stat(
     const char *path, enum file_kind *kind, struct file_stamp *stamp);
+/* What has that name: a link is FILE_OTHER, wherever it leads. */
+MUST_CHECK struct error *file_kind_itself(const char *path, enum file_kind *kind);
 
 /* A stamp that a later change cannot share: if the file's ctime lies in the current clock tick,
  * waits that tick out (at most 20 ms) and takes the stamp again. ERROR_MISSING when there is no
@@ -86,8 +88,8 @@ MUST_CHECK struct error *file_replace_hint(const char *path, struct text text);
 MUST_CHECK struct error *file_rename(const char *from, const char *to);
 /* The two change places at once; `*done` is false where the system cannot. */
 MUST_CHECK struct error *file_exchange(const char *a, const char *b, bool *done);
-MUST_CHECK struct error *file_touch(const char *path);            /* its mtime is now */
-MUST_CHECK struct error *file_remove(const char *path);           /* absent is fine */
+MUST_CHECK struct error *file_touch(const char *path);  /* its mtime is now; a link's own */
+MUST_CHECK struct error *file_remove(const char *path); /* absent is fine */
 MUST_CHECK struct error *file_remove_directory(const char *path); /* absent or not empty is fine */
 /* A directory with all below it, or a file; links are removed, never followed. Absent is fine. */
 MUST_CHECK struct error *file_remove_tree(const char *path);

@@ -161,9 +161,8 @@ static struct error *set_aside(
                                node->directory, path_base(path));
     char *name = base;
     enum file_kind kind = FILE_OTHER;
-    struct file_stamp stamp;
     for (unsigned i = 1; name != NULL && i <= TRIES_MAX; i++) {
-        TRY(file_stat(name, &kind, &stamp));
+        TRY(file_kind_itself(name, &kind));
         if (kind == FILE_ABSENT)
             break;
         name = arena_format(&build->arena, "%s.%u", base, i);
@@ -203,21 +202,22 @@ static struct error *choose_place(struct build *build, const struct node *node, 
     const struct plan_output *output, const char **out)
 {
     const struct record_made *made;
-    enum file_kind kind;
+    enum file_kind itself, kind;
     struct file_stamp stamp;
     *out = "";
-    TRY(file_stat(path, &kind, &stamp));
-    if (kind != FILE_REGULAR)
+    TRY(file_kind_itself(path, &itself));
+    if (itself == FILE_ABSENT || itself == FILE_DIRECTORY)
         return NULL;
+    TRY(file_stat(path, &kind, &stamp));
     TRY(find_made(build, node, path, &made));
-    if (made != NULL && build->cache.path != NULL && !node->is_fetched) {
+    if (made != NULL && itself == FILE_REGULAR && build->cache.path != NULL && !node->is_fetched) {
         TRY(cache_open(&build->arena, build->cache.path));
         *out = cache_entry_path(&build->arena, build->cache.path, &made->tree);
         build->is_cache_filled = true;
         return *out == NULL ? error_memory() : NULL;
     }
     bool is_ours = made != NULL || was_made(build->state, path);
-    if (!is_ours && output != NULL)
+    if (!is_ours && output != NULL && kind == FILE_REGULAR)
         TRY(is_the_same(build, output, stamp.size_bytes, &is_ours));
     return is_ours ? NULL : set_aside(build, node, path, out);
 }
@@ -405,17 +405,18 @@ static bool is_kept(const char *place)
 /* To the cache, which may be on another file system, or aside. */
 static struct error *move_file(struct build *build, const char *from, const char *to)
 {
-    bool is_same, is_there;
-    struct file_stamp stamp;
+    bool is_same;
+    enum file_kind kind;
     char *directory = path_directory(&build->arena, to);
+    char *from_directory = path_directory(&build->arena, from); /* a link may lead elsewhere */
     char *beside = arena_format(&build->arena, "%s.tmp", to);
-    TRY(stat_file(from, &is_there, &stamp));
-    if (directory == NULL || beside == NULL)
+    TRY(file_kind_itself(from, &kind));
+    if (directory == NULL || from_directory == NULL || beside == NULL)
         return error_memory();
-    if (!is_there)
+    if (kind == FILE_ABSENT)
         return NULL; /* done already */
     TRY(file_make_directories(directory));
-    TRY(file_same_device(from, directory, &is_same));
+    TRY(file_same_device(from_directory, directory, &is_same));
     if (!is_same) {
         TRY(file_copy_whole(from, beside));
         TRY(file_rename(beside, to));
@@ -427,11 +428,12 @@ static struct error *move_file(struct build *build, const char *from, const char
 
 /* A file that is to be kept takes the staged one's place and goes on from there (keep_old); where
  * the system cannot exchange two files it goes first. */
-static struct error *replace_file(
-    struct build *build, const struct intent_file *file, bool is_there)
+static struct error *replace_file(struct build *build, const struct intent_file *file)
 {
     bool is_done = false;
-    if (is_there && is_kept(file->kept)) {
+    enum file_kind kind;
+    TRY(file_kind_itself(file->path, &kind));
+    if (kind != FILE_ABSENT && is_kept(file->kept)) {
         TRY(file_exchange(file->staged, file->path, &is_done));
         if (!is_done)
             TRY(move_file(build, file->path, file->kept));
@@ -446,7 +448,7 @@ static struct error *rename_file(struct build *build, const struct intent_file *
     TRY(stat_file(file->staged, &is_staged, &staged));
     TRY(stat_file(file->path, &is_there, &there));
     if (is_staged && is_same_file(&staged, &file->stamp))
-        return replace_file(build, file, is_there);
+        return replace_file(build, file);
     *is_good &= is_there && is_same_file(&there, &file->stamp);
     return NULL;
 }

@@ -192,17 +192,17 @@ static void stat_tells_kinds_and_follows_links(void **state)
 {
     static const struct {
         const char *path;
-        enum file_kind want;
+        enum file_kind want, itself;
         uint64_t size;
     } rows[] = {
-        {"f", FILE_REGULAR, 5},
-        {"link", FILE_REGULAR, 5},
-        {"d", FILE_DIRECTORY, 0},
-        {"", FILE_DIRECTORY, 0},
-        {"pipe", FILE_OTHER, 0},
-        {"nosuch", FILE_ABSENT, 0},
-        {"dangling", FILE_ABSENT, 0},
-        {"f/x", FILE_ABSENT, 0},
+        {"f", FILE_REGULAR, FILE_REGULAR, 5},
+        {"link", FILE_REGULAR, FILE_OTHER, 5},
+        {"d", FILE_DIRECTORY, FILE_DIRECTORY, 0},
+        {"", FILE_DIRECTORY, FILE_ABSENT, 0},
+        {"pipe", FILE_OTHER, FILE_OTHER, 0},
+        {"nosuch", FILE_ABSENT, FILE_ABSENT, 0},
+        {"dangling", FILE_ABSENT, FILE_OTHER, 0},
+        {"f/x", FILE_ABSENT, FILE_ABSENT, 0},
     };
     (void)state;
     tree_write("f", "hello");
@@ -219,6 +219,8 @@ static void stat_tells_kinds_and_follows_links(void **state)
         if (kind == FILE_REGULAR)
             assert_int_equal(stamp.size_bytes, rows[i].size);
         assert_int_equal(file_stamp_equal(&stamp, &none), kind == FILE_ABSENT);
+        tree_assert_ok(file_kind_itself(rows[i].path, &kind));
+        assert_int_equal(kind, rows[i].itself);
     }
 }
 
