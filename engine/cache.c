@@ -100,7 +100,8 @@ static struct error *add_output(struct plan *plan, const struct record_made *mad
     to->has_tree = true;
     to->tree = made->tree;
     to->identity = made->identity;
-    to->is_unchanged = stale_find_tree(build, to->path, &now) && hash_equal(&now, &made->tree);
+    to->is_unchanged = build->files[made->file].look == LOOK_CURRENT &&
+                       stale_find_tree(build, to->path, &now) && hash_equal(&now, &made->tree);
     plan->is_changed |= !to->is_unchanged;
     plan->bytes_to_read += to->is_unchanged ? 0 : stamp.size_bytes;
     return NULL;

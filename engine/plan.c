@@ -721,7 +721,7 @@ static struct error *find_unchanged(struct plan *plan)
         TRY(build_add_file(build, output->path, NULL, &file));
         TRY(stale_look(build, file));
         if (build->runs[plan->index].is_forced || plan->log != NULL ||
-            build->files[file].look == LOOK_ABSENT)
+            build->files[file].look == LOOK_ABSENT || build->files[file].look == LOOK_GIVEN_BACK)
             continue;
         if (output->is_text && build->files[file].look == LOOK_CHANGED &&
             build->files[file].stamp.size_bytes == output->size_bytes) {
