@@ -40,11 +40,13 @@ static void need_faults(void)
 
 /* Two manifests for one directory; the builds go back and forth between what they make. */
 struct pair {
+    const char *members; /* of the manifests, besides */
     const char *with[2];
     struct snapshot made[2];
     unsigned now;         /* which of them lies there */
     struct snapshot left; /* in .psybuild, by the last build that ended badly without a model */
     bool has_left;
+    bool has_users_file; /* README.md is the user's when a build begins */
 };
 
 static void make(struct pair *pair, unsigned which, const char *when)
@@ -56,17 +58,22 @@ static void make(struct pair *pair, unsigned which, const char *when)
     pair->now = which;
 }
 
-static struct pair begin_pair(const char *first, const char *second)
+static struct pair begin_pair_more(const char *members, const char *first, const char *second)
 {
-    struct pair pair = {.with = {first, second}};
+    struct pair pair = {.members = members, .with = {first, second}};
     for (unsigned which = 0; which < 2; which++) {
         conversion_forget();
-        conversion_declare(pair.with[which]);
+        conversion_declare_more(members, pair.with[which]);
         make(&pair, which, "undisturbed");
         pair.made[which] = snapshot_take(&arena, MODEL);
     }
     assert_false(snapshot_equal(&pair.made[0], &pair.made[1]));
     return pair;
+}
+
+static struct pair begin_pair(const char *first, const char *second)
+{
+    return begin_pair_more("", first, second);
 }
 
 /* What lies there after a build that did not end well. */
@@ -95,12 +102,24 @@ static bool leaves_nothing_new(struct pair *pair, struct arena *work)
     return is_known;
 }
 
+/* The user's file was set aside once, whole; then it goes. */
+static void assert_is_aside(struct arena *work, const char *when)
+{
+    struct snapshot aside = snapshot_take(work, STATE_DIRECTORY "/aside");
+    if (aside.count != 1 || strcmp(aside.files[0].path, MODEL "/README.md") != 0 ||
+        !text_is(tree_read(work, STATE_DIRECTORY "/aside/" MODEL "/README.md"), "mine"))
+        fail_msg("%s: the user's file is lost", when);
+    tree_remove(STATE_DIRECTORY "/aside");
+}
+
 /* The next run, without faults. */
 static void assert_heals(struct pair *pair, unsigned which, struct arena *work, const char *when)
 {
     make(pair, which, when);
     struct snapshot found = snapshot_take(work, MODEL);
     snapshot_assert_equal(&found, &pair->made[which], when);
+    if (pair->has_users_file)
+        assert_is_aside(work, when);
     snapshot_assert_no_strays(work, when);
 }
 
@@ -131,7 +150,7 @@ static bool build_with_fault(struct pair *pair, unsigned next, const char *fault
 static bool rebuild(struct pair *pair, const char *fault, bool is_deadly)
 {
     unsigned next = !pair->now;
-    conversion_declare(pair->with[next]);
+    conversion_declare_more(pair->members, pair->with[next]);
     return build_with_fault(pair, next, fault, is_deadly);
 }
 
@@ -150,6 +169,45 @@ static bool build_first(struct pair *pair, const char *fault, bool is_deadly)
 {
     conversion_forget();
     return build_with_fault(pair, pair->now, fault, is_deadly);
+}
+
+/* The same where a file of the user's lies in the way. */
+static bool build_over_users_file(struct pair *pair, const char *fault, bool is_deadly)
+{
+    conversion_forget();
+    tree_write(MODEL "/README.md", "mine");
+    pair->has_users_file = true;
+    return build_with_fault(pair, pair->now, fault, is_deadly);
+}
+
+static bool holds(const struct snapshot *directory, const struct snapshot_file *file)
+{
+    for (size_t i = 0; i < directory->count; i++)
+        if (directory->files[i].size_bytes == file->size_bytes &&
+            hash_equal(&directory->files[i].hash, &file->hash))
+            return true;
+    return false;
+}
+
+#define CACHE "\"cache\": {\"path\": \"cache\"}, "
+
+/* From one of the pair to the other, with an empty cache: what was replaced is all in there. */
+static bool rebuild_into_cache(struct pair *pair, const char *fault, bool is_deadly)
+{
+    struct arena work = {0};
+    const struct snapshot *old = &pair->made[pair->now], *new = &pair->made[!pair->now];
+    if (tree_has("cache"))
+        tree_remove("cache");
+    bool is_met = rebuild(pair, fault, is_deadly);
+    struct snapshot cache = snapshot_take(&work, "cache");
+    for (size_t i = 0; i < old->count; i++)
+        if (!holds(new, &old->files[i]) && !holds(&cache, &old->files[i]))
+            fail_msg("%s: the old %s is not in the cache", fault, old->files[i].path);
+    for (size_t i = 0; i < cache.count; i++)
+        if (text_ends_with(text_of(cache.files[i].path), ".tmp"))
+            fail_msg("%s: cache/%s is left over", fault, cache.files[i].path);
+    arena_end(&work);
+    return is_met;
 }
 
 typedef bool builder(struct pair *pair, const char *fault, bool is_deadly);
@@ -236,6 +294,41 @@ static void a_leftover_does_not_keep_config_json_in_its_place(void **state)
     assert_in_range(n, 5, FAULTS_MAX - 1);
 }
 
+static void killed_at_any_point_the_cache_gets_all_that_is_replaced(void **state)
+{
+    (void)state;
+    need_faults();
+    struct pair pair = begin_pair_more(CACHE, FOUR_BITS, EIGHT_BITS);
+    die_at_each(&pair, rebuild_into_cache, "io");
+    pair = begin_pair_more(CACHE, FOUR_BITS, SEVEN_FILES); /* leftovers, too */
+    die_at_each(&pair, rebuild_into_cache, "io");
+}
+
+static void killed_while_it_is_restored_the_next_run_finishes(void **state)
+{
+    (void)state;
+    need_faults();
+    struct pair pair = begin_pair_more(CACHE, FOUR_BITS, EIGHT_BITS);
+    die_at_each(&pair, rebuild, "io");
+}
+
+static void killed_at_any_point_a_file_of_the_users_is_kept(void **state)
+{
+    (void)state;
+    need_faults();
+    struct pair pair = begin_pair(FOUR_BITS, EIGHT_BITS);
+    die_at_each(&pair, build_over_users_file, "io");
+}
+
+static void failing_at_any_point_the_cache_harms_nothing(void **state)
+{
+    (void)state;
+    need_faults();
+    struct pair pair = begin_pair_more(CACHE, FOUR_BITS, SEVEN_FILES);
+    fail_at_each(&pair, rebuild_into_cache, "io");
+    fail_at_each(&pair, rebuild, "io");
+}
+
 static void failing_at_any_point_says_so_and_harms_nothing(void **state)
 {
     (void)state;
@@ -262,6 +355,10 @@ int main(void)
         ROW(killed_at_any_point_the_next_run_finishes),
         ROW(killed_while_files_come_and_go_the_next_run_finishes),
         ROW(a_leftover_does_not_keep_config_json_in_its_place),
+        ROW(killed_at_any_point_the_cache_gets_all_that_is_replaced),
+        ROW(killed_while_it_is_restored_the_next_run_finishes),
+        ROW(killed_at_any_point_a_file_of_the_users_is_kept),
+        ROW(failing_at_any_point_the_cache_harms_nothing),
         ROW(failing_at_any_point_says_so_and_harms_nothing),
         ROW(without_memory_it_says_so_and_harms_nothing),
 #undef ROW
