@@ -26,6 +26,7 @@
 enum { NOBODY = 65534 };
 
 static struct arena arena; /* of the running test */
+static bool is_root;       /* before it began */
 
 /* A copy, and a command in a directory of its own: two nodes. */
 static const char manifest[] =
@@ -52,19 +53,31 @@ static int end(void **state)
     return tree_end(state);
 }
 
+/* Becomes another user and back. Both ids: a program of which they differ is not to be trusted with
+ * its environment, and the leak sanitizer cannot look into it. */
+static int become(uid_t user)
+{
+#ifdef __APPLE__
+    return seteuid(user); /* the real id cannot come back */
+#else
+    return setresuid(user, user, 0);
+#endif
+}
+
 /* The same for a user whom permissions bind. */
 static int begin_bound(void **state)
 {
     if (tree_begin(state) != 0)
         return -1;
-    if (geteuid() == 0 && (chown(".", NOBODY, NOBODY) != 0 || seteuid(NOBODY) != 0))
+    is_root = geteuid() == 0;
+    if (is_root && (chown(".", NOBODY, NOBODY) != 0 || become(NOBODY) != 0))
         return -1;
     return write_project();
 }
 
 static int end_bound(void **state)
 {
-    if (getuid() == 0 && seteuid(0) != 0)
+    if (is_root && become(0) != 0)
         return -1;
     return end(state);
 }
@@ -109,9 +122,19 @@ static void assert_heals(void)
 
 /* ---- permissions ---- */
 
+/* Another user may not reach a program that was built in root's own directory. */
+static void need_program(void)
+{
+    if (RUN("--version").exit_code == 0)
+        return;
+    print_message("skipped: an ordinary user cannot run psybuild where it lies\n");
+    skip();
+}
+
 static void a_source_that_may_not_be_read_fails_its_readers(void **state)
 {
     (void)state;
+    need_program();
     assert_int_equal(chmod("in", 0), 0);
     assert_said(RUN("-q", "a"), 1,
         "psybuild: error: in: cannot open: Permission denied\n    while planning a\n");
@@ -124,6 +147,7 @@ static void a_source_that_may_not_be_read_fails_its_readers(void **state)
 static void a_directory_that_may_not_be_written_keeps_its_files(void **state)
 {
     (void)state;
+    need_program();
     assert_heals();
     tree_write("in", "changed\n");
     assert_int_equal(chmod("sub", 0555), 0);
@@ -142,6 +166,7 @@ static void a_read_only_psybuild_directory_is_enough_for_a_null_run(void **state
     static const char denied[] =
         "psybuild: error: .psybuild/lock: cannot open: Permission denied\n";
     (void)state;
+    need_program();
     assert_heals();
     assert_int_equal(chmod(".psybuild", 0555), 0);
     assert_int_equal(chmod(".psybuild/lock", 0444), 0);
@@ -157,6 +182,7 @@ static void a_read_only_psybuild_directory_is_enough_for_a_null_run(void **state
 static void a_read_only_directory_is_left_as_it_is(void **state)
 {
     (void)state;
+    need_program();
     assert_int_equal(chmod(".", 0555), 0);
     assert_said(
         RUN(NULL), 1, "psybuild: error: .psybuild: cannot make the directory: Permission denied\n");
@@ -167,6 +193,7 @@ static void a_read_only_directory_is_left_as_it_is(void **state)
 static void a_state_that_may_not_be_read_stops_the_build(void **state)
 {
     (void)state;
+    need_program();
     assert_heals();
     tree_write("in", "changed\n");
     assert_int_equal(chmod(".psybuild/state", 0), 0);
