@@ -70,25 +70,35 @@ def write_dvc(kind, count):
         json.dump({"stages": stages}, file)
 
 
-# name: what writes its file, the command, and the largest graph that it gets through in a coffee break
+def write_tup(kind, count):
+    subprocess.run(["tup", "init", "--no-sync"], check=True, stdout=subprocess.DEVNULL)
+    with open("Tupfile", "w", encoding="ascii") as file:
+        file.writelines(f": {source} |> cp %f %o |> {output}\n" for source, output in edges(kind, count))
+
+
+# name: what writes its file, and the command. tup watches what commands open through FUSE, and takes
+# times by the second.
 TOOLS = {
-    "ninja": (write_ninja, ["ninja", "--quiet"], 10**6),
-    "samu": (write_ninja, ["samu"], 10**6),
-    "make": (write_make, ["make", "-rRs", "-j2"], 10**6),
-    "doit": (write_doit, ["doit", "-v0"], 1000),
-    "snakemake": (write_snakemake, ["snakemake", "--cores", "2", "--quiet", "all"], 100),
-    "dvc": (write_dvc, ["dvc", "repro", "--quiet"], 10),
+    "ninja": (write_ninja, ["ninja", "--quiet"]),
+    "samu": (write_ninja, ["samu"]),
+    "make": (write_make, ["make", "-rRs", "-j2"]),
+    "tup": (write_tup, ["tup", "upd", "--quiet", "-j2"]),
+    "doit": (write_doit, ["doit", "-v0"]),
+    "snakemake": (write_snakemake, ["snakemake", "--cores", "2", "--quiet", "all"]),
+    "dvc": (write_dvc, ["dvc", "repro", "--quiet"]),
 }
 
 
 def installed(bench):
     """psybuild first, then what is on PATH or beside this python."""
-    found = {"psybuild": (write_psybuild, [bench.psybuild, "-q"], 10**6)}
+    found = {"psybuild": (write_psybuild, [bench.psybuild, "-q"])}
     beside = os.path.dirname(sys.executable)
-    for name, (write, command, limit) in TOOLS.items():
+    for name, (write, command) in TOOLS.items():
         program = shutil.which(command[0], path=os.environ["PATH"] + os.pathsep + beside)
-        if program:
-            found[name] = (write, [program, *command[1:]], limit)
+        if name == "tup" and not os.path.exists("/dev/fuse"):
+            print("tup is left out: there is no /dev/fuse")
+        elif program:
+            found[name] = (write, [program, *command[1:]])
     return found
 
 
@@ -105,36 +115,60 @@ def version(command):
     return subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
 
 
+def wait_for_another_time(command):
+    time.sleep(1.1 if os.path.basename(command[0]) == "tup" else 0.02)
+
+
+def change_one(bench, directory, command, run_number):
+    wait_for_another_time(command)
+    source = path("i", 0)
+    with open(source, "w", encoding="ascii") as file:
+        file.write(f"{run_number} {time.time()}")
+    costs = bench.measure(*command, cwd=directory, seconds=bench.options.patience)
+    with open(path("o", 0), encoding="ascii") as file:
+        if not file.read().startswith(f"{run_number} "):
+            sys.exit(f"bench: {command[0]} did not see a change")
+    return costs
+
+
 def measure_tool(bench, kind, count, write, command):
-    """Costs of a null build, of one with a file touched, of one with a file changed."""
+    """Costs of a null build, of one with a file touched, of one with a file changed; fewer of them if a
+    run takes too long."""
+    medians = []
     with bench.directory("graph") as directory:
         os.chdir(directory)
         make_inputs(kind, count)
         time.sleep(0.05)
         write(kind, count)
-        bench.measure(*command, cwd=directory)
-        os.sync()
-        # The first run after a build may tidy up; it is not what is measured.
-        once = bench.measure(*command, cwd=directory)[0]
-        times = min(200, max(bench.reps, int(SECONDS / once.seconds)))
-        null = bench.measure(*command, cwd=directory, times=times)
-        touched, changed = [], []
-        for run_number in range(bench.reps):
-            source = path("i", 0)
-            os.utime(source)
-            touched += bench.measure(*command, cwd=directory)
-            with open(source, "w", encoding="ascii") as file:
-                file.write(f"{run_number} {time.time()}")
-            changed += bench.measure(*command, cwd=directory)
-            with open(path("o", 0), encoding="ascii") as file:
-                if not file.read().startswith(f"{run_number} "):
-                    sys.exit(f"bench: {command[0]} did not see a change")
+        try:
+            bench.measure(*command, cwd=directory, seconds=bench.options.patience)
+            os.sync()
+            # The first run after a build may tidy up; it is not what is measured.
+            once = bench.measure(*command, cwd=directory, seconds=bench.options.patience)[0]
+            reps = bench.reps if once.seconds < 5 else 1
+            times = max(reps, min(200, int(SECONDS / once.seconds)))
+            medians.append(tools.Cost.median(
+                bench.measure(*command, cwd=directory, times=times, seconds=times * bench.options.patience)))
+            touched, changed = [], []
+            for run_number in range(reps):
+                wait_for_another_time(command)
+                os.utime(path("i", 0))
+                touched += bench.measure(*command, cwd=directory, seconds=bench.options.patience)
+                changed += change_one(bench, directory, command, run_number)
+            medians += [tools.Cost.median(touched), tools.Cost.median(changed)]
+        except TimeoutError:
+            pass
         os.chdir(bench.work)
-    return [tools.Cost.median(costs) for costs in (null, touched, changed)]
+    return medians
 
 
-def describe(cost):
-    return f"{tools.time_text(cost.seconds)}, {tools.mib(cost.peak_kib)}"
+def describe(costs, number, patience):
+    """A cell; `costs` is None for a tool that was not tried."""
+    if costs is None:
+        return "–"
+    if number >= len(costs):
+        return f"> {patience} s" if costs else f"built in > {patience} s"
+    return f"{tools.time_text(costs[number].seconds)}, {tools.mib(costs[number].peak_kib)}"
 
 
 def ratios(costs, number):
@@ -146,12 +180,13 @@ def ratios(costs, number):
 
 
 def run_graphs(bench, kind, count_max):
-    found, rows = installed(bench), []
+    found, rows, given_up = installed(bench), [], set()
     for count in [count for count in (10, 1000, 10_000, 100_000) if count <= count_max]:
         costs = {name: measure_tool(bench, kind, count, write, command)
-                 for name, (write, command, limit) in found.items() if count <= limit}
+                 for name, (write, command) in found.items() if name not in given_up}
+        given_up |= {name for name, medians in costs.items() if len(medians) < 3}
         for number, what in enumerate(("null", "touched", "changed")):
-            cells = [describe(costs[name][number]) if name in costs else "–" for name in found]
+            cells = [describe(costs.get(name), number, bench.options.patience) for name in found]
             rows.append([f"{count:,} {what}".replace(",", " "), cells[0], *ratios(costs, number), *cells[1:]])
             print("(" + ", ".join(rows[-1]) + ")", flush=True)
     print(f"\nGraphs \"{kind}\":")
@@ -180,7 +215,7 @@ def run_psyllm(bench):
 
 
 def run(bench):
-    print("\n" + ", ".join(f"{name}: {version(command)}" for name, (_, command, _) in installed(bench).items()))
+    print("\n" + ", ".join(f"{name}: {version(command)}" for name, (_, command) in installed(bench).items()))
     run_psyllm(bench)
     run_graphs(bench, "wide", bench.options.nodes)
     run_graphs(bench, "chains", min(bench.options.nodes, 10_000))

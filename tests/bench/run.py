@@ -25,6 +25,8 @@ def arguments():
     parser.add_argument("--size", type=float, default=1.2, metavar="GB",
                         help="about the size of the model to convert (default 1.2); scaling goes up to it")
     parser.add_argument("--nodes", type=int, default=100_000, help="size of the largest graph (default 100000)")
+    parser.add_argument("--patience", type=float, default=120, metavar="SECONDS",
+                        help="null_build: for a run; a slower tool is not tried on larger graphs (default 120)")
     parser.add_argument("--reps", type=int, default=5, help="runs of each measurement (default 5)")
     parser.add_argument("--download", type=float, default=2.0, metavar="GB", help="how much to download (default 2)")
     parser.add_argument("--download-to", metavar="DIR", help="where to (default: the work directory), as /dev/shm")

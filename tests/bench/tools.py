@@ -2,6 +2,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -34,14 +35,22 @@ class Bench:
     def program(self, name):
         return os.path.join(self.programs, name)
 
-    def measure(self, *command, cwd=None, times=1, env=None):
-        """The costs of some runs of a command, one after the other. A failing one ends the benchmark."""
+    def measure(self, *command, cwd=None, times=1, env=None, seconds=None):
+        """The costs of some runs of a command, one after the other. A failing one ends the benchmark; after
+        `seconds` for all of them, what is still at work is killed: TimeoutError."""
         log = os.path.join(self.work, "measured")
-        result = subprocess.run([self.program("measure"), "-n", str(times), "-o", log, *command], cwd=cwd,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                env={**os.environ, **(env or {})}, check=False)
-        if result.returncode != 0:
-            sys.exit(f"bench: {' '.join(command)} in {cwd or '.'} failed:\n{result.stdout}")
+        with subprocess.Popen([self.program("measure"), "-n", str(times), "-o", log, *command], cwd=cwd,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                              env={**os.environ, **(env or {})}, start_new_session=True) as process:
+            try:
+                said, _ = process.communicate(timeout=seconds)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise TimeoutError from error
+                raise
+        if process.returncode != 0:
+            sys.exit(f"bench: {' '.join(command)} in {cwd or '.'} failed:\n{said}")
         with open(log, encoding="ascii") as file:
             return [Cost(*map(float, line.split()[:4])) for line in file]
 
