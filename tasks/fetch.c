@@ -492,16 +492,10 @@ static struct error *take_head(void *context, const void *bytes, size_t length)
     return NULL;
 }
 
-/* More of the head, up to `end`. */
-static struct error *get_head(
+static struct error *get_head_from_hub(
     struct work *work, const struct request *request, struct head *head, uint64_t end)
 {
     struct connection *connection;
-    unsigned char *bytes = memory_resize(head->bytes, (size_t)end);
-    if (bytes == NULL)
-        return error_memory();
-    head->bytes = bytes;
-    head->capacity = (size_t)end;
     TRY(connect(work, request, &connection));
     struct hub hub = {.client = connection->client, .settings = &connection->settings};
     struct hub_fetch fetch = {.repo = &request->repo,
@@ -515,6 +509,30 @@ static struct error *get_head(
     return hub_fetch_range(work_arena(work), &hub, &fetch, NULL);
 }
 
+static struct error *get_head_from_file(const char *path, struct head *head, uint64_t end)
+{
+    struct file *file;
+    TRY(file_open(path, &file));
+    struct error *error =
+        file_read_at(file, head->count, head->bytes + head->count, (size_t)end - head->count);
+    file_close(file);
+    head->count = (size_t)end;
+    return error;
+}
+
+/* More of the head, up to `end`. */
+static struct error *get_head(
+    struct work *work, const struct request *request, struct head *head, uint64_t end)
+{
+    unsigned char *bytes = memory_resize(head->bytes, (size_t)end);
+    if (bytes == NULL)
+        return error_memory();
+    head->bytes = bytes;
+    head->capacity = (size_t)end;
+    return request->local != NULL ? get_head_from_file(request->local, head, end)
+                                  : get_head_from_hub(work, request, head, end);
+}
+
 static struct error *give_head(struct work *work, const struct request *request, struct head *head)
 {
     TRY(get_head(work, request, head, HINT_BYTES));
@@ -526,17 +544,30 @@ static struct error *give_head(struct work *work, const struct request *request,
     return work_hint(work, head->bytes, (size_t)(8 + length));
 }
 
+/* Of a file in the client's cache its head is read there. */
+static struct error *hear_of(struct work *work, struct request *request)
+{
+    struct connection *connection;
+    struct head head = {0};
+    TRY(connect(work, request, &connection));
+    TRY(hub_cache_find(work_arena(work), connection->settings.cache, &request->repo,
+        request->commit, &request->file, &request->local));
+    bool is_offline = request->is_offline || connection->settings.is_offline;
+    if (is_offline && request->local == NULL)
+        return NULL;
+    struct error *error = give_head(work, request, &head);
+    memory_free(head.bytes);
+    return error;
+}
+
 static struct error *fetch_hint(struct work *work, const struct node *node)
 {
     struct request request = request_of(node);
-    struct head head = {0};
-    bool is_worth_it = request.url == NULL && !request.is_offline &&
-                       request.file.size_bytes >= HINT_FILE_BYTES_MIN &&
+    bool is_worth_it = request.url == NULL && request.file.size_bytes >= HINT_FILE_BYTES_MIN &&
                        text_ends_with(text_of(request.name), ".safetensors");
     if (!is_worth_it)
         return NULL;
-    struct error *error = give_head(work, &request, &head);
-    memory_free(head.bytes);
+    struct error *error = hear_of(work, &request);
     return error == NULL ? NULL : wrap(work_arena(work), &request, error);
 }
 

@@ -128,6 +128,31 @@ if "$program" --offline m >"$work/out" 2>&1; then fail "an offline build downloa
 [ "$(requests)" = "$before" ] || fail "an offline build asks the hub"
 pass "an offline build names what is missing"
 
+# A shard whose header comes first, by a range of its own; then from the client's cache, offline.
+mkdir -p "$work/headed" "$work/heard" "$work/cache/models--x--y/blobs"
+header='{"a":{"dtype":"F16","shape":[2500000],"data_offsets":[0,5000000]}}'
+{
+    printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0%s" "$header"
+    head -c 5000000 /dev/zero
+} >"$work/headed/model.safetensors"
+serve "$work/headed"
+cd "$work/heard"
+printf '{"psybuild": 1, "sources": {"m": {"hub": "GMLHUHE/PsyLLM"}}, "artifacts": {"out/model.safetensors":
+{"task": "merge", "in": {"weights": "m/model.safetensors"}}}}\n' >psybuild.json
+: >"$work/log"
+"$program" --connections 1 >"$work/out" 2>&1 || fail "a merge of a shard fails"
+[ "$(grep -c '^storage GET ' "$work/log")" = 2 ] || fail "the header does not come first"
+[ "$(grep -c '^home GET .*/resolve/' "$work/log")" = 1 ] || fail "the shard's place is asked for twice"
+hash=$(sed -n 's/.*"sha256": "\([0-9a-f]*\)".*/\1/p' psybuild.lock)
+mv m/model.safetensors "$work/cache/models--x--y/blobs/$hash"
+rm -r .psybuild out
+before=$(requests)
+HF_HUB_OFFLINE=1 HF_HUB_CACHE=$work/cache "$program" >"$work/out" 2>&1 ||
+    fail "an offline build does not use the client's cache"
+cmp -s m/model.safetensors "$work/headed/model.safetensors" || fail "the shard is not the hub's"
+[ "$(requests)" = "$before" ] || fail "what lies in the client's cache is asked for"
+pass "a shard's header comes first, and from the client's cache where that has it"
+
 # Six ranges over two connections, killed at the fifth request: what those two were at is lost.
 mkdir -p "$work/large" "$work/killed"
 head -c 100663296 /dev/urandom >"$work/large/model.safetensors"
