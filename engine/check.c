@@ -228,7 +228,7 @@ struct error *check_plan(struct schedule *schedule, uint32_t index)
     struct plan *plan;
     run->started_ns = clock_now_ns();
     struct error *error = plan_node(build, index, &plan);
-    if (error != NULL && plan_is_awaiting(run->plan)) {
+    if (error != NULL && run->plan != NULL && plan_is_awaiting(run->plan)) {
         error_free(error); /* what was heard of its inputs does not do: with the files it may */
         forget_plan(build, index);
         check_demand_inputs(schedule, index, true);
