@@ -558,6 +558,8 @@ static struct error *open_jobserver(struct schedule *schedule)
     TRY(jobserver_open(&build->arena, build->options->make_flags, &schedule->jobserver, &warning));
     if (warning != NULL)
         build_say(build, EVENT_WARNING, NULL, warning);
+    if (schedule->jobserver != NULL || build->options->load_max > 0)
+        pool_allow(build->pool, 1); /* until both were asked, in the loop */
     return NULL;
 }
 
