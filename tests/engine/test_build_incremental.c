@@ -90,6 +90,21 @@ static void bits_of_one_layer_remake_that_layer(void **state)
         "sealed\n");
 }
 
+static void the_bits_of_an_override_are_named(void **state)
+{
+    (void)state;
+    conversion_declare(
+        "\"bits\": 4, \"overrides\": [{\"match\": \"model.layers.2.*\", \"bits\": 6}]");
+    conversion_make();
+    conversion_declare(
+        "\"bits\": 4, \"overrides\": [{\"match\": \"model.layers.2.*\", \"bits\": 5}]");
+    assert_redoes(
+        "config.json: the layout of models/PsyLLM-mlx/model*.safetensors changed; sealed\n"
+        "model*.safetensors: \"overrides[0].bits\" changed: 6 -> 5; 7 made, 40 kept; sealed\n"
+        "model.safetensors.index.json: the layout of models/PsyLLM-mlx/model*.safetensors changed; "
+        "sealed\n");
+}
+
 static void a_group_size_remakes_what_is_quantized(void **state)
 {
     (void)state;
@@ -388,6 +403,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
 #define ROW(name) cmocka_unit_test_setup_teardown(name, begin, end)
         ROW(bits_of_one_layer_remake_that_layer),
+        ROW(the_bits_of_an_override_are_named),
         ROW(a_group_size_remakes_what_is_quantized),
         ROW(a_shard_size_moves_every_piece_and_makes_none),
         ROW(a_reformatted_manifest_redoes_nothing),

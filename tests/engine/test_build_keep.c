@@ -282,12 +282,15 @@ static bool leave_mounts(void)
 
 static void a_checkpoint_larger_than_the_disk_converts(void **state)
 {
-    static const char *const verify[] = {"-t", "verify", NULL}, *const list[] = {
-                                                                    "-t", "list", NULL};
+    static const char *const side_by_side[] = {"--progress=json", "-j2", NULL},
+                             *const verify[] = {"-t", "verify", NULL},
+                             *const list[] = {"-t", "list", NULL};
     (void)state;
     need_disk(27); /* the checkpoint has 33 MiB, the model 9 */
     declare_all(UNTIL_USED, FOUR);
-    struct program program = must_build(NULL);
+    struct program program = program_run(&arena, side_by_side, NULL);
+    if (program.exit_code != 0)
+        fail_msg("exit code %d: %s", program.exit_code, error_of(&program));
     assert_is_model("on a small disk");
     assert_int_equal(count_shards(), 0);
     assert_int_equal(downloads(), SHARDS);
@@ -388,6 +391,16 @@ static void what_is_named_itself_comes_back_and_stays(void **state)
         assert_is_source(shard_name(number));
     assert_is_source("config.json");
     assert_is_model("afterwards");
+}
+
+static void what_is_named_beside_its_reader_stays(void **state)
+{
+    static const char *const both[] = {"-q", SOURCE, MODEL, NULL};
+    (void)state;
+    declare_all(UNTIL_USED, FOUR);
+    assert_string_equal(program_run(&arena, both, NULL).said.bytes, "");
+    assert_int_equal(count_shards(), SHARDS);
+    assert_is_model("named beside its source");
 }
 
 /* ---- readers ---- */
@@ -607,6 +620,7 @@ int main(void)
         ROW(one_layers_bits_fetch_that_layers_shard),
         ROW(a_field_that_weights_do_not_read_fetches_no_shard),
         ROW(what_is_named_itself_comes_back_and_stays),
+        ROW(what_is_named_beside_its_reader_stays),
         ROW(a_reader_that_was_not_built_yet_is_waited_for),
         ROW(both_readers_in_one_run_download_once),
         ROW(a_nodes_output_goes_when_its_readers_have_it),

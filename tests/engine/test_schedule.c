@@ -6,10 +6,12 @@
 #include <stdint.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "base/jobserver.h"
 #include "engine/pieces.h"
 #include "engine/seal.h"
 #include "tasks/registry.h"
@@ -127,6 +129,178 @@ static void a_hash_that_fails_leaves_the_others_that_wait(void **state)
     assert_true(has_line(run.said, "sealed s"));
     assert_null(strstr(run.said, "r1"));
     project_run_end(&run);
+}
+
+/* ---- how many at once, and which first ---- */
+
+enum { COMMANDS = 6 };
+
+/* Nodes "o1" to "o6" that need nothing of each other, each with these members; their command notes
+ * in "counts" how many run as it does. */
+static void declare_counting(const char *members, const char *member)
+{
+    static const char job[] = "mkdir -p running/$$; ls running | wc -l >>counts; sleep 0.03; "
+                              "rmdir running/$$; : >\"$1\"\n";
+    struct arena arena = {0};
+    const char *artifacts = "";
+    tree_write("job.sh", job);
+    for (int i = 1; i <= COMMANDS; i++)
+        artifacts = arena_format(&arena,
+            "%s%s\"o%d\": {\"task\": \"exec\", \"in\": {\"job\": \"job.sh\"}, \"with\": "
+            "{\"command\": "
+            "[\"sh\", \"${in.job}\", \"${out}\"]}%s}",
+            artifacts, i == 1 ? "" : ", ", i, member);
+    tree_write("psybuild.json",
+        arena_format(&arena, "{\"psybuild\": 1, %s\"artifacts\": {%s}}", members, artifacts));
+    arena_end(&arena);
+}
+
+/* Runs them, and says how many ran at once. */
+static long most_at_once(struct project_run run)
+{
+    struct arena arena = {0};
+    long most = 0;
+    int lines = 0;
+    run.threads = COMMANDS;
+    tree_assert_ok(project_run(&run));
+    if (run.failures > 0)
+        fail_msg("%s", run.said);
+    for (const char *at = tree_read(&arena, "counts").bytes; *at != '\0'; lines++) {
+        char *end;
+        long count = strtol(at, &end, 10);
+        most = count > most ? count : most;
+        at = end + strspn(end, " \n");
+    }
+    assert_int_equal(lines, COMMANDS);
+    project_run_end(&run);
+    arena_end(&arena);
+    return most;
+}
+
+static void a_pool_bounds_what_runs_at_once(void **state)
+{
+    static const struct {
+        const char *members, *member;
+        long least, most;
+    } rows[] = {
+        {"", "", 3, COMMANDS}, /* else the others would prove nothing */
+        {"\"pools\": {\"gpu\": 1}, ", ", \"pool\": \"gpu\"", 1, 1},
+        {"\"pools\": {\"gpu\": 2}, ", ", \"pool\": \"gpu\"", 2, 2},
+        {"\"pools\": {\"gpu\": 1}, ", "", 3, COMMANDS},
+        {"", ", \"pool\": \"console\"", 1, 1},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        declare_counting(rows[i].members, rows[i].member);
+        long most = most_at_once((struct project_run){0});
+        if (most < rows[i].least || most > rows[i].most)
+            fail_msg("row %zu: %ld ran at once", i, most);
+        tree_remove("counts");
+        tree_remove(".psybuild");
+    }
+}
+
+static void pools_do_not_wait_for_each_other(void **state)
+{
+    struct project_run run = {.threads = 2};
+    (void)state;
+    tree_write("in", "x");
+    tree_write("psybuild.json", /* each waits, for 5 s at most, until the other runs as well */
+        "{\"psybuild\": 1, \"pools\": {\"a\": 1, \"b\": 1}, \"artifacts\": {"
+        "\"one\": {\"pool\": \"a\", \"task\": \"exec\", \"in\": {\"x\": \"in\"}, \"with\": "
+        "{\"command\": "
+        "[\"sh\", \"-c\", \": >1; i=0; while [ ! -e 2 ]; do i=$$((i+1)); [ $$i -lt 500 ] || exit "
+        "1; "
+        "sleep 0.01; done; : >$$0\", \"${out}\"]}}, "
+        "\"two\": {\"pool\": \"b\", \"task\": \"exec\", \"in\": {\"x\": \"in\"}, \"with\": "
+        "{\"command\": "
+        "[\"sh\", \"-c\", \": >2; i=0; while [ ! -e 1 ]; do i=$$((i+1)); [ $$i -lt 500 ] || exit "
+        "1; "
+        "sleep 0.01; done; : >$$0\", \"${out}\"]}}}}");
+    tree_assert_ok(project_run(&run));
+    if (run.failures > 0)
+        fail_msg("%s", run.said);
+    project_run_end(&run);
+}
+
+static void an_unknown_pool_is_an_error_with_the_nearest_name(void **state)
+{
+    static const struct {
+        const char *pool, *want;
+    } rows[] = {
+        {"gpus", "psybuild.json:1:107: unknown pool \"gpus\"; did you mean \"gpu\"?"},
+        {"consol", "psybuild.json:1:107: unknown pool \"consol\"; did you mean \"console\"?"},
+        {"other", "psybuild.json:1:107: unknown pool \"other\""},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct project_run run = {0};
+        char text[256];
+        snprintf(text, sizeof text,
+            "{\"psybuild\": 1, \"pools\": {\"gpu\": 1}, \"artifacts\": {\"out\": {\"task\": "
+            "\"copy\", \"in\": {\"files\": \"in\"}, \"pool\": \"%s\"}}}",
+            rows[i].pool);
+        tree_write("psybuild.json", text);
+        struct error *error = project_run(&run);
+        assert_non_null(error);
+        assert_string_equal(error_text(error), rows[i].want);
+        error_free(error);
+        project_run_end(&run);
+    }
+}
+
+static void under_any_load_one_at_a_time_goes_on(void **state)
+{
+    (void)state;
+    if (load_average() <= 0) {
+        print_message("skipped: nothing loads this machine\n");
+        skip();
+    }
+    declare_counting("", "");
+    assert_int_equal(most_at_once((struct project_run){.load_max = 1e-9}), 1);
+    tree_remove("counts");
+    tree_remove(".psybuild");
+    assert_true(most_at_once((struct project_run){.load_max = 1e9}) > 1);
+}
+
+/* Three quick nodes in a chain, and one that takes longer than all of them. */
+static void declare_chain_and_slow(const char *stamp)
+{
+    char manifest[2048];
+#define NOTE(name, in, more) "\"" name "\": " RUN(in, "echo " name " >>order; " more "echo %s >$$0")
+    snprintf(manifest, sizeof manifest,
+        "{\"psybuild\": 1, \"artifacts\": {" NOTE("c1", "in", "") ", " NOTE(
+            "c2", "c1", "") ", " NOTE("c3", "c2", "") ", " NOTE("slow", "in", "sleep 0.3; ") "}}",
+        stamp, stamp, stamp, stamp);
+#undef NOTE
+    tree_write("psybuild.json", manifest);
+}
+
+static void what_took_longest_is_begun_first(void **state)
+{
+    static const struct {
+        unsigned threads;
+        const char *stamp, *first;
+    } rows[] = {
+        {1, "one", "c1\n"}, /* nothing is known: the longest chain */
+        {2, "two", ""},     /* measured: nobody waits for a thread */
+        {1, "three", "slow\n"},
+    };
+    struct arena arena = {0};
+    (void)state;
+    tree_write("in", "x");
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct project_run run = {.threads = rows[i].threads};
+        declare_chain_and_slow(rows[i].stamp);
+        tree_assert_ok(project_run(&run));
+        if (run.failures > 0)
+            fail_msg("%s", run.said);
+        if (!text_starts_with(tree_read(&arena, "order"), rows[i].first))
+            fail_msg("row %zu: %s", i, tree_read(&arena, "order").bytes);
+        tree_remove("order");
+        project_run_end(&run);
+    }
+    arena_end(&arena);
 }
 
 /* ---- a partial that an interrupted build left ---- */
@@ -266,6 +440,11 @@ int main(void)
         TREE_TEST(a_failure_stops_its_readers_and_nobody_else),
         TREE_TEST(a_group_is_sealed_whole_or_not_at_all),
         TREE_TEST(a_hash_that_fails_leaves_the_others_that_wait),
+        TREE_TEST(a_pool_bounds_what_runs_at_once),
+        TREE_TEST(pools_do_not_wait_for_each_other),
+        TREE_TEST(an_unknown_pool_is_an_error_with_the_nearest_name),
+        TREE_TEST(under_any_load_one_at_a_time_goes_on),
+        TREE_TEST(what_took_longest_is_begun_first),
         TREE_TEST(a_fetched_file_that_is_there_is_adopted),
         TREE_TEST(a_dry_run_leaves_a_partial_to_be_taken_up),
         TREE_TEST(staged_bytes_that_are_not_what_was_recorded_are_made_again),

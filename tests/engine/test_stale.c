@@ -77,15 +77,20 @@ static void check_run(const char *want, uint64_t files_hashed)
     project_run_end(&again);
 }
 
-static void edit_manifest(const char *from, const char *to)
+static void edit_text(const char *manifest_text, const char *from, const char *to)
 {
     char text[4096];
-    strcpy(text, manifest);
+    strcpy(text, manifest_text);
     char *place = strstr(text, from);
     assert_non_null(place);
     memmove(place + strlen(to), place + strlen(from), strlen(place + strlen(from)) + 1);
     memcpy(place, to, strlen(to));
     tree_write("psybuild.json", text);
+}
+
+static void edit_manifest(const char *from, const char *to)
+{
+    edit_text(manifest, from, to);
 }
 
 /* ---- what costs nothing ---- */
@@ -257,6 +262,8 @@ static void an_environment_variable_that_is_named_counts(void **state)
     check_run("stale out: an environment variable that it names changed\nsealed out\n", 0);
     unsetenv("PSY_A");
     check_run("stale out: an environment variable that it names changed\nsealed out\n", 0);
+    edit_text(text, ", \"env\": [\"PSY_A\"]", "");
+    check_run("stale out: \"env\" was unset\nsealed out\n", 0);
 }
 
 static void forced_targets_are_made_whatever_is_known(void **state)

@@ -81,6 +81,7 @@ static void on_event(void *context, const struct build_event *event)
 {
     static const char *const words[] = {[EVENT_STALE] = "stale",
         [EVENT_SEALED] = "sealed",
+        [EVENT_GIVEN_BACK] = "given back",
         [EVENT_CONFIRMED] = "confirmed",
         [EVENT_WARNING] = "warning",
         [EVENT_NOTE] = "note",
@@ -115,6 +116,7 @@ struct error *project_run(struct project_run *run)
         .threads = run->threads == 0 ? 2 : run->threads,
         .connections = 1,
         .memory_bytes = run->memory_bytes == 0 ? 16 << 20 : run->memory_bytes,
+        .load_max = run->load_max,
         .is_dry = run->is_dry,
         .is_forced = run->is_forced,
         .no_wait = true,

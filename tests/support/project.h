@@ -38,6 +38,7 @@ struct project_run {
     void (*on_event)(struct project_run *run, const struct build_event *event);
     unsigned threads;       /* 0: 2 */
     uint64_t memory_bytes;  /* 0: 16 MiB */
+    double load_max;        /* -l */
     bool is_dry, is_forced; /* -n, -B */
     const char *target;     /* NULL: the manifest's default */
     bool is_null;           /* nothing had to be looked at closely */
