@@ -3,10 +3,7 @@
 
 #include <inttypes.h>
 
-#include "base/cpu.h"
 #include "cli/signals.h"
-#include "engine/hash.h"
-#include "tasks/formats/quant.h"
 
 static void say_directory(struct cli *cli)
 {
@@ -32,11 +29,8 @@ static void say_dead(struct cli *cli, const struct build *build)
 
 static struct error *run(struct cli *cli, struct build *build, const char *const *targets)
 {
-    unsigned cpu_mask;
     uint32_t failures = 0;
-    TRY(cpu_mask_from_environment(&cpu_mask));
-    hash_init(cpu_mask);
-    quant_init(cpu_mask);
+    TRY(cli_choose_kernels());
     signals_catch();
     say_directory(cli);
     TRY(build_run(build, targets, cli->options->argument_count, &failures));

@@ -253,6 +253,7 @@ static struct error *run(struct cli *cli)
         TRY(tool_expect_words(cli, &words, 0, 0));
     TRY(cli_open_build(cli, false, &cleaning.build));
     TRY(cli_reopen_locked(cli, cleaning.build, &cleaning.build));
+    TRY(cli_choose_kernels());
     signals_catch();
     struct error *error = clean(&cleaning, &words);
     cli_close_build(cli, cleaning.build);

@@ -13,11 +13,9 @@
  * the build redoes what they change. */
 #include <string.h>
 
-#include "base/cpu.h"
 #include "base/json_write.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
-#include "engine/hash.h"
 #include "tasks/formats/hub.h"
 #include "tasks/formats/quant.h"
 
@@ -666,7 +664,6 @@ static struct error *convert(struct conversion *conversion)
 static struct error *run(struct cli *cli)
 {
     struct conversion conversion = {.cli = cli};
-    unsigned cpu_mask;
     TRY(read_flags(&conversion));
     if (is_given(&conversion, FLAG_HELP))
         return say_help(cli);
@@ -674,9 +671,7 @@ static struct error *run(struct cli *cli)
     TRY(find_target(&conversion));
     TRY(refuse_existing(&conversion));
     TRY(find_source(&conversion));
-    TRY(cpu_mask_from_environment(&cpu_mask));
-    hash_init(cpu_mask);
-    quant_init(cpu_mask);
+    TRY(cli_choose_kernels());
     cli->place.manifest = cli->options->is_dry ? dry_manifest_name : manifest_name;
     TRY(cli_prepare_build(cli));
     signals_catch();

@@ -177,6 +177,7 @@ static struct error *run(struct cli *cli)
     if (verification.state->warning != NULL)
         terminal_warn(cli->terminal, "%s", verification.state->warning);
     TRY(check_targets(&verification, targets, words.count));
+    TRY(cli_choose_kernels());
     signals_catch();
     TRY(check_records(&verification, targets, words.count));
     say_end(&verification);

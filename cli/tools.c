@@ -5,8 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
+#include "tasks/formats/quant.h"
 
 #define MEMORY_BYTES_BASE (UINT64_C(32) << 20)
 #define MEMORY_BYTES_THREAD (UINT64_C(8) << 20)
@@ -128,6 +130,15 @@ struct error *cli_reopen_locked(struct cli *cli, struct build *build, struct bui
     else
         file_lock_release(lock);
     return error;
+}
+
+struct error *cli_choose_kernels(void)
+{
+    unsigned cpu_mask;
+    TRY(cpu_mask_from_environment(&cpu_mask));
+    hash_init(cpu_mask);
+    quant_init(cpu_mask);
+    return NULL;
 }
 
 bool cli_is_dead(const struct build *build, const struct record *record)
