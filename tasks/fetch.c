@@ -258,7 +258,7 @@ static struct error *connect_client(
 }
 
 /* The thread's; a new one for what arrived damaged over an old one. */
-static struct error *connect(
+static struct error *connection_of(
     struct work *work, const struct request *request, struct connection **out)
 {
     void **slot = work_kept(work, end_connection);
@@ -341,7 +341,7 @@ static struct error *check_hash(const struct request *request, const char *hex)
 static struct error *get(struct transfer *transfer, const struct range *range)
 {
     struct connection *connection;
-    TRY(connect(transfer->work, transfer->request, &connection));
+    TRY(connection_of(transfer->work, transfer->request, &connection));
     struct error *error = transfer->request->url != NULL
                               ? get_from_url(transfer, connection)
                               : get_from_hub(transfer, connection, range);
@@ -496,7 +496,7 @@ static struct error *get_head_from_hub(
     struct work *work, const struct request *request, struct head *head, uint64_t end)
 {
     struct connection *connection;
-    TRY(connect(work, request, &connection));
+    TRY(connection_of(work, request, &connection));
     struct hub hub = {.client = connection->client, .settings = &connection->settings};
     struct hub_fetch fetch = {.repo = &request->repo,
         .commit = request->commit,
@@ -549,7 +549,7 @@ static struct error *hear_of(struct work *work, struct request *request)
 {
     struct connection *connection;
     struct head head = {0};
-    TRY(connect(work, request, &connection));
+    TRY(connection_of(work, request, &connection));
     TRY(hub_cache_find(work_arena(work), connection->settings.cache, &request->repo,
         request->commit, &request->file, &request->local));
     bool is_offline = request->is_offline || connection->settings.is_offline;
