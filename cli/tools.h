@@ -53,10 +53,10 @@ MUST_CHECK struct error *cli_reopen_locked(
     struct cli *cli, struct build *build, struct build **out);
 void cli_close_build(struct cli *cli, struct build *build);
 
-/* Recorded under this manifest, and not in it any more. */
 /* Before anything is hashed or quantized in bulk: the instruction sets at hand, or PSYBUILD_CPU's.
  */
 MUST_CHECK struct error *cli_choose_kernels(void);
+/* Recorded under this manifest, and not in it any more. */
 bool cli_is_dead(const struct build *build, const struct record *record);
 
 /* The tool's words: at most one of `flags` (NULL-terminated) each, the rest in `*words`. */

@@ -252,6 +252,7 @@ void check_plan_anew(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
+    schedule_withdraw(schedule, index);
     if (run->jobs_left > 0)
         return;
     build->bytes_total -= run->plan->bytes_to_read;

@@ -213,17 +213,24 @@ void pool_allow(struct pool *pool, unsigned count)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-struct pool_job *pool_withdraw(struct pool *pool)
+struct pool_job *pool_withdraw(struct pool *pool,
+    bool (*is_meant)(const void *context, const struct pool_job *job), const void *context)
 {
-    struct queue all = {0};
+    struct queue taken = {0};
     pthread_mutex_lock(&pool->mutex);
-    for (unsigned lane = 0; lane < LANES; lane++)
-        while (pool->waiting[lane].first != NULL)
-            push(&all, pop(&pool->waiting[lane]));
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        struct queue waiting = pool->waiting[lane];
+        pool->waiting[lane] = (struct queue){0};
+        while (waiting.first != NULL) {
+            struct pool_job *job = pop(&waiting);
+            bool is_taken = is_meant == NULL || is_meant(context, job);
+            push(is_taken ? &taken : &pool->waiting[lane], job);
+        }
+    }
     pthread_mutex_unlock(&pool->mutex);
-    for (struct pool_job *job = all.first; job != NULL; job = job->next)
+    for (struct pool_job *job = taken.first; job != NULL; job = job->next)
         pool->pending--;
-    return all.first;
+    return taken.first;
 }
 
 size_t pool_pending(const struct pool *pool)

@@ -42,8 +42,10 @@ struct pool_job *pool_collect(struct pool *pool, unsigned wait_ms);
 /* At most so many jobs that are not the network's run at once from now on; those that run, go on.
  */
 void pool_allow(struct pool *pool, unsigned count);
-/* Takes back every job that has not started; they count as never submitted. */
-struct pool_job *pool_withdraw(struct pool *pool);
+/* Takes back every job that has not started and that `is_meant` (NULL: all); they count as never
+ * submitted. */
+struct pool_job *pool_withdraw(struct pool *pool,
+    bool (*is_meant)(const void *context, const struct pool_job *job), const void *context);
 size_t pool_pending(const struct pool *pool); /* submitted and not collected */
 void pool_close(struct pool *pool);           /* waits for running jobs; NULL is fine */
 

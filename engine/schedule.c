@@ -378,6 +378,8 @@ static void take_result(struct schedule *schedule, struct job *job)
     if (run->status == STATUS_PLANNED && wants_again(schedule, job))
         run->is_given_up = true;
     if (run->is_given_up && !schedule->is_stopping) {
+        if (job->kind == JOB_FLUSH)
+            build->runs[job->index].flushes_left--;
         error_free(job->pool.error);
         job_free(job);
         check_plan_anew(schedule, index);
@@ -441,16 +443,35 @@ static void check_ready(struct schedule *schedule)
     }
 }
 
-static void stop(struct schedule *schedule)
+static bool is_of_node(const void *context, const struct pool_job *job)
 {
-    for (struct pool_job *job = pool_withdraw(schedule->build->pool), *next; job != NULL;
-         job = next) {
+    return ((const struct job *)job)->node == *(const uint32_t *)context;
+}
+
+/* Jobs that have not begun never will. */
+static void forget_jobs(struct schedule *schedule, struct pool_job *first)
+{
+    struct node_run *runs = schedule->build->runs;
+    for (struct pool_job *job = first, *next; job != NULL; job = next) {
+        const struct job *forgotten = (struct job *)job;
         next = job->next;
         schedule->pending[job->is_network ? LANE_NETWORK : LANE_WORK]--;
-        if (((struct job *)job)->node != NODE_NONE)
-            schedule->build->runs[((struct job *)job)->node].jobs_left--;
+        if (forgotten->node != NODE_NONE)
+            runs[forgotten->node].jobs_left--;
+        if (forgotten->kind == JOB_FLUSH)
+            runs[forgotten->index].flushes_left--;
         job_free((struct job *)job);
     }
+}
+
+void schedule_withdraw(struct schedule *schedule, uint32_t index)
+{
+    forget_jobs(schedule, pool_withdraw(schedule->build->pool, is_of_node, &index));
+}
+
+static void stop(struct schedule *schedule)
+{
+    forget_jobs(schedule, pool_withdraw(schedule->build->pool, NULL, NULL));
 }
 
 /* Large downloads begin when all is planned that can be; each when there is a thread for it and

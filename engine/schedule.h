@@ -53,6 +53,8 @@ struct schedule {
 void schedule_fail(struct schedule *schedule, uint32_t node, struct error *error); /* takes it */
 /* The node is planned no more: gives back its place in its pool. */
 void schedule_leave_active(struct schedule *schedule, uint32_t node);
+/* The node's jobs that have not begun are not wanted any more. */
+void schedule_withdraw(struct schedule *schedule, uint32_t node);
 void schedule_leave_small(struct schedule *schedule, uint32_t node);
 /* Nodes that wait for another's file look again. */
 void schedule_unpark(struct schedule *schedule);

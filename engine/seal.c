@@ -574,6 +574,10 @@ static struct error *remove_partials(struct build *build, const struct intent *i
         if (directory == NULL)
             return error_memory();
         TRY(file_remove_directory(directory));
+        char *above = path_directory(&build->arena, directory);
+        if (above == NULL)
+            return error_memory();
+        TRY(file_remove_directory(above)); /* as long as nothing else is unfinished */
     }
     return NULL;
 }

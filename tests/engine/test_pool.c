@@ -243,7 +243,7 @@ static void what_has_not_started_can_be_withdrawn(void **state)
     open_desk(&desk);
     desk.is_open = false;
     tree_assert_ok(pool_open(1, 1, 100, &pool));
-    assert_null(pool_withdraw(pool));
+    assert_null(pool_withdraw(pool, NULL, NULL));
     for (unsigned i = 0; i < 4; i++) {
         jobs[i] = new_job(&desk, (char)('0' + i), 10);
         jobs[i].waits = true;
@@ -252,7 +252,7 @@ static void what_has_not_started_can_be_withdrawn(void **state)
             wait_for_start(&desk, 1);
     }
     assert_int_equal(pool_pending(pool), 4);
-    struct pool_job *back = pool_withdraw(pool);
+    struct pool_job *back = pool_withdraw(pool, NULL, NULL);
     for (unsigned i = 1; i < 4; i++, back = back->next)
         assert_ptr_equal(back, &jobs[i].pool);
     assert_null(back);
