@@ -50,6 +50,8 @@ void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t cou
     if (error != NULL) {
         error = error_wrap(error, "sealing %s", schedule->build->graph->nodes[nodes[0]].directory);
         schedule_fail(schedule, nodes[0], error);
+        for (uint32_t i = 1; i < count; i++)
+            schedule_give_up(schedule, nodes[i]);
         return;
     }
     for (uint32_t i = 0; i < count; i++)
@@ -82,7 +84,7 @@ void advance_seal_if_complete(struct schedule *schedule, uint32_t index)
         enum node_status status = build->runs[members->nodes[i]].status;
         if (status == STATUS_MADE)
             made[count++] = members->nodes[i];
-        else if (status != STATUS_FRESH)
+        else if (status != STATUS_FRESH && status != STATUS_SEALED)
             return;
     }
     if (count > 0)
@@ -355,7 +357,8 @@ static struct error *feed_node(struct schedule *schedule, uint32_t index)
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
     enum lane lane = build->graph->nodes[index].type->is_network ? LANE_NETWORK : LANE_WORK;
-    if (!take_slot(schedule, index))
+    bool has_work = run->next_copy < run->copy_count || run->next_piece < run->pieces_queued;
+    if (!has_work || !take_slot(schedule, index))
         return NULL;
     while (run->next_copy < run->copy_count && advance_has_window(schedule, LANE_WORK)) {
         struct job *job;

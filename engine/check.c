@@ -33,6 +33,7 @@ struct error *check_set_fresh(struct schedule *schedule, uint32_t index)
     build->stats.nodes_fresh++;
     ready_set_status(schedule, index, STATUS_FRESH);
     advance_seal_if_complete(schedule, index);
+    schedule_unpark(schedule);
     return build->options->is_dry ? NULL : giveback_node_done(schedule, index);
 }
 
@@ -41,11 +42,13 @@ static void demand(struct schedule *schedule, uint32_t index, const char *reader
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
-    if (run->status != STATUS_FRESH || !run->is_given_back)
+    bool is_done = run->status == STATUS_FRESH || run->status == STATUS_SEALED;
+    if (!is_done || !run->is_given_back)
         return;
     run->is_demanded = true;
     run->reason = arena_format(&build->arena, "it was given back, and %s needs it", reader);
-    build->stats.nodes_fresh--;
+    build->stats.nodes_fresh -= run->status == STATUS_FRESH;
+    build->stats.nodes_made -= run->status == STATUS_SEALED;
     ready_set_status(schedule, index, STATUS_WAITING);
     if (run->unmet == 0)
         ready_push(schedule, index);
@@ -247,6 +250,35 @@ struct error *check_plan(struct schedule *schedule, uint32_t index)
     return NULL;
 }
 
+/* What was planned from a layout that was not the right one, and is not sealed yet, is planned from
+ * the right one. */
+static void plan_layout_readers_anew(struct schedule *schedule, uint32_t producer)
+{
+    struct build *build = schedule->build;
+    const struct graph *graph = build->graph;
+    for (uint32_t k = schedule->first_reader[producer]; k < schedule->first_reader[producer + 1];
+         k++) {
+        uint32_t index = schedule->readers[k].node;
+        struct node_run *run = &build->runs[index];
+        enum node_status status = run->status;
+        if (schedule->readers[k].is_content)
+            continue;
+        run->reason = arena_format(
+            &build->arena, "the layout of %s is another one", graph->nodes[producer].name);
+        build->stats.nodes_made -= status == STATUS_MADE;
+        build->stats.nodes_fresh -= status == STATUS_FRESH;
+        if (status == STATUS_PLANNED || status == STATUS_MADE) {
+            run->status = STATUS_PLANNED;
+            run->is_given_up = true;
+            check_plan_anew(schedule, index);
+        } else if (status == STATUS_FRESH) {
+            struct error *error = check_plan(schedule, index);
+            if (error != NULL)
+                schedule_fail(schedule, index, error);
+        }
+    }
+}
+
 /* Plans a node again, from nothing, as soon as the last job of its plan is back. */
 void check_plan_anew(struct schedule *schedule, uint32_t index)
 {
@@ -262,9 +294,12 @@ void check_plan_anew(struct schedule *schedule, uint32_t index)
     schedule_leave_active(schedule, index);
     plan_discard(run->plan);
     forget_plan(build, index);
+    struct hash128 before = run->layout_hash;
     struct error *error = check_plan(schedule, index);
     if (error != NULL)
         schedule_fail(schedule, index, error);
+    else if (!hash_equal(&before, &run->layout_hash))
+        plan_layout_readers_anew(schedule, index);
 }
 
 /* A file that another node fetches at this moment is not fetched twice: it is looked at again when
@@ -291,8 +326,9 @@ static struct error *listen(struct schedule *schedule, uint32_t index, bool *out
     if (!*out)
         return NULL;
     run->is_listened = true;
+    TRY(advance_start_job(schedule, index, JOB_HINT, 0));
     schedule->hint_count++;
-    return advance_start_job(schedule, index, JOB_HINT, 0);
+    return NULL;
 }
 
 /* Whether a need is there as what was heard of it only, or as a promise to fetch it again. */
@@ -331,13 +367,15 @@ static struct error *restore(struct schedule *schedule, uint32_t index, bool *ou
     return NULL;
 }
 
-/* Small files that were given back are needed to plan at all. */
+/* Small files that were given back are needed to plan at all, and so are files that nodes made:
+ * only what is fetched can be heard of. */
 static bool waits_for_small(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     const struct node *node = &build->graph->nodes[index];
     for (uint32_t k = 0; k < node->need_count; k++)
-        if (node->needs_content[k] && build->runs[node->needs[k]].layout.length == 0)
+        if (node->needs_content[k] && (build->runs[node->needs[k]].layout.length == 0 ||
+                                          !build->graph->nodes[node->needs[k]].is_fetched))
             demand(schedule, node->needs[k], node->name);
     if (build->runs[index].unmet == 0)
         return false;
@@ -398,8 +436,9 @@ struct error *check_node(struct schedule *schedule, uint32_t index)
     }
     TRY(stale_check(build, index, &run->arena, &staleness));
     if (staleness.verdict == VERDICT_HASH_FIRST) {
+        TRY(start_hashes(schedule, &staleness));
         schedule->hashing[schedule->hashing_count++] = index;
-        return start_hashes(schedule, &staleness);
+        return NULL;
     }
     if (staleness.verdict == VERDICT_FRESH)
         return check_set_fresh(schedule, index);

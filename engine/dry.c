@@ -101,6 +101,7 @@ static struct error *dry_node(struct schedule *schedule, uint32_t index)
         if (error != NULL)
             return error_wrap(error, "planning %s", node->name);
     }
+    build->runs[index].reason = staleness.reason;
     say_demanded(build, node, plan);
     build_say(build, EVENT_STALE, node->name, staleness.reason);
     if (plan != NULL)
@@ -119,9 +120,11 @@ struct error *dry_run(struct schedule *schedule)
             build, EVENT_NOTE, NULL, "an interrupted build's renames would be finished first");
     for (uint32_t at = 0; at < build->graph->node_count; at++) {
         uint32_t index = build->graph->order[at];
-        if (!build->runs[index].is_wanted)
+        if (!build->runs[index].is_wanted || build->runs[index].status == STATUS_BLOCKED)
             continue;
         struct error *error = dry_node(schedule, index);
+        if (build->runs[index].plan != NULL)
+            plan_close_files(build->runs[index].plan);
         if (error != NULL)
             schedule_fail(schedule, index, error);
     }

@@ -71,6 +71,8 @@ struct error *giveback_admits(
 /* All that the reader's pieces wanted of the producer's files is staged. */
 static bool has_read(struct build *build, const struct plan *plan, uint32_t producer)
 {
+    if (plan->is_streamed || plan->restored != NULL)
+        return false; /* a command names no pieces; a restored node may have to be planned yet */
     for (uint32_t i = 0; i < plan->input_count; i++) {
         const struct plan_input *input = &plan->inputs[i];
         struct hash128 known;
@@ -121,17 +123,36 @@ static struct error *may_go(struct schedule *schedule, uint32_t producer, bool *
     return NULL;
 }
 
+/* Whether the files are still what the state knows: readers could not be compared with them without
+ * a tree hash, and what somebody has edited is not ours to remove. */
+static struct error *is_as_known(struct build *build, const struct node_run *run, bool *out)
+{
+    *out = true;
+    for (uint32_t i = 0; i < run->file_count && *out; i++) {
+        uint32_t file;
+        struct hash128 known;
+        struct file_stamp now;
+        enum file_kind kind;
+        TRY(build_add_file(build, run->files[i].path, NULL, &file));
+        TRY(file_stat(run->files[i].path, &kind, &now));
+        *out = stale_find_tree(build, run->files[i].path, &known) &&
+               file_stamp_equal(&now, &build->state->files[file].stamp);
+    }
+    return NULL;
+}
+
 /* The journal says it on disk before the file goes. */
 static struct error *give_back(struct schedule *schedule, uint32_t producer)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[producer];
+    bool may;
+    TRY(is_as_known(build, run, &may));
+    if (!may)
+        return NULL;
     for (uint32_t i = 0; i < run->file_count; i++) {
         uint32_t file;
-        struct hash128 known;
         TRY(build_add_file(build, run->files[i].path, NULL, &file));
-        if (!stale_find_tree(build, run->files[i].path, &known))
-            return NULL; /* its readers could not be compared with it any more */
         build->state->files[file].is_given_back = true;
         TRY(journal_put_file(build->state, file));
     }

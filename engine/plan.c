@@ -572,7 +572,7 @@ const char *plan_alike(struct plan *plan)
         return NULL;
     const struct node_run *run = &build->runs[alike];
     bool is_there = run->status == STATUS_SEALED || run->status == STATUS_FRESH;
-    return is_there && run->file_count == 1 ? run->files[0].location : NULL;
+    return is_there && !run->is_given_back && run->file_count == 1 ? run->files[0].location : NULL;
 }
 
 struct error *plan_layout(struct plan *plan, struct text layout)
@@ -869,16 +869,15 @@ static struct error *begin_log(struct plan *plan)
         return error_memory();
     if (plan->log != NULL)
         return pieces_resume(plan->log, path);
-    uint32_t count = 0;
     for (uint32_t i = 0; i < plan->input_count; i++)
         inputs[i] = (struct piece_file){
             .path = plan->inputs[i].path, .head = takeover_version(plan, &plan->inputs[i])};
     for (uint32_t i = 0; i < plan->output_count; i++)
-        if (!plan->outputs[i].is_text)
-            outputs[count++] = (struct piece_file){.path = plan->outputs[i].path,
-                .size_bytes = plan->outputs[i].size_bytes,
-                .head = hash_text(takeover_head(&plan->outputs[i]))};
-    return pieces_begin(plan->arena, path, inputs, plan->input_count, outputs, count, &plan->log);
+        outputs[i] = (struct piece_file){.path = plan->outputs[i].path,
+            .size_bytes = plan->outputs[i].size_bytes,
+            .head = hash_text(takeover_head(&plan->outputs[i]))};
+    return pieces_begin(
+        plan->arena, path, inputs, plan->input_count, outputs, plan->output_count, &plan->log);
 }
 
 static struct error *check_space(struct plan *plan)

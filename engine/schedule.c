@@ -96,6 +96,16 @@ void schedule_leave_active(struct schedule *schedule, uint32_t index)
     schedule->build->runs[index].has_slot = false;
 }
 
+/* It cannot be sealed with others of which one failed; what it made stays in its log. */
+void schedule_give_up(struct schedule *schedule, uint32_t index)
+{
+    schedule->build->runs[index].status = STATUS_BLOCKED;
+    schedule_leave_active(schedule, index);
+    schedule_leave_small(schedule, index);
+    block(schedule, index);
+    schedule_unpark(schedule);
+}
+
 /* Takes over the error. */
 void schedule_fail(struct schedule *schedule, uint32_t index, struct error *error)
 {
@@ -288,7 +298,7 @@ static struct error *take_node_result(struct schedule *schedule, struct job *job
         build->runs[job->node].is_following = false;
         return advance_follow(schedule, job->node);
     case JOB_IDENTIFY:
-        return job->is_wrong ? check_plan(schedule, job->node)
+        return job->is_wrong ? check_begin_stale(schedule, job->node)
                              : check_adopt_file(schedule, job->node, job->index);
     default:
         return NULL;
@@ -433,8 +443,10 @@ static void check_ready(struct schedule *schedule)
     for (uint32_t looked = 1;
          schedule->ready_count > 0 && has_room(schedule) && !schedule->is_stopping; looked++) {
         uint32_t index = ready_pop(schedule);
-        if (build->runs[index].unmet > 0)
-            continue; /* a need was given up meanwhile: it comes again */
+        if (build->runs[index].unmet > 0) { /* a need was given up meanwhile: it comes again */
+            build->runs[index].status = STATUS_WAITING;
+            continue;
+        }
         struct error *error = check_node(schedule, index);
         if (error != NULL)
             schedule_fail(schedule, index, error);
@@ -478,8 +490,9 @@ static void stop(struct schedule *schedule)
  * room on the disk. */
 static void begin_downloads(struct schedule *schedule, bool is_last_chance)
 {
-    if (schedule->hint_count > 0 || schedule->small_count > 0 ||
-        (schedule->ready_count > 0 && has_room(schedule)))
+    bool is_early = schedule->hint_count > 0 || schedule->small_count > 0 ||
+                    (schedule->ready_count > 0 && has_room(schedule));
+    if (is_early && !is_last_chance)
         return;
     while (schedule->heard_count > 0 && !schedule->is_stopping &&
            advance_has_window(schedule, LANE_NETWORK)) {
@@ -514,9 +527,11 @@ static void throttle(struct schedule *schedule)
     }
     if (schedule->pending[LANE_WORK] < wanted)
         wanted = (unsigned)schedule->pending[LANE_WORK];
+    if (schedule->is_loaded)
+        wanted = 1;
     if (schedule->jobserver != NULL)
         wanted = jobserver_adjust(schedule->jobserver, wanted);
-    pool_allow(schedule->build->pool, schedule->is_loaded || wanted == 0 ? 1 : wanted);
+    pool_allow(schedule->build->pool, wanted == 0 ? 1 : wanted);
 }
 
 static void loop(struct schedule *schedule)

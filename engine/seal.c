@@ -206,8 +206,10 @@ static struct error *choose_place(struct build *build, const struct node *node, 
     struct file_stamp stamp;
     *out = "";
     TRY(file_kind_itself(path, &itself));
-    if (itself == FILE_ABSENT || itself == FILE_DIRECTORY)
+    if (itself == FILE_ABSENT)
         return NULL;
+    if (itself == FILE_DIRECTORY)
+        return error_new(ERROR_FAILED, "%s: expected a file or nothing, found a directory", path);
     TRY(file_stat(path, &kind, &stamp));
     TRY(find_made(build, node, path, &made));
     if (made != NULL && itself == FILE_REGULAR && build->cache.path != NULL && !node->is_fetched) {
@@ -428,6 +430,27 @@ static struct error *move_file(struct build *build, const char *from, const char
 
 /* A file that is to be kept takes the staged one's place and goes on from there (keep_old); where
  * the system cannot exchange two files it goes first. */
+static bool is_aside(const char *place)
+{
+    return strstr(place, STATE_DIRECTORY "/aside/") != NULL;
+}
+
+/* What is not ours must be kept; the cache may be full, or gone: then the old file is, too. */
+static struct error *keep_file(struct build *build, const char *from, const char *to)
+{
+    struct error *error = move_file(build, from, to);
+    if (error == NULL || is_aside(to))
+        return error;
+    char *beside = arena_format(&build->arena, "%s.tmp", to);
+    error = error_wrap(error, "keeping what %s was in the cache", path_base(from));
+    build_say(build, EVENT_WARNING, NULL, error_report(error));
+    error_free(error);
+    if (beside == NULL)
+        return error_memory();
+    error_free(file_remove(beside)); /* as far as it can be */
+    return file_remove(from);
+}
+
 static struct error *replace_file(struct build *build, const struct intent_file *file)
 {
     bool is_done = false;
@@ -436,7 +459,7 @@ static struct error *replace_file(struct build *build, const struct intent_file 
     if (kind != FILE_ABSENT && is_kept(file->kept)) {
         TRY(file_exchange(file->staged, file->path, &is_done));
         if (!is_done)
-            TRY(move_file(build, file->path, file->kept));
+            TRY(keep_file(build, file->path, file->kept));
     }
     return is_done ? NULL : file_rename(file->staged, file->path);
 }
@@ -454,22 +477,30 @@ static struct error *rename_file(struct build *build, const struct intent_file *
 }
 
 /* What was replaced goes where it is kept; without a place it is gone already. */
-static struct error *keep_old(struct build *build, const struct intent *intent)
+static struct error *keep_old(struct build *build, const struct intent *intent, bool is_good)
 {
-    for (uint32_t i = 0; i < intent->file_count; i++)
-        if (is_kept(intent->files[i].kept))
-            TRY(move_file(build, intent->files[i].staged, intent->files[i].kept));
+    for (uint32_t i = 0; i < intent->file_count; i++) {
+        const struct intent_file *file = &intent->files[i];
+        bool is_there;
+        struct file_stamp stamp;
+        if (!is_kept(file->kept))
+            continue;
+        TRY(stat_file(file->staged, &is_there, &stamp));
+        if (!is_there || !is_same_file(&stamp, &file->stamp)) /* else it is the new one still */
+            TRY(keep_file(build, file->staged, file->kept));
+    }
     if (!is_kept(intent->moved_to))
         return NULL;
-    return is_kept(intent->moved_on) ? move_file(build, intent->moved_to, intent->moved_on)
-                                     : file_remove(intent->moved_to);
+    if (is_kept(intent->moved_on))
+        return keep_file(build, intent->moved_to, intent->moved_on);
+    return is_good ? file_remove(intent->moved_to) : NULL;
 }
 
 static struct error *remove_leftovers(struct build *build, const struct intent *intent)
 {
     for (uint32_t i = 0; i < intent->removed_count; i++) {
         const char *to = intent->removed_to == NULL ? "" : intent->removed_to[i];
-        TRY(is_kept(to) ? move_file(build, intent->removed[i], to)
+        TRY(is_kept(to) ? keep_file(build, intent->removed[i], to)
                         : file_remove(intent->removed[i]));
     }
     return NULL;
@@ -560,8 +591,7 @@ static struct error *carry_out(struct build *build, const struct intent *intent)
     if (is_good)
         TRY(take_stamps(build, intent));
     TRY(record_nodes(build, intent, is_good));
-    if (is_good)
-        TRY(keep_old(build, intent));
+    TRY(keep_old(build, intent, is_good));
     return journal_put_sealed(build->state);
 }
 

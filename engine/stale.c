@@ -13,7 +13,7 @@ enum { JSON_FILE_BYTES_MAX = 64 << 20 };
 struct error *stale_look(struct build *build, uint32_t file)
 {
     struct file_run *run = &build->files[file];
-    const struct state_file *known = &build->state->files[file];
+    struct state_file *known = &build->state->files[file];
     if (run->look != LOOK_NONE)
         return NULL;
     enum file_kind kind;
@@ -26,6 +26,8 @@ struct error *stale_look(struct build *build, uint32_t file)
         run->look = LOOK_CURRENT;
     else
         run->look = LOOK_CHANGED;
+    if (run->look == LOOK_CURRENT)
+        known->is_given_back = false; /* killed before it could go: it is there like any other */
     return NULL;
 }
 
@@ -63,14 +65,16 @@ static const struct made_file *find_made(const struct build *build, const char *
     return NULL;
 }
 
-/* A file that this run fetches, and not only again: what was there before says nothing of it. */
+/* A file that this run is known to fetch, and not only again: what was there before says nothing of
+ * it. */
 static bool will_change(const struct build *build, const char *path)
 {
     uint32_t producer = map_get(&build->graph->node_by_name, path);
     if (producer == MAP_NONE || !build->graph->nodes[producer].is_fetched)
         return false;
     const struct node_run *run = &build->runs[producer];
-    return run->status < STATUS_MADE && !run->is_demanded && !run->is_given_back;
+    return run->is_wanted && run->reason != NULL && run->status < STATUS_MADE &&
+           !run->is_demanded && !run->is_given_back;
 }
 
 bool stale_find_tree(struct build *build, const char *path, struct hash128 *out)
@@ -385,8 +389,9 @@ static struct error *read_holds(
     bool is_same = *out && hash_equal(&now, &read->seen);
     if (*out && !is_same && build->files[read->file].look != LOOK_GIVEN_BACK) {
         TRY(check_changed(build, node, read, &reason));
-        read->seen = now;
         is_same = reason == NULL;
+        if (is_same)
+            read->seen = now;
     }
     *out &= is_same;
     return NULL;

@@ -1,8 +1,8 @@
 /* state.c - reading and writing `.psybuild/state` and `.psybuild/journal`.
  *
  *   state    "psybuild state\n\0" (16)  version u32, 0 u32  length u64  XXH3-128 of the payload
- * (16) payload: validity | graph | files | records journal  "psybuild journal" (16)  then entries:
- *            type u32  length u32  XXH3-128 of sequence u64, type, payload (16)  payload
+ * (16) payload: validity | graph | files | records journal  "psybuild journl" version u8 (16)  then
+ * entries: type u32  length u32  XXH3-128 of sequence u64, type, payload (16)  payload
  *
  * Names in either are wire texts that include their NUL, so that they can be borrowed in place. */
 #include "engine/state.h"
@@ -14,8 +14,10 @@
 
 enum { STATE_VERSION = 2, HEADER_BYTES = 48, ENTRY_BYTES = 24, STATE_BYTES_MAX = 1 << 30 };
 static const char state_magic[16] = "psybuild state\n";
+/* The last byte is the version: journals are short-lived, but may hold an intent. */
+enum { JOURNAL_VERSION = 2 };
 static const char journal_magic[16] = {
-    'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'j', 'o', 'u', 'r', 'n', 'a', 'l'};
+    'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'j', 'o', 'u', 'r', 'n', 'l', JOURNAL_VERSION};
 
 enum entry_type { ENTRY_RECORD = 1, ENTRY_FILE, ENTRY_INTENT, ENTRY_SEALED };
 
@@ -421,6 +423,14 @@ static void forget(struct state *state, const char *warning)
         .warning = warning};
 }
 
+static struct error *newer(const char *path, unsigned version, unsigned known)
+{
+    return error_new(ERROR_USAGE,
+        "%s: written by a newer psybuild (format %u, this one knows up to %u); remove it to start "
+        "afresh",
+        path, version, known);
+}
+
 static struct error *load_state(struct state *state, const char *path)
 {
     struct text text;
@@ -438,10 +448,7 @@ static struct error *load_state(struct state *state, const char *path)
     }
     uint32_t version = load_le32(text.bytes + 16);
     if (version > STATE_VERSION && version < 0x10000)
-        return error_new(ERROR_USAGE,
-            "%s: written by a newer psybuild (format %u, this one knows up to %d); remove it to "
-            "start afresh",
-            path, version, STATE_VERSION);
+        return newer(path, version, STATE_VERSION);
     struct text payload = {text.bytes + HEADER_BYTES, text.length - HEADER_BYTES};
     struct hash128 hash = hash_text(payload);
     bool is_good = false;
@@ -642,6 +649,11 @@ static struct error *load_journal(struct state *state, const char *path)
     }
     TRY(error);
     state->has_journal = true;
+    size_t name_length = sizeof journal_magic - 1;
+    unsigned version = text.length > name_length ? (unsigned char)text.bytes[name_length] : 0;
+    if (version > JOURNAL_VERSION && version < 'a' &&
+        memcmp(text.bytes, journal_magic, name_length) == 0)
+        return newer(path, version, JOURNAL_VERSION);
     size_t compared = text.length < sizeof journal_magic ? text.length : sizeof journal_magic;
     if (memcmp(text.bytes, journal_magic, compared) != 0 && state->warning == NULL)
         state->warning = "the journal of the last build is damaged: what it had made is compared "

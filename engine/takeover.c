@@ -42,13 +42,15 @@ static bool has_same_segments(
 static bool has_same_inputs(const struct plan *plan, const struct planned_piece *planned,
     const struct piece_record *record, const bool *unchanged)
 {
+    const struct piece_file *files = plan->previous->inputs;
     const struct piece *piece = &planned->piece;
     if (record->input_count != piece->input_count || record->output_count != piece->output_count)
         return false;
     for (uint32_t i = 0; i < piece->input_count; i++) {
         const struct piece_range *range = &piece->inputs[i];
         const struct piece_part *part = &record->inputs[i];
-        bool is_same = unchanged != NULL && unchanged[range->file];
+        bool is_same = unchanged != NULL && unchanged[range->file] &&
+                       strcmp(files[part->file].path, plan->inputs[range->file].path) == 0;
         if (part->size_bytes != range->size_bytes)
             return false;
         if (!is_same && !has_same_segments(&plan->inputs[range->file], part, range))
@@ -123,10 +125,14 @@ struct text takeover_head(const struct plan_output *output)
     return TEXT_EMPTY;
 }
 
-/* The identity of a file of a source, which may come and go; the stamp of others. */
+/* The identity of a file of a source, which may come and go; the content of one made in this run;
+ * the stamp of others. */
 struct hash128 takeover_version(const struct plan *plan, const struct plan_input *input)
 {
-    const struct build *build = plan->build;
+    struct build *build = plan->build;
+    struct hash128 tree;
+    if (input->is_staged && stale_find_tree(build, input->path, &tree))
+        return tree; /* its stamp is that of the file it will replace */
     const struct node *producer =
         input->producer == NODE_NONE ? NULL : &build->graph->nodes[input->producer];
     if (producer != NULL && producer->source != NULL)
@@ -136,20 +142,16 @@ struct hash128 takeover_version(const struct plan *plan, const struct plan_input
 
 static bool is_same_plan(const struct plan *plan, const struct piece_log *log)
 {
-    uint32_t staged = 0;
+    if (log->output_count != plan->output_count || log->input_count != plan->input_count)
+        return false;
     for (uint32_t i = 0; i < plan->output_count; i++) {
         const struct plan_output *output = &plan->outputs[i];
         struct hash128 head = hash_text(takeover_head(output));
-        if (output->is_text)
-            continue;
-        if (staged >= log->output_count || log->outputs[staged].size_bytes != output->size_bytes ||
-            strcmp(log->outputs[staged].path, output->path) != 0 ||
-            !hash_equal(&log->outputs[staged].head, &head))
+        if (log->outputs[i].size_bytes != output->size_bytes ||
+            strcmp(log->outputs[i].path, output->path) != 0 ||
+            !hash_equal(&log->outputs[i].head, &head))
             return false;
-        staged++;
     }
-    if (staged != log->output_count || log->input_count != plan->input_count)
-        return false;
     for (uint32_t i = 0; i < plan->input_count; i++) {
         struct hash128 version = takeover_version(plan, &plan->inputs[i]);
         if (strcmp(log->inputs[i].path, plan->inputs[i].path) != 0 ||
@@ -183,7 +185,8 @@ static struct error *take_up_partial(struct plan *plan)
             continue;
         bool is_same = true;
         for (uint32_t k = 0; k < record->output_count; k++)
-            is_same &= record->outputs[k].offset == planned->piece.outputs[k].offset &&
+            is_same &= record->outputs[k].file == planned->piece.outputs[k].file &&
+                       record->outputs[k].offset == planned->piece.outputs[k].offset &&
                        record->outputs[k].size_bytes == planned->piece.outputs[k].size_bytes;
         if (!is_same)
             continue;

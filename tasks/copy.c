@@ -53,13 +53,13 @@ bool copy_next_run(const struct span *spans, size_t count, size_t *next, struct 
     return true;
 }
 
-static struct error *plan_pieces(struct plan *plan, uint32_t input, uint32_t output,
-    const struct span *spans, size_t count, size_t first)
+static struct error *plan_pieces(struct plan *plan, const char *path, uint32_t input,
+    uint32_t output, const struct span *spans, size_t count, size_t first)
 {
     struct span run;
     while (copy_next_run(spans, count, &first, &run)) {
-        char *key = arena_format(plan_arena(plan), "%llu %llu", (unsigned long long)run.offset,
-            (unsigned long long)run.size_bytes);
+        char *key = arena_format(plan_arena(plan), "%s %llu %llu", path,
+            (unsigned long long)run.offset, (unsigned long long)run.size_bytes);
         if (key == NULL)
             return error_memory();
         struct piece piece = {.key = text_of(key), .input_count = 1, .output_count = 1};
@@ -94,7 +94,7 @@ static struct error *plan_file(struct plan *plan, size_t index, const char *path
     if (is_known)
         TRY(plan_output_bytes(plan, output, 0, text));
     return plan_pieces(
-        plan, plan_input(plan, "files", index), output, spans, count, is_known ? 1 : 0);
+        plan, path, plan_input(plan, "files", index), output, spans, count, is_known ? 1 : 0);
 }
 
 static struct error *plan_pattern(struct plan *plan)

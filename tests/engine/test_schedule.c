@@ -338,7 +338,7 @@ static void leave_partial(struct arena *arena)
     input.head = hash_bytes(&stamp, sizeof stamp);
     struct hash128 hash = hash_bytes(in.bytes, BLOCK);
     char key[64];
-    snprintf(key, sizeof key, "copy %u 0 %d", task_copy.version, BLOCK);
+    snprintf(key, sizeof key, "copy %u out 0 %d", task_copy.version, BLOCK);
     struct piece_part part = {.size_bytes = BLOCK, .hash_count = 1, .hashes = &hash};
     struct piece_record record = {.key = hash_text(text_of(key)),
         .input_count = 1,

@@ -81,7 +81,7 @@ static void wrap_whole(
 static void wrap_entries(
     struct wire_writer *out, const char *magic, const uint8_t *bytes, size_t size)
 {
-    bool is_journal = strcmp(magic, "psybuild journal") == 0;
+    bool is_journal = strcmp(magic, "psybuild journl\x02") == 0;
     wire_put_bytes(out, magic, 16);
     for (uint64_t sequence = 0; size >= 3; sequence++) {
         uint32_t type = bytes[0], length = load_le16(bytes + 1);
@@ -238,7 +238,7 @@ static void check_pieces(void)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static const char *const magics[] = {
-        "psybuild state\n\0", "psybuild journal", "psybuild pieces2", "psybuild quick\n\0"};
+        "psybuild state\n\0", "psybuild journl\x02", "psybuild pieces2", "psybuild quick\n\0"};
     static const char *const paths[] = {"s/state", "s/journal", "log", "s/quick"};
     struct wire_writer out = {0};
     if (size == 0)
