@@ -37,7 +37,16 @@ struct error *check_set_fresh(struct schedule *schedule, uint32_t index)
     return build->options->is_dry ? NULL : giveback_node_done(schedule, index);
 }
 
-/* A file that was given back is wanted again: its node is made once more. */
+static void begin_phases(struct node_run *run)
+{
+    run->phase = PHASE_PIECES;
+    run->next_piece = run->pieces_queued = run->pieces_wanted = 0;
+    run->next_copy = run->copy_count = run->followed = 0;
+    run->is_given_up = run->is_following = false;
+}
+
+/* A file that was given back, before or in this run, is wanted again: its node is made once more.
+ */
 static void demand(struct schedule *schedule, uint32_t index, const char *reader)
 {
     struct build *build = schedule->build;
@@ -45,6 +54,7 @@ static void demand(struct schedule *schedule, uint32_t index, const char *reader
     bool is_done = run->status == STATUS_FRESH || run->status == STATUS_SEALED;
     if (!is_done || !run->is_given_back)
         return;
+    begin_phases(run);
     run->is_demanded = true;
     run->reason = arena_format(&build->arena, "it was given back, and %s needs it", reader);
     build->stats.nodes_fresh -= run->status == STATUS_FRESH;
@@ -215,10 +225,7 @@ static void forget_plan(struct build *build, uint32_t index)
     plan_end(run->plan, false);
     run->plan = NULL;
     arena_end(&run->arena);
-    run->phase = PHASE_PIECES;
-    run->next_piece = run->pieces_queued = run->pieces_wanted = 0;
-    run->next_copy = run->copy_count = run->followed = 0;
-    run->is_given_up = run->is_following = false;
+    begin_phases(run);
     run->status = STATUS_CHECKING;
 }
 
