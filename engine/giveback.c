@@ -225,7 +225,7 @@ struct error *giveback_flushed(struct schedule *schedule, uint32_t producer)
 {
     struct node_run *run = &schedule->build->runs[producer];
     bool may = false;
-    if (--run->flushes_left > 0)
+    if (run->flushes_left > 0)
         return NULL;
     TRY(may_go(schedule, producer, &may)); /* nobody has failed, or begun, meanwhile */
     return may ? give_back(schedule, producer) : NULL;

@@ -385,11 +385,11 @@ static void take_result(struct schedule *schedule, struct job *job)
     }
     struct node_run *run = &build->runs[index];
     run->jobs_left--;
+    if (job->kind == JOB_FLUSH)
+        build->runs[job->index].flushes_left--; /* whatever becomes of its node */
     if (run->status == STATUS_PLANNED && wants_again(schedule, job))
         run->is_given_up = true;
     if (run->is_given_up && !schedule->is_stopping) {
-        if (job->kind == JOB_FLUSH)
-            build->runs[job->index].flushes_left--;
         error_free(job->pool.error);
         job_free(job);
         check_plan_anew(schedule, index);
