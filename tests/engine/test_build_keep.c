@@ -403,6 +403,25 @@ static void what_is_named_beside_its_reader_stays(void **state)
     assert_is_model("named beside its source");
 }
 
+static void from_the_cache_no_shard_is_fetched(void **state)
+{
+    static const char *const with[] = {"\"bits\": 4", "\"bits\": 8", "\"bits\": 4"};
+    (void)state;
+    setenv("PSYBUILD_CACHE", "cache", 1);
+    for (size_t i = 0; i < 3; i++) {
+        hub_server_clear_log(server);
+        declare_all(UNTIL_USED,
+            arena_format(&arena,
+                "\"" MODEL "\": {\"recipe\": \"mlx\", \"from\": \"" SOURCE "\", \"with\": {%s}}",
+                with[i]));
+        must_build(NULL);
+        assert_int_equal(count_shards(), 0);
+    }
+    unsetenv("PSYBUILD_CACHE");
+    assert_int_equal(hub_server_log_count(server, " GET "), 0);
+    assert_is_model("back at 4 bits");
+}
+
 /* ---- readers ---- */
 
 static void a_reader_that_was_not_built_yet_is_waited_for(void **state)
@@ -558,20 +577,42 @@ static uint64_t find_in_header(unsigned number, const char *words)
     return (uint64_t)(found - text.bytes);
 }
 
+/* How often the weights were planned. */
+static unsigned count_planned(const struct program *program)
+{
+    static const char words[] = "{\"event\":\"started\",\"node\":\"" MODEL "/model*.safetensors\"";
+    unsigned count = 0;
+    for (const char *at = program->said.bytes; (at = strstr(at, words)) != NULL; at += sizeof words)
+        count++;
+    return count;
+}
+
 static void a_header_that_lies_is_planned_again(void **state)
 {
-    static const char *const words[] = {"input_layernorm", "F16", "512,512", "{"};
+    static const struct {
+        const char *words, *instead; /* the first time; NULL: the first byte is another */
+    } rows[] = {
+        {"\"BF16\"", " \"F16\""},  /* it can be planned, and is not true */
+        {"input_layernorm", NULL}, /* a tensor that no rule knows */
+        {"F16", NULL},             /* no type */
+        {"512,512", NULL},         /* not the size */
+        {"{", NULL},               /* no JSON */
+    };
     (void)state;
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         hub_server_clear_faults(server);
         add_fault(0, 3,
-            &(struct hub_fault){
-                .kind = HUB_FAULT_FLIP, .count = 1, .at = find_in_header(3, words[i])});
+            &(struct hub_fault){.kind = HUB_FAULT_FLIP,
+                .count = 1,
+                .at = find_in_header(3, rows[i].words),
+                .text = rows[i].instead});
         declare_all(UNTIL_USED, FOUR);
         hub_server_clear_log(server);
-        must_build(NULL);
-        assert_is_model(words[i]);
-        assert_int_equal(downloads(), SHARDS);
+        struct program program = must_build(NULL);
+        assert_is_model(rows[i].words);
+        assert_int_equal(count_planned(&program), rows[i].instead == NULL ? 1 : 2);
+        /* planned again, what was given back meanwhile is read once more */
+        assert_in_range(downloads(), SHARDS, rows[i].instead == NULL ? SHARDS : 2 * SHARDS);
         assert_int_equal(count_shards(), 0);
         tree_remove("models");
         tree_remove(".psybuild");
@@ -621,6 +662,7 @@ int main(void)
         ROW(a_field_that_weights_do_not_read_fetches_no_shard),
         ROW(what_is_named_itself_comes_back_and_stays),
         ROW(what_is_named_beside_its_reader_stays),
+        ROW(from_the_cache_no_shard_is_fetched),
         ROW(a_reader_that_was_not_built_yet_is_waited_for),
         ROW(both_readers_in_one_run_download_once),
         ROW(a_nodes_output_goes_when_its_readers_have_it),

@@ -458,6 +458,17 @@ static void send_redirect(
 
 /* --- content --------------------------------------------------------------------------------- */
 
+/* As HUB_FAULT_FLIP says, what lies in a buffer of the file's bytes from `begin` on. */
+static void falsify(const struct hub_fault *fault, char *buffer, uint64_t begin, uint64_t count)
+{
+    const char *text = fault->text == NULL ? "" : fault->text;
+    if (text[0] == '\0' && fault->at >= begin && fault->at - begin < count)
+        buffer[fault->at - begin] ^= 1;
+    for (uint64_t at = fault->at; *text != '\0'; at++, text++)
+        if (at >= begin && at - begin < count)
+            buffer[at - begin] = *text;
+}
+
 /* Sends bytes of the file as faults allow. */
 static void send_range(
     struct exchange *exchange, const struct served_file *file, uint64_t begin, uint64_t end)
@@ -476,9 +487,8 @@ static void send_range(
         ssize_t count = pread(descriptor, buffer, size, (off_t)begin);
         if (count <= 0)
             break;
-        if (fault_is(exchange, HUB_FAULT_FLIP) && fault->at >= begin &&
-            fault->at - begin < (uint64_t)count)
-            buffer[fault->at - begin] ^= 1;
+        if (fault_is(exchange, HUB_FAULT_FLIP))
+            falsify(fault, buffer, begin, (uint64_t)count);
         /* Counted first: who has received them finds them counted. */
         pthread_mutex_lock(&exchange->server->mutex);
         exchange->server->bytes_sent += (uint64_t)count;

@@ -41,17 +41,17 @@ const char *hub_server_storage_url(const struct hub_server *server); /* the othe
 const char *hub_server_commit(const struct hub_server *server);      /* derived from the content */
 
 enum hub_fault_kind {
-    HUB_FAULT_STATUS,        /* answers `status`, with the header lines `text` */
-    HUB_FAULT_STALL,         /* nothing more after `at` bytes of the body */
-    HUB_FAULT_SILENCE,       /* takes the request and says nothing */
-    HUB_FAULT_DRIBBLE,       /* a header that never ends, byte by byte */
-    HUB_FAULT_TRUNCATE,      /* closes after `at` bytes of the body */
-    HUB_FAULT_RESET,         /* resets the connection after `at` bytes of the body */
-    HUB_FAULT_FLIP,          /* the byte at `at` of the file is another */
-    HUB_FAULT_HTML,          /* 200 with a web page, as a captive portal */
-    HUB_FAULT_LOOP,          /* redirects to itself */
-    HUB_FAULT_REDIRECT,      /* redirects to `text` */
-    HUB_FAULT_RANGE_WRONG,   /* another range than was asked for */
+    HUB_FAULT_STATUS,      /* answers `status`, with the header lines `text` */
+    HUB_FAULT_STALL,       /* nothing more after `at` bytes of the body */
+    HUB_FAULT_SILENCE,     /* takes the request and says nothing */
+    HUB_FAULT_DRIBBLE,     /* a header that never ends, byte by byte */
+    HUB_FAULT_TRUNCATE,    /* closes after `at` bytes of the body */
+    HUB_FAULT_RESET,       /* resets the connection after `at` bytes of the body */
+    HUB_FAULT_FLIP,        /* the byte at `at` of the file is another, or those there are `text` */
+    HUB_FAULT_HTML,        /* 200 with a web page, as a captive portal */
+    HUB_FAULT_LOOP,        /* redirects to itself */
+    HUB_FAULT_REDIRECT,    /* redirects to `text` */
+    HUB_FAULT_RANGE_WRONG, /* another range than was asked for */
     HUB_FAULT_RANGE_IGNORED, /* 200 to a range */
     HUB_FAULT_ENCODED,       /* says Content-Encoding: gzip */
     HUB_FAULT_HEADER,        /* adds the header lines `text` to what it would say */
