@@ -256,23 +256,35 @@ static void need_disk(unsigned size_mebibytes)
 #endif
 }
 
+#ifdef __linux__
+static bool say_to_system(const char *path, const char *text)
+{
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    bool is_said = file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text);
+    if (file >= 0)
+        close(file);
+    return is_said;
+}
+
+/* Where only a name space's own root may mount. */
+static bool become_root(void)
+{
+    char users[64], groups[64];
+    snprintf(users, sizeof users, "0 %u 1", (unsigned)getuid());
+    snprintf(groups, sizeof groups, "0 %u 1", (unsigned)getgid());
+    return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
+           say_to_system("/proc/self/setgroups", "deny") &&
+           say_to_system("/proc/self/uid_map", users) &&
+           say_to_system("/proc/self/gid_map", groups);
+}
+#endif
+
 /* Mounts of this process and its children alone; before there is any thread. */
 static bool leave_mounts(void)
 {
 #ifdef __linux__
-    if (unshare(CLONE_NEWNS) != 0) {
-        char map[64];
-        snprintf(map, sizeof map, "0 %u 1", (unsigned)getuid());
-        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
-            return false;
-        int file = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
-        bool is_mapped = file >= 0 && write(file, map, strlen(map)) == (ssize_t)strlen(map);
-        if (file >= 0)
-            close(file);
-        if (!is_mapped)
-            return false;
-    }
-    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+    return (unshare(CLONE_NEWNS) == 0 || become_root()) &&
+           mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 #else
     return false;
 #endif
