@@ -520,7 +520,7 @@ static void a_newer_journal_is_refused(void **state)
     tree_write_bytes("s/journal", "psybuild journl\x03", 16);
     tree_assert_report(state_load(&arena, "s", &found),
         "s/journal: written by a newer psybuild (format 3, this one knows up to 2); remove it to "
-        "start afresh");
+        "start afresh\n");
     arena_end(&arena);
 }
 
