@@ -360,6 +360,9 @@ static struct error *feed_node(struct schedule *schedule, uint32_t index)
     bool has_work = run->next_copy < run->copy_count || run->next_piece < run->pieces_queued;
     if (!has_work || !take_slot(schedule, index))
         return NULL;
+    if (!run->is_begun) /* what it took: without the wait for its turn */
+        run->started_ns = clock_now_ns();
+    run->is_begun = true;
     while (run->next_copy < run->copy_count && advance_has_window(schedule, LANE_WORK)) {
         struct job *job;
         TRY(job_new(build, index, JOB_COPY, run->next_copy, &job));

@@ -75,6 +75,7 @@ struct node_run {
     bool is_sealing;      /* its staged files belong to an intent that is not carried out yet */
     struct record record; /* when MADE: what will be kept */
     uint64_t started_ns;
+    bool is_begun;      /* its first piece was handed out */
     bool is_identified; /* a fetched file that was there has been looked at */
     bool is_queued;     /* in the heap of ready nodes */
     bool is_patient;    /* waits for the files that it reads, whatever is heard of them */

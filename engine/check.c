@@ -42,7 +42,7 @@ static void begin_phases(struct node_run *run)
     run->phase = PHASE_PIECES;
     run->next_piece = run->pieces_queued = run->pieces_wanted = 0;
     run->next_copy = run->copy_count = run->followed = 0;
-    run->is_given_up = run->is_following = false;
+    run->is_given_up = run->is_following = run->is_begun = false;
 }
 
 /* A file that was given back, before or in this run, is wanted again: its node is made once more.
