@@ -13,6 +13,7 @@ struct map {
     struct arena *arena;
     struct map_slot *slots; /* capacity is a power of two, or 0 */
     uint32_t capacity, count;
+    uint32_t seed; /* of the hash, another one in each run: names may be chosen to collide */
 };
 
 /* The number of a name, or MAP_NONE. */
