@@ -40,17 +40,15 @@ static void get_part(
     part->hashes = hashes;
 }
 
-static struct error *append_entry(struct piece_log *log, const struct wire_writer *payload)
+static void put_entry(struct piece_log *log, const struct wire_writer *payload)
 {
-    TRY(wire_writer_check(payload));
     unsigned char head[ENTRY_BYTES] = {0};
     struct hash128 hash = hash_bytes(payload->bytes, payload->count);
     store_le32(head, (uint32_t)payload->count);
     memcpy(head + 8, hash.bytes, sizeof hash.bytes);
-    TRY(file_write_at(log->file, log->size_bytes, head, sizeof head));
-    TRY(file_write_at(log->file, log->size_bytes + sizeof head, payload->bytes, payload->count));
-    log->size_bytes += sizeof head + payload->count;
-    return NULL;
+    wire_put_bytes(&log->pending, head, sizeof head);
+    wire_put_bytes(&log->pending, payload->bytes, payload->count);
+    log->pending.failed |= payload->failed;
 }
 
 /* ---- reading ---- */
@@ -197,8 +195,10 @@ struct error *pieces_begin(struct arena *arena, const char *path, const struct p
         wire_put_u64(&payload, outputs[i].size_bytes);
         wire_put_bytes(&payload, outputs[i].head.bytes, sizeof outputs[i].head.bytes);
     }
-    if (error == NULL)
-        error = append_entry(*out, &payload);
+    if (error == NULL) {
+        put_entry(*out, &payload);
+        error = pieces_flush(*out);
+    }
     wire_writer_end(&payload);
     if (error != NULL)
         pieces_close(*out);
@@ -214,7 +214,7 @@ struct error *pieces_resume(struct piece_log *log, const char *path)
     return error;
 }
 
-struct error *pieces_append(struct piece_log *log, const struct piece_record *record)
+void pieces_put(struct piece_log *log, const struct piece_record *record)
 {
     struct wire_writer payload = {0};
     wire_put_bytes(&payload, record->key.bytes, sizeof record->key.bytes);
@@ -225,9 +225,23 @@ struct error *pieces_append(struct piece_log *log, const struct piece_record *re
         put_part(&payload, &record->inputs[i]);
     for (uint32_t i = 0; i < record->output_count; i++)
         put_part(&payload, &record->outputs[i]);
-    struct error *error = append_entry(log, &payload);
+    put_entry(log, &payload);
     wire_writer_end(&payload);
-    return error;
+}
+
+struct error *pieces_flush(struct piece_log *log)
+{
+    TRY(wire_writer_check(&log->pending));
+    TRY(file_write_at(log->file, log->size_bytes, log->pending.bytes, log->pending.count));
+    log->size_bytes += log->pending.count;
+    log->pending.count = 0;
+    return NULL;
+}
+
+struct error *pieces_append(struct piece_log *log, const struct piece_record *record)
+{
+    pieces_put(log, record);
+    return pieces_flush(log);
 }
 
 struct error *pieces_sync(const struct piece_log *log)
@@ -239,6 +253,7 @@ void pieces_close(struct piece_log *log)
 {
     if (log == NULL)
         return;
+    wire_writer_end(&log->pending);
     file_close(log->file);
     log->file = NULL;
 }

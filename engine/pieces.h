@@ -9,6 +9,7 @@
 #define PSYBUILD_ENGINE_PIECES_H
 
 #include "base/map.h"
+#include "base/wire.h"
 #include "engine/hash.h"
 
 /* A range with the hashes of its segments. */
@@ -40,8 +41,9 @@ struct piece_log {
     struct piece_record *records;
     uint32_t count;
     size_t capacity;
-    struct map by_key; /* hex of the key -> index */
-    struct file *file; /* open for appending */
+    struct map by_key;          /* hex of the key -> index */
+    struct file *file;          /* open for appending */
+    struct wire_writer pending; /* entries that are not written yet */
     uint64_t size_bytes;
 };
 
@@ -55,6 +57,10 @@ MUST_CHECK struct error *pieces_begin(struct arena *arena, const char *path,
     uint32_t output_count, struct piece_log **out);
 /* Goes on with a loaded log: cuts its torn tail and opens it. */
 MUST_CHECK struct error *pieces_resume(struct piece_log *log, const char *path);
+/* Adds a record, to be written by the next flush. */
+void pieces_put(struct piece_log *log, const struct piece_record *record);
+MUST_CHECK struct error *pieces_flush(struct piece_log *log);
+/* Both. */
 MUST_CHECK struct error *pieces_append(struct piece_log *log, const struct piece_record *record);
 /* After it, what was appended survives whatever happens. NULL, or closed: nothing to do. */
 MUST_CHECK struct error *pieces_sync(const struct piece_log *log);

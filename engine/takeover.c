@@ -300,9 +300,9 @@ static struct error *log_copied(struct plan *plan)
             record.outputs[k].file = planned->piece.outputs[k].file;
             record.outputs[k].offset = planned->piece.outputs[k].offset;
         }
-        TRY(pieces_append(plan->log, &record));
+        pieces_put(plan->log, &record);
     }
-    return NULL;
+    return plan->log == NULL ? NULL : pieces_flush(plan->log);
 }
 
 struct error *takeover_find(struct plan *plan)
