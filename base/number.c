@@ -15,6 +15,15 @@ double number_floor(double value)
     return copysign(whole > value ? whole - 1 : whole, value); /* -0.0 stays -0.0 */
 }
 
+float number_round(float value)
+{
+    const float whole = 8388608; /* 2^23: from there on there are integers only */
+    if (!(value > -whole && value < whole))
+        return value;
+    float rounded = value < 0 ? (value - whole) + whole : (value + whole) - whole;
+    return copysignf(rounded, value);
+}
+
 /* What is taken off is b * 2^n, at most the rest and more than half of it: no step rounds. */
 double number_remainder(double a, double b)
 {

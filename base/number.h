@@ -5,6 +5,8 @@
 #define PSYBUILD_BASE_NUMBER_H
 
 double number_floor(double value);
+/* As rintf: to the nearest integer, of two the even one; the sign stays, NaN and infinity, too. */
+float number_round(float value);
 /* As fmod: exact, with the sign of `a`; NaN when `b` is zero, or when `a` is not finite. */
 double number_remainder(double a, double b);
 /* Of a positive finite number, to a few units in the last place; exact for 1, 10, 100, ... */

@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "base/number.h"
+
 static const float EPSILON = 1e-7f; /* 0x33D6BF95, MLX's least scale */
 static const uint32_t NAN_DEFAULT = 0xFFC00000;
 static const float FP4_MAX = 6, FP8_MAX = 448;
@@ -138,7 +140,7 @@ static struct affine affine_of(uint32_t bits, float lowest, float highest)
     float edge = is_low ? lowest : highest;
     if (!is_low)
         scale = -scale;
-    float q0 = rintf(divide(edge, scale));
+    float q0 = number_round(divide(edge, scale));
     if (q0 == 0)
         return (struct affine){scale, 0};
     return (struct affine){divide(edge, q0), edge};
@@ -146,7 +148,7 @@ static struct affine affine_of(uint32_t bits, float lowest, float highest)
 
 static uint8_t affine_code(uint32_t bits, struct affine affine, float weight)
 {
-    float code = rintf((weight - affine.bias) / affine.scale);
+    float code = number_round((weight - affine.bias) / affine.scale);
     float highest = (float)((1u << bits) - 1);
     if (!(code > 0)) /* a NaN, too */
         return 0;
