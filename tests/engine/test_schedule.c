@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -432,6 +434,144 @@ static void a_fetched_file_that_is_there_is_adopted(void **state)
     arena_end(&arena);
 }
 
+/* ---- fetched files ---- */
+
+/* A source "name" of one file "f", which is fetched from "far"; `more` are its other members. */
+static const char *far_source(struct arena *arena, const char *name, const char *more)
+{
+    char here[4096], *identity;
+    assert_non_null(getcwd(here, sizeof here));
+    tree_assert_ok(registry.identify(arena, "far", "sha256:", &identity));
+    return arena_format(arena,
+        "\"%s\": {\"files\": {\"f\": {\"url\": \"file://%s/far\", \"hash\": \"%s\"}}%s}", name,
+        here, identity, more);
+}
+
+static void declare(struct arena *arena, const char *sources, const char *artifacts)
+{
+    tree_write("psybuild.json",
+        arena_format(arena, "{\"psybuild\": 1, \"sources\": {%s}, \"artifacts\": {%s}}", sources,
+            artifacts));
+}
+
+static void assert_run_of(const char *target, const char *want)
+{
+    struct project_run run = {.target = target};
+    tree_assert_ok(project_run(&run));
+    assert_string_equal(run.said, want);
+    project_run_end(&run);
+}
+
+/* "out" alone is asked for, and reads a file that only "copy" declares. */
+static void what_a_depfile_names_need_not_be_wanted(void **state)
+{
+    struct arena arena = {0};
+    (void)state;
+    tree_write("far", "far");
+    tree_write("in", "one");
+    declare(&arena, far_source(&arena, "dl", ""),
+        "\"copy\": " COPY("dl/f") ", \"out\": {\"task\": \"exec\", \"in\": {\"x\": \"in\"}, "
+                                  "\"with\": {\"command\": [\"sh\", \"-c\", \"cat $$1 dl/f >$$0; "
+                                  "echo $$0: dl/f >$$0.d\", "
+                                  "\"${out}\", \"${in.x}\"], \"depfile\": \"${out}.d\"}}");
+    assert_run_of("copy", "stale dl/f: it was never made\nsealed dl/f\n"
+                          "stale copy: it was never made\nsealed copy\n");
+    assert_run_of("out", "stale out: it was never made\nsealed out\n");
+    tree_write("in", "two");
+    assert_run_of("out", "stale out: in changed\nsealed out\n");
+    assert_true(text_is(tree_read(&arena, "out"), "twofar"));
+    arena_end(&arena);
+}
+
+/* "read" waits for a hash when "late" has the file fetched again that both read. */
+static void who_waits_for_a_hash_comes_again_when_a_need_was_given_up(void **state)
+{
+    static const char keep[] = ", \"keep\": \"until-used\"", read[] = "\"read\": " COPY("dl/f");
+    struct arena arena = {0};
+    struct project_run run = {0};
+    (void)state;
+    tree_write("far", "far");
+    declare(&arena, far_source(&arena, "dl", keep), read);
+    tree_assert_ok(project_run(&run));
+    assert_int_equal(run.failures, 0);
+    project_run_end(&run);
+    assert_false(tree_has("dl/f"));
+    tree_write("read", "far"); /* with another stamp */
+    declare(&arena, far_source(&arena, "dl", keep),
+        arena_format(&arena, "%s, \"late\": " COPY("dl/f"), read));
+    tree_assert_ok(project_run(&run));
+    assert_int_equal(run.failures, 0);
+    assert_true(has_line(run.said, "stale dl/f: it was given back, and late needs it"));
+    assert_true(has_line(run.said, "sealed late"));
+    assert_null(strstr(run.said, " read"));
+    project_run_end(&run);
+    assert_false(tree_has("dl/f"));
+    arena_end(&arena);
+}
+
+/* The second is looked at when the first is found to be what it should be, and nobody else is at
+ * work. */
+static void a_file_is_copied_from_a_source_that_has_it_already(void **state)
+{
+    struct arena arena = {0};
+    (void)state;
+    tree_write("far", "far");
+    tree_write("a/f", "far");
+    declare(&arena,
+        arena_format(&arena, "%s, %s", far_source(&arena, "a", ""), far_source(&arena, "b", "")),
+        "\"out\": {\"task\": \"exec\", \"in\": {\"x\": \"a/f\", \"y\": \"b/f\"}, \"with\": "
+        "{\"command\": [\"cp\", \"${in.y}\", \"${out}\"]}}");
+    project_assert_run("stale b/f: it was never made\nsealed b/f\nstale out: it was never made\n"
+                       "sealed out\n");
+    arena_end(&arena);
+}
+
+/* ---- dry runs ---- */
+
+static void a_dry_run_says_one_error_for_one_failure(void **state)
+{
+    struct project_run run = {.is_dry = true};
+    (void)state;
+    tree_write("bad.safetensors", "no shard");
+    tree_write("psybuild.json",
+        "{\"psybuild\": 1, \"artifacts\": {\"one.safetensors\": {\"task\": \"merge\", \"in\": "
+        "{\"weights\": \"bad.safetensors\"}}, \"two.safetensors\": {\"task\": \"merge\", \"in\": "
+        "{\"weights\": \"one.safetensors\"}}}}");
+    tree_assert_ok(project_run(&run));
+    assert_string_equal(run.said,
+        "failed one.safetensors: bad.safetensors: expected a safetensors header of at most "
+        "100000000 bytes, found 7237954652373806958\n");
+    assert_int_equal(run.failures, 1);
+    project_run_end(&run);
+}
+
+enum { COPIES = 64, OPEN_MAX_HERE = 48 };
+
+static void a_dry_run_needs_few_open_files(void **state)
+{
+    struct arena arena = {0};
+    struct rlimit limit, low;
+    const char *artifacts = "";
+    (void)state;
+    write_large();
+    for (int i = 0; i < COPIES; i++)
+        artifacts =
+            arena_format(&arena, "%s%s\"o%d\": " COPY("in"), artifacts, i == 0 ? "" : ", ", i);
+    declare(&arena, "", artifacts);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    low = limit;
+    low.rlim_cur = OPEN_MAX_HERE;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    struct project_run run = {.is_dry = true};
+    struct error *error = project_run(&run);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    tree_assert_ok(error);
+    if (run.failures > 0)
+        fail_msg("%s", run.said);
+    project_run_end(&run);
+    arena_end(&arena);
+}
+
 #define TREE_TEST(test) cmocka_unit_test_setup_teardown(test, tree_begin, tree_end)
 
 int main(void)
@@ -446,6 +586,11 @@ int main(void)
         TREE_TEST(under_any_load_one_at_a_time_goes_on),
         TREE_TEST(what_took_longest_is_begun_first),
         TREE_TEST(a_fetched_file_that_is_there_is_adopted),
+        TREE_TEST(what_a_depfile_names_need_not_be_wanted),
+        TREE_TEST(who_waits_for_a_hash_comes_again_when_a_need_was_given_up),
+        TREE_TEST(a_file_is_copied_from_a_source_that_has_it_already),
+        TREE_TEST(a_dry_run_says_one_error_for_one_failure),
+        TREE_TEST(a_dry_run_needs_few_open_files),
         TREE_TEST(a_dry_run_leaves_a_partial_to_be_taken_up),
         TREE_TEST(staged_bytes_that_are_not_what_was_recorded_are_made_again),
     };
