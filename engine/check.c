@@ -257,8 +257,8 @@ struct error *check_plan(struct schedule *schedule, uint32_t index)
     return NULL;
 }
 
-/* What was planned from a layout that was not the right one, and is not sealed yet, is planned from
- * the right one. */
+/* What was planned from a layout that was not the right one is planned from the right one, sealed
+ * as it may be. */
 static void plan_layout_readers_anew(struct schedule *schedule, uint32_t producer)
 {
     struct build *build = schedule->build;
@@ -272,13 +272,14 @@ static void plan_layout_readers_anew(struct schedule *schedule, uint32_t produce
             continue;
         run->reason = arena_format(
             &build->arena, "the layout of %s is another one", graph->nodes[producer].name);
-        build->stats.nodes_made -= status == STATUS_MADE;
+        build->stats.nodes_made -= status == STATUS_MADE || status == STATUS_SEALED;
         build->stats.nodes_fresh -= status == STATUS_FRESH;
         if (status == STATUS_PLANNED || status == STATUS_MADE) {
             run->status = STATUS_PLANNED;
             run->is_given_up = true;
             check_plan_anew(schedule, index);
-        } else if (status == STATUS_FRESH) {
+        } else if (status == STATUS_FRESH || status == STATUS_SEALED) {
+            begin_phases(run);
             struct error *error = check_plan(schedule, index);
             if (error != NULL)
                 schedule_fail(schedule, index, error);
