@@ -335,6 +335,67 @@ static void other_files_in_its_directory_stay(void **state)
     assert_true(tree_has(CACHE "/fedcba9876543210fedcba9876543210"));
 }
 
+/* ---- commands and places that fail ---- */
+
+/* "out" is made by a command, which fails when "fails" is there. */
+static struct report run_command(const char *word)
+{
+    tree_write("psybuild.json",
+        arena_format(&arena,
+            "{\"psybuild\": 1, " MEMBERS
+            "\"artifacts\": {\"out\": {\"task\": \"exec\", \"in\": {\"x\": \"in\"}, \"with\": "
+            "{\"command\": [\"sh\", \"-c\", \"test ! -e fails && { echo %s; cat $$0; } >$$1\", "
+            "\"${in.x}\", \"${out}\"]}}}}",
+            word));
+    return conversion_run(&(struct conversion){0});
+}
+
+static void what_was_made_of_another_input_is_not_restored_after_a_failure(void **state)
+{
+    (void)state;
+    tree_write("in", "A");
+    assert_string_equal(run_command("one").errors, "");
+    assert_string_equal(run_command("two").errors, ""); /* the first is a past record now */
+    tree_write("in", "B");
+    tree_write("fails", "");
+    assert_non_null(strstr(run_command("one").errors, "command failed with exit status 1"));
+    tree_remove("fails");
+    struct report report = run_command("one");
+    assert_string_equal(report.errors, "");
+    assert_null(strstr(report.lines, "restored"));
+    assert_string_equal(tree_read(&arena, "out").bytes, "one\nB");
+}
+
+static void what_cannot_be_kept_is_warned_of_and_replaced_all_the_same(void **state)
+{
+    (void)state;
+    write_inputs();
+    copy_is_restored("a", "1M");
+    copy_is_restored("b", "1M");
+    struct snapshot entries = snapshot_take(&arena, CACHE);
+    for (size_t i = 0; i < entries.count; i++) {
+        const char *path = arena_format(&arena, CACHE "/%s", entries.files[i].path);
+        if (entries.files[i].size_bytes != 100000)
+            continue;
+        tree_remove(path); /* a, whose place is taken by a directory */
+        tree_write(arena_format(&arena, "%s/file", path), "");
+        copy_is_restored("a", "1M");
+        tree_write("psybuild.json",
+            "{\"psybuild\": 1, " MEMBERS
+            "\"artifacts\": {\"out\": {\"task\": \"copy\", \"in\": {\"files\": \"c\"}}}}");
+        struct report report = conversion_make();
+        const char *was = "keeping what out was in the cache\n";
+        assert_true(text_starts_with(
+            text_of(report.warnings), arena_format(&arena, "%s: cannot replace: ", path)));
+        assert_non_null(strstr(report.warnings, was));
+        assert_true(text_equal(tree_read(&arena, "out"), tree_read(&arena, "c")));
+        snapshot_assert_no_strays(&arena, "without a place in the cache");
+        assert_true(conversion_is_null());
+        return;
+    }
+    fail_msg("nothing was kept");
+}
+
 /* ---- where it is ---- */
 
 /* 4, 8 and 4 bits, with PSYBUILD_CACHE set to that directory. */
@@ -397,6 +458,8 @@ int main(void)
         ROW(the_cache_is_marked_as_one),
         ROW(what_was_longest_unused_goes_first),
         ROW(other_files_in_its_directory_stay),
+        ROW(what_was_made_of_another_input_is_not_restored_after_a_failure),
+        ROW(what_cannot_be_kept_is_warned_of_and_replaced_all_the_same),
         ROW(the_variable_counts_before_the_manifest),
         ROW(it_may_be_on_another_file_system),
 #undef ROW
