@@ -48,7 +48,8 @@ void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t cou
 {
     struct error *error = seal_nodes(schedule->build, nodes, count);
     if (error != NULL) {
-        error = error_wrap(error, "sealing %s", schedule->build->graph->nodes[nodes[0]].directory);
+        const char *directory = schedule->build->graph->nodes[nodes[0]].directory;
+        error = error_wrap(error, "sealing %s", directory[0] == '\0' ? "." : directory);
         schedule_fail(schedule, nodes[0], error);
         for (uint32_t i = 1; i < count; i++)
             schedule_give_up(schedule, nodes[i]);

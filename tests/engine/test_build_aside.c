@@ -177,6 +177,28 @@ static void a_leftover_that_was_edited_stays(void **state)
     assert_true(conversion_is_null());
 }
 
+static void a_directory_in_an_outputs_place_stops_that_output_alone(void **state)
+{
+    (void)state;
+    tree_write("in", "made");
+    tree_write("out/mine", "mine");
+    tree_write("psybuild.json",
+        "{\"psybuild\": 1, \"artifacts\": {\"out\": {\"task\": \"copy\", \"in\": {\"files\": "
+        "\"in\"}}, \"other\": {\"task\": \"copy\", \"in\": {\"files\": \"in\"}}}}");
+    for (int i = 0; i < 2; i++) {
+        struct report report = conversion_run(&(struct conversion){.target = "out"});
+        assert_string_equal(report.errors,
+            "out: expected a file or nothing, found a directory\n    while sealing .\n");
+        report = conversion_run(&(struct conversion){.target = "other"});
+        assert_string_equal(report.errors, "");
+        assert_reads("other", "made");
+        assert_reads("out/mine", "mine");
+    }
+    tree_remove("out");
+    conversion_make();
+    assert_reads("out", "made");
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -188,6 +210,7 @@ int main(void)
         ROW(a_link_is_kept_and_not_followed),
         ROW(a_file_in_the_place_of_a_download_is_kept),
         ROW(a_leftover_that_was_edited_stays),
+        ROW(a_directory_in_an_outputs_place_stops_that_output_alone),
 #undef ROW
     };
     return cmocka_run_group_tests_name("build, aside", tests, NULL, NULL);
