@@ -348,6 +348,35 @@ static void without_memory_it_says_so_and_harms_nothing(void **state)
     fail_at_each(&pair, build_first, "alloc");
 }
 
+/* Killed while it seals; then a file that is to be sealed is lost as well. The user's may lie in
+ * its place already. */
+static void a_file_of_the_users_is_kept_though_a_staged_one_is_lost(void **state)
+{
+    unsigned n = 1;
+    (void)state;
+    need_faults();
+    struct pair pair = begin_pair(FOUR_BITS, EIGHT_BITS);
+    for (bool is_met = true; is_met; n++) {
+        static const char *const arguments[] = {"-q", "-j1", NULL};
+        char fault[32];
+        const char *const environment[] = {"PSYBUILD_FAULT_AT", fault, NULL};
+        struct arena work = {0};
+        snprintf(fault, sizeof fault, "exit:rename:%u", n);
+        conversion_forget();
+        tree_write(MODEL "/README.md", "mine");
+        is_met = program_run(&work, arguments, environment).exit_code == EXIT_FAULT;
+        struct snapshot left = snapshot_take(&work, STATE_DIRECTORY "/partial");
+        for (size_t i = 0; i < left.count; i++)
+            if (text_ends_with(text_of(left.files[i].path), "/config.json") ||
+                text_ends_with(text_of(left.files[i].path), "/tokenizer.json"))
+                tree_remove(arena_format(&work, STATE_DIRECTORY "/partial/%s", left.files[i].path));
+        make(&pair, pair.now, fault);
+        assert_is_aside(&work, fault);
+        arena_end(&work);
+    }
+    assert_in_range(n, 5, FAULTS_MAX - 1);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -359,6 +388,7 @@ int main(void)
         ROW(killed_at_any_point_the_cache_gets_all_that_is_replaced),
         ROW(killed_while_it_is_restored_the_next_run_finishes),
         ROW(killed_at_any_point_a_file_of_the_users_is_kept),
+        ROW(a_file_of_the_users_is_kept_though_a_staged_one_is_lost),
         ROW(failing_at_any_point_the_cache_harms_nothing),
         ROW(failing_at_any_point_says_so_and_harms_nothing),
         ROW(without_memory_it_says_so_and_harms_nothing),
