@@ -572,6 +572,79 @@ static void a_dry_run_needs_few_open_files(void **state)
     arena_end(&arena);
 }
 
+/* ---- pieces of several large files ---- */
+
+/* `count` blocks of which each byte tells file, block and edit. */
+static void write_blocks(const char *path, unsigned count, unsigned char value)
+{
+    unsigned char *bytes = test_malloc((size_t)BLOCK * count);
+    memset(bytes, value, (size_t)BLOCK * count);
+    tree_write_bytes(path, bytes, (size_t)BLOCK * count);
+    test_free(bytes);
+}
+
+static void assert_same_file(const char *one, const char *other)
+{
+    struct arena arena = {0};
+    if (!text_equal(tree_read(&arena, one), tree_read(&arena, other)))
+        fail_msg("%s is not %s", one, other);
+    arena_end(&arena);
+}
+
+/* Both have a piece of each offset and size, and one input more stands before them. */
+static void a_piece_is_taken_over_from_its_own_file(void **state)
+{
+    static const char *const files[] = {"\"b\", \"c\"", "\"a\", \"b\", \"c\""};
+    struct arena arena = {0};
+    (void)state;
+    tree_write("a", "small");
+    write_blocks("b", 2, 'b');
+    write_blocks("c", 2, 'c');
+    for (size_t i = 0; i < COUNT(files); i++) {
+        struct project_run run = {0};
+        declare(&arena, "",
+            arena_format(
+                &arena, "\"out/*\": {\"task\": \"copy\", \"in\": {\"files\": [%s]}}", files[i]));
+        tree_assert_ok(project_run(&run));
+        if (run.failures > 0)
+            fail_msg("%s", run.said);
+        assert_int_equal(run.stats.pieces_made, i == 0 ? 4 : 0);
+        project_run_end(&run);
+        assert_same_file("out/b", "b");
+        assert_same_file("out/c", "c");
+    }
+    arena_end(&arena);
+}
+
+/* "g/b" is made of the staged "g/a", and stays in its partial when the group fails; then "in" is
+ * what it was, the old "g/a" is good, and "g/b" is missing. */
+static void what_was_made_of_another_staged_file_is_not_taken_up(void **state)
+{
+    static const char text[] =
+        "{\"psybuild\": 1, \"artifacts\": {\"g/a\": {\"task\": \"copy\", \"in\": {\"files\": "
+        "\"in\"}, \"group\": \"g\"}, \"g/b\": {\"task\": \"copy\", \"in\": {\"files\": \"g/a\"}, "
+        "\"group\": \"g\"}, \"g/c\": {\"task\": \"exec\", \"in\": {\"x\": \"g/b\"}, \"with\": "
+        "{\"command\": [\"sh\", \"-c\", \"test ! -e fails && : >$$0\", \"${out}\"]}, \"group\": "
+        "\"g\"}}}";
+    struct project_run run = {0};
+    (void)state;
+    tree_write("psybuild.json", text);
+    for (unsigned i = 0; i < 3; i++) {
+        write_blocks("in", 2, i == 1 ? 'y' : 'x');
+        if (i == 1)
+            tree_write("fails", "");
+        if (i == 2)
+            tree_remove("g/b");
+        tree_assert_ok(project_run(&run));
+        assert_int_equal(run.failures, i == 1);
+        project_run_end(&run);
+        if (i == 1)
+            tree_remove("fails");
+    }
+    assert_same_file("g/a", "in");
+    assert_same_file("g/b", "in");
+}
+
 #define TREE_TEST(test) cmocka_unit_test_setup_teardown(test, tree_begin, tree_end)
 
 int main(void)
@@ -592,6 +665,8 @@ int main(void)
         TREE_TEST(a_dry_run_says_one_error_for_one_failure),
         TREE_TEST(a_dry_run_needs_few_open_files),
         TREE_TEST(a_dry_run_leaves_a_partial_to_be_taken_up),
+        TREE_TEST(a_piece_is_taken_over_from_its_own_file),
+        TREE_TEST(what_was_made_of_another_staged_file_is_not_taken_up),
         TREE_TEST(staged_bytes_that_are_not_what_was_recorded_are_made_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
