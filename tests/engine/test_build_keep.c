@@ -28,6 +28,7 @@
 #include "tests/support/checkpoint.h"
 #include "tests/support/hub_server.h"
 #include "tests/support/program.h"
+#include "tests/support/project.h"
 #include "tests/support/snapshot.h"
 #include "tests/support/tree.h"
 
@@ -520,6 +521,79 @@ static void a_nodes_output_that_nobody_reads_stays(void **state)
     assert_true(tree_has("out"));
 }
 
+/* ---- nodes whose outputs are given back, built in this process ---- */
+
+#define COPY(from) "{\"task\": \"copy\", \"in\": {\"files\": \"" from "\"}"
+#define MIDDLE "\"middle\": " COPY("in") UNTIL_USED "}, "
+
+static void make(struct project_run run)
+{
+    tree_assert_ok(project_run(&run));
+    if (run.failures > 0)
+        fail_msg("%s", run.said);
+    project_run_end(&run);
+}
+
+/* Its plan names no byte of it. */
+static void what_a_command_reads_stays_until_it_has_ended(void **state)
+{
+    (void)state;
+    tree_write("in", "one");
+    tree_write("psybuild.json",
+        "{\"psybuild\": 1, \"artifacts\": {" MIDDLE
+        "\"a\": " COPY("middle") "}, \"out\": "
+                                 "{\"task\": \"exec\", \"in\": {\"x\": \"middle\"}, \"with\": "
+                                 "{\"command\": [\"sh\", "
+                                 "\"-c\", \"i=0; while [ ! -e a ] && [ $$i -lt 500 ]; do "
+                                 "i=$$((i+1)); sleep 0.01; done; "
+                                 "sleep 0.05; cat $$0 >$$1\", \"${in.x}\", \"${out}\"]}}}}");
+    make((struct project_run){.threads = 2});
+    assert_string_equal(tree_read(&arena, "out").bytes, "one");
+    assert_false(tree_has("middle"));
+}
+
+static void edit_when_it_was_read(struct project_run *run, const struct build_event *event)
+{
+    (void)run;
+    if (event->kind == EVENT_DONE && strcmp(event->node, "out") == 0)
+        tree_write("middle", "edited");
+}
+
+static void what_somebody_edited_meanwhile_is_not_removed(void **state)
+{
+    (void)state;
+    tree_write("in", "one");
+    declare_chain("");
+    make((struct project_run){.on_event = edit_when_it_was_read});
+    assert_string_equal(tree_read(&arena, "middle").bytes, "edited");
+    assert_string_equal(tree_read(&arena, "out").bytes, "one");
+}
+
+/* Only what is fetched can be heard of: to plan a reader, weights that a node made are made again.
+ */
+static void weights_that_a_node_made_are_made_again_for_a_new_reader(void **state)
+{
+    static const char *const names[] = {"a", "b"};
+    const char *artifacts = "";
+    (void)state;
+    struct text shard = tree_read(&arena, arena_format(&arena, "../hub/%s", shard_name(SHARDS)));
+    tree_write_bytes("in.safetensors", shard.bytes, shard.length);
+    for (size_t i = 0; i < 2; i++) {
+        artifacts = arena_format(&arena,
+            "%s, \"%s.safetensors\": {\"task\": \"merge\", \"in\": {\"weights\": "
+            "\"middle.safetensors\"}}",
+            artifacts, names[i]);
+        tree_write("psybuild.json",
+            arena_format(&arena,
+                "{\"psybuild\": 1, \"artifacts\": {\"middle.safetensors\": {\"task\": \"merge\", "
+                "\"in\": {\"weights\": \"in.safetensors\"}" UNTIL_USED "}%s}}",
+                artifacts));
+        make((struct project_run){0});
+        assert_false(tree_has("middle.safetensors"));
+    }
+    assert_true(text_equal(tree_read(&arena, "a.safetensors"), tree_read(&arena, "b.safetensors")));
+}
+
 /* ---- kills ---- */
 
 static void sleep_us(uint64_t time_us)
@@ -664,6 +738,70 @@ static void a_failing_shard_leaves_what_was_made_of_the_others(void **state)
     assert_int_equal(count_shards(), 0);
 }
 
+/* The index is made when the weights are planned, which is before the shard is there. */
+static void another_header_than_was_heard_makes_the_index_again(void **state)
+{
+    static const char heard[] = "layers.1.mlp.up_proj",
+                      instead[] = "layers.7.mlp.up_proj", *const groups[] = {", \"group\": \"m\""};
+    (void)state;
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+        hub_server_clear_faults(server);
+        add_fault(0, 3,
+            &(struct hub_fault){.kind = HUB_FAULT_FLIP,
+                .count = 1,
+                .at = find_in_header(3, heard),
+                .text = instead});
+        declare_all("",
+            arena_format(&arena,
+                "\"m/model*.safetensors\": {\"task\": \"merge\", \"in\": {\"weights\": \"" SOURCE
+                "/model-*.safetensors\"}%s}, \"m/model.safetensors.index.json\": {\"task\": "
+                "\"index\", \"in\": {\"weights\": \"m/model*.safetensors\"}%s}",
+                groups[i], groups[i]));
+        must_build(NULL);
+        const char *index = tree_read(&arena, "m/model.safetensors.index.json").bytes;
+        if (strstr(index, heard) == NULL || strstr(index, instead) != NULL)
+            fail_msg("row %zu: %s", i, index);
+        assert_is_done();
+        tree_remove("m");
+        tree_remove("models");
+        tree_remove(".psybuild");
+    }
+}
+
+/* Small files that are sealed at one time fail together, and a shard of which the header is here
+ * is not waited for without end. */
+static void a_seal_that_fails_leaves_no_other_node_undone(void **state)
+{
+    static const char *const arguments[] = {"--progress=json", "-k0", NULL};
+    enum { FILES = 32 };
+    const char *files = "", *here;
+    char buffer[4096], *identity;
+    (void)state;
+    here = getcwd(buffer, sizeof buffer);
+    assert_non_null(here);
+    for (int i = 0; i < FILES; i++) {
+        const char *from = arena_format(&arena, "far/%d", i);
+        tree_write(from, from);
+        tree_assert_ok(registry.identify(&arena, from, "sha256:", &identity));
+        files = arena_format(&arena, "%s%s\"%d\": {\"url\": \"file://%s/%s\", \"hash\": \"%s\"}",
+            files, i == 0 ? "" : ", ", i, here, from, identity);
+        tree_write(arena_format(&arena, "near/%d/in", i), "in the way");
+    }
+    tree_write("psybuild.json",
+        arena_format(&arena,
+            "{\"psybuild\": 1, \"sources\": {\"near\": {\"files\": {%s}}, \"" SOURCE
+            "\": {\"hub\": \"test/model\"" UNTIL_USED "}}, \"artifacts\": {" FOUR
+            ", \"copies/*\": " COPY("near/*") "}}}",
+            files));
+    struct program program = program_run(&arena, arguments, NULL);
+    assert_int_equal(program.exit_code, 1);
+    assert_non_null(strstr(program.said.bytes, ": expected a file or nothing, found a directory"));
+    assert_is_model("beside what fails");
+    tree_remove("near");
+    must_build(NULL);
+    assert_string_equal(tree_read(&arena, "copies/0").bytes, "far/0");
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -680,10 +818,15 @@ int main(void)
         ROW(a_nodes_output_goes_when_its_readers_have_it),
         ROW(what_was_given_back_may_come_from_the_cache),
         ROW(a_nodes_output_that_nobody_reads_stays),
+        ROW(what_a_command_reads_stays_until_it_has_ended),
+        ROW(what_somebody_edited_meanwhile_is_not_removed),
+        ROW(weights_that_a_node_made_are_made_again_for_a_new_reader),
         ROW(killed_at_random_nothing_is_lost),
         ROW(a_header_that_lies_is_planned_again),
+        ROW(another_header_than_was_heard_makes_the_index_again),
         ROW(a_refused_header_is_waited_for),
         ROW(a_failing_shard_leaves_what_was_made_of_the_others),
+        ROW(a_seal_that_fails_leaves_no_other_node_undone),
 #undef ROW
     };
     can_mount = leave_mounts();
