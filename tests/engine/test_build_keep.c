@@ -741,8 +741,8 @@ static void a_failing_shard_leaves_what_was_made_of_the_others(void **state)
 /* The index is made when the weights are planned, which is before the shard is there. */
 static void another_header_than_was_heard_makes_the_index_again(void **state)
 {
-    static const char heard[] = "layers.1.mlp.up_proj",
-                      instead[] = "layers.7.mlp.up_proj", *const groups[] = {", \"group\": \"m\""};
+    static const char heard[] = "layers.1.mlp.up_proj", instead[] = "layers.7.mlp.up_proj",
+                      *const groups[] = {", \"group\": \"m\"", ""};
     (void)state;
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
         hub_server_clear_faults(server);
