@@ -21,8 +21,7 @@ void advance_write_notes(struct build *build, uint32_t index)
         return;
     struct error *error = node->type->sealed(&build->arena, node);
     if (error != NULL)
-        build_say(build, EVENT_WARNING, node->name, error_report(error));
-    error_free(error);
+        build_warn(build, node->name, error);
 }
 
 static void finish_sealed(struct schedule *schedule, uint32_t index)

@@ -23,6 +23,15 @@ void build_say(struct build *build, enum build_event_kind kind, const char *node
             &(struct build_event){.kind = kind, .node = node, .text = text});
 }
 
+void build_warn(struct build *build, const char *node, struct error *error)
+{
+    struct text report = text_of(error_report(error));
+    report.length -= text_ends_with(report, "\n");
+    char *line = arena_copy(&build->arena, report.bytes, report.length);
+    build_say(build, EVENT_WARNING, node, line == NULL ? "out of memory" : line);
+    error_free(error);
+}
+
 struct error *build_add_file(
     struct build *build, const char *path, const char *location, uint32_t *out)
 {

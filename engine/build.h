@@ -206,6 +206,7 @@ void build_close(struct build *build);
 MUST_CHECK struct error *build_add_file(
     struct build *build, const char *path, const char *location, uint32_t *out);
 void build_say(struct build *build, enum build_event_kind kind, const char *node, const char *text);
+void build_warn(struct build *build, const char *node, struct error *error); /* takes it */
 
 /* Whether everything the targets need is fresh, by stamps alone: no data file is opened, no JSON
  * parsed. False means only that a closer look is needed. */

@@ -336,14 +336,15 @@ static void take_hash_result(struct schedule *schedule, struct job *job)
 }
 
 /* Whether the task asks for another plan, for a reason that it has not had before. */
-static bool wants_again(struct schedule *schedule, const struct job *job)
+static bool wants_again(struct schedule *schedule, struct job *job)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[job->node];
     if (job->pool.error == NULL || (job->again & ~run->again) == 0 || schedule->is_stopping)
         return false;
-    char *line = arena_format(&build->arena, "once more: %s", error_report(job->pool.error));
-    build_say(build, EVENT_WARNING, build->graph->nodes[job->node].name, line);
+    build_warn(
+        build, build->graph->nodes[job->node].name, error_wrap(job->pool.error, "beginning anew"));
+    job->pool.error = NULL;
     run->again |= job->again;
     return true;
 }

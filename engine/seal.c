@@ -442,9 +442,7 @@ static struct error *keep_file(struct build *build, const char *from, const char
     if (error == NULL || is_aside(to))
         return error;
     char *beside = arena_format(&build->arena, "%s.tmp", to);
-    error = error_wrap(error, "keeping what %s was in the cache", path_base(from));
-    build_say(build, EVENT_WARNING, NULL, error_report(error));
-    error_free(error);
+    build_warn(build, NULL, error_wrap(error, "keeping what %s was in the cache", path_base(from)));
     if (beside == NULL)
         return error_memory();
     error_free(file_remove(beside)); /* as far as it can be */
@@ -547,9 +545,12 @@ static struct error *take_stamps(struct build *build, const struct intent *inten
         struct state_file *known = &build->state->files[index];
         enum file_kind kind;
         TRY(file_stat(known->location, &kind, &known->stamp));
-        known->has_tree = file->has_tree;
+        /* Fetched again, a file has the content that was hashed before. */
+        bool is_again = !file->has_tree && known->has_tree && file->identity[0] != '\0' &&
+                        strcmp(known->identity, file->identity) == 0;
+        known->has_tree = is_again || file->has_tree;
         known->is_given_back = false;
-        known->tree = file->tree;
+        known->tree = is_again ? known->tree : file->tree;
         known->identity = file->identity;
         build->files[index] = (struct file_run){.look = LOOK_CURRENT, .stamp = known->stamp};
     }

@@ -628,7 +628,7 @@ static void killed_at_random_nothing_is_lost(void **state)
         hub_server_clear_log(server);
         struct program program = start(&work, NULL);
         if (i % 2 == 0)
-            program_wait_for(&program, "\"given_back\"");
+            program_wait_for(&program, "\"given_back\",\"node\":\"" SOURCE "/model-");
         sleep_us(i % 2 == 0 ? wait_us / 4 : wait_us);
         kill(program.id, SIGKILL);
         program_end(&program);
