@@ -6,6 +6,7 @@
 #include "cli/signals.h"
 #include "cli/tools.h"
 #include "tasks/registry.h"
+#include "tasks/formats/hub_settings.h"
 
 static struct error *say_usage(struct cli *cli)
 {
@@ -93,6 +94,17 @@ static int finish(struct cli *cli, struct error *error)
     return exit_code == EXIT_DONE ? EXIT_FAILED : exit_code;
 }
 
+/* The hub's own variables say --offline, too. */
+static struct error *read_environment(struct arena *arena, struct options *options)
+{
+    bool is_offline;
+    TRY(hub_settings_read_offline(arena, &is_offline));
+    if (is_offline && !options->is_offline && !options->is_failures_given)
+        options->failures_max = 0;
+    options->is_offline |= is_offline;
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     struct arena arena = {0};
@@ -100,6 +112,8 @@ int main(int argc, char **argv)
     struct terminal terminal;
     struct status status;
     struct error *error = options_parse(&arena, argc, argv, &options);
+    if (error == NULL)
+        error = read_environment(&arena, &options);
     struct cli cli = {.options = &options,
         .terminal = &terminal,
         .status = &status,

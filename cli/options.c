@@ -375,7 +375,8 @@ struct error *options_parse(
         return error_memory();
     out->arguments = reader.arguments;
     TRY(read_words(&reader));
-    if (out->failures_max == FAILURES_UNSET) /* offline: all that is missing is to be named */
+    out->is_failures_given = out->failures_max != FAILURES_UNSET;
+    if (!out->is_failures_given) /* offline: all that is missing is to be named */
         out->failures_max = out->is_offline ? 0 : 1;
     if (out->is_verbose && out->is_quiet)
         return error_new(ERROR_USAGE, "\"-v\" and \"-q\" exclude each other");

@@ -36,6 +36,7 @@ struct options {
     enum color color;
     bool is_forced, is_dry, is_verbose, is_quiet;
     bool explains, shows_stats; /* -d */
+    bool is_failures_given;     /* -k */
     bool is_offline, is_frozen, no_wait, no_stats;
 };
 

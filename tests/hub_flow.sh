@@ -125,6 +125,9 @@ before=$(requests)
 if "$program" --offline m >"$work/out" 2>&1; then fail "an offline build downloads"; fi
 [ "$(grep -c 'is missing, and offline psybuild cannot download it$' "$work/out")" = 2 ] ||
     fail "an offline build does not name each missing file"
+if HF_HUB_OFFLINE=1 "$program" m >"$work/out" 2>&1; then fail "HF_HUB_OFFLINE=1 downloads"; fi
+[ "$(grep -c 'is missing, and offline psybuild cannot download it$' "$work/out")" = 2 ] ||
+    fail "HF_HUB_OFFLINE=1 does not name each missing file"
 [ "$(requests)" = "$before" ] || fail "an offline build asks the hub"
 pass "an offline build names what is missing"
 

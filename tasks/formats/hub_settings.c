@@ -193,17 +193,24 @@ static struct error *find_endpoint(struct arena *arena, const char **out)
     return NULL;
 }
 
+struct error *hub_settings_read_offline(struct arena *arena, bool *out)
+{
+    bool is_hub, is_transformers;
+    TRY(read_flag(arena, "HF_HUB_OFFLINE", &is_hub));
+    TRY(read_flag(arena, "TRANSFORMERS_OFFLINE", &is_transformers));
+    *out = is_hub || is_transformers;
+    return NULL;
+}
+
 struct error *hub_settings_read(struct arena *arena, struct hub_settings *out)
 {
     struct hub_settings settings = {.header_ms_max = HTTP_POLICY_DEFAULT.header_ms_max,
         .body_ms_max = HTTP_POLICY_DEFAULT.body_ms_max,
         .page_count_max = HUB_PAGES_MAX};
-    bool is_offline = false, is_tokenless = false;
+    bool is_tokenless = false;
     TRY(find_endpoint(arena, &settings.endpoint));
     TRY(find_cache(arena, &settings.cache));
-    TRY(read_flag(arena, "HF_HUB_OFFLINE", &settings.is_offline));
-    TRY(read_flag(arena, "TRANSFORMERS_OFFLINE", &is_offline));
-    settings.is_offline = settings.is_offline || is_offline;
+    TRY(hub_settings_read_offline(arena, &settings.is_offline));
     TRY(read_flag(arena, "HF_HUB_DISABLE_IMPLICIT_TOKEN", &is_tokenless));
     if (!is_tokenless)
         TRY(find_token(arena, &settings));

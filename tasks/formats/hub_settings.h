@@ -31,6 +31,8 @@ struct hub_settings {
  * HF_HUB_USER_AGENT_ORIGIN, CURL_CA_BUNDLE, SSL_CERT_FILE. Strings live in the arena. ERROR_USAGE
  * names a variable that makes no sense, but never its value. */
 MUST_CHECK struct error *hub_settings_read(struct arena *arena, struct hub_settings *out);
+/* Only whether no request is to be made. */
+MUST_CHECK struct error *hub_settings_read_offline(struct arena *arena, bool *out);
 /* Puts what the settings say about time, name and certificates into a policy. */
 void hub_settings_apply(const struct hub_settings *settings, struct http_policy *policy);
 
