@@ -73,10 +73,8 @@ static struct error *is_ours(
     const char *found;
     TRY(stale_look(build, made->file));
     bool is_current = build->files[made->file].look == LOOK_CURRENT;
-    bool is_same = made->has_tree && file->has_tree && hash_equal(&made->tree, &file->tree);
-    is_same |= made->identity[0] != '\0' && strcmp(made->identity, file->identity) == 0;
     *out = CONTENT_SAME;
-    if (is_current && is_same)
+    if (is_current && state_is_as_made(file, made))
         return NULL;
     return content_check(cleaning->cli->arena, build->registry, build->state, made, signals_flag(),
         NULL, out, &found);
