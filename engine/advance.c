@@ -45,9 +45,17 @@ static void finish_sealed(struct schedule *schedule, uint32_t index)
 
 void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count)
 {
-    struct error *error = seal_nodes(schedule->build, nodes, count);
+    struct build *build = schedule->build;
+    struct error *error = seal_nodes(build, nodes, count);
+    bool is_batch = count > 1 && build->graph->nodes[nodes[0]].group == GROUP_NONE;
+    if (error != NULL && is_batch && build->state->intent == NULL) {
+        error_free(error); /* one of them: each alone, only that one fails */
+        for (uint32_t i = 0; i < count; i++)
+            advance_seal(schedule, &nodes[i], 1);
+        return;
+    }
     if (error != NULL) {
-        const char *directory = schedule->build->graph->nodes[nodes[0]].directory;
+        const char *directory = build->graph->nodes[nodes[0]].directory;
         error = error_wrap(error, "sealing %s", directory[0] == '\0' ? "." : directory);
         schedule_fail(schedule, nodes[0], error);
         for (uint32_t i = 1; i < count; i++)
