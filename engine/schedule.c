@@ -535,22 +535,16 @@ static void throttle(struct schedule *schedule)
     pool_allow(schedule->build->pool, wanted == 0 ? 1 : wanted);
 }
 
-/* What a sealed node lets go on may be made at once, and wait for its own seal: in the next round.
- */
+/* What a sealed node lets go on may be made at once: it waits in the other list, for the next
+ * round. */
 static void seal_batch(struct schedule *schedule)
 {
+    uint32_t *nodes = schedule->sealing;
     uint32_t count = schedule->sealing_count;
-    uint32_t *nodes = memory_alloc(count * sizeof *nodes);
+    schedule->sealing = schedule->sealing_next;
+    schedule->sealing_next = nodes;
     schedule->sealing_count = 0;
-    if (nodes == NULL) {
-        schedule_fail(schedule, schedule->sealing[0], error_memory());
-        for (uint32_t i = 1; i < count; i++)
-            schedule_give_up(schedule, schedule->sealing[i]);
-        return;
-    }
-    memcpy(nodes, schedule->sealing, count * sizeof *nodes);
     advance_seal(schedule, nodes, count);
-    memory_free(nodes);
 }
 
 static void loop(struct schedule *schedule)

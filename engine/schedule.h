@@ -31,6 +31,7 @@ struct schedule {
     uint32_t *blocking;               /* block()'s own */
     uint32_t *active, active_count;   /* planned, not made: the most urgent first */
     uint32_t *sealing, sealing_count; /* made, without a group: sealed together in each round */
+    uint32_t *sealing_next;           /* takes its place while it is walked */
     uint32_t *heard, heard_count;     /* large downloads that wait for their turn */
     uint32_t *parked, parked_count;   /* wait for another node that fetches the same content */
     uint32_t *pool_used;              /* nodes at work, by pool of the graph */
