@@ -25,6 +25,7 @@
 #define USE_LINUX 1
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #else
 #define USE_LINUX 0
@@ -34,10 +35,23 @@ extern char **environ;
 
 enum { TRANSFER_BYTES_MAX = 1 << 30, COPY_BYTES = 256 * 1024, NS_PER_SECOND = 1000000000 };
 
+/* What system calls about the page cache are made for: one for a few pages costs as much as one for
+ * many, and no folio, which is dropped whole or not at all, lies across its borders. */
+enum { WINDOW_BYTES = 16 << 20, WINDOWS_BEHIND = 16 };
+
+/* Of a file that spares the page cache. */
+struct passage {
+    _Atomic uint32_t written_count;          /* of windows */
+    _Atomic uint32_t behind[WINDOWS_BEHIND]; /* those written last, + 1 */
+    uint32_t window_count;
+    _Atomic uint32_t moved[]; /* bytes of each window */
+};
+
 struct file {
     int descriptor;
     uint64_t size_bytes;
     _Atomic uint64_t final_bytes; /* what file_start_writeback was told */
+    struct passage *passage;      /* NULL: what is moved stays in the page cache */
     char path[];
 };
 
@@ -140,6 +154,7 @@ static struct error *open_path(const char *path, int flags, const char *doing, s
         return error_memory();
     memcpy(file->path, path, length + 1);
     atomic_init(&file->final_bytes, 0);
+    file->passage = NULL;
     int code = 0;
     struct stat status;
     file->descriptor = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : open(path, flags, 0666);
@@ -182,11 +197,24 @@ struct error *file_open_staged(const char *path, struct file **out)
     return open_path(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, "create", out);
 }
 
+/* Pages that are not on the disk yet stay. A size of 0 means up to the end. */
+static void drop_range(const struct file *file, uint64_t offset, uint64_t size)
+{
+#if USE_LINUX
+    posix_fadvise(file->descriptor, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
+#else
+    (void)file, (void)offset, (void)size;
+#endif
+}
+
 void file_close(struct file *file)
 {
     if (file == NULL)
         return;
+    if (file->passage != NULL)
+        drop_range(file, 0, 0); /* windows that were not moved whole */
     close(file->descriptor);
+    memory_free(file->passage);
     memory_free(file);
 }
 
@@ -209,6 +237,93 @@ struct error *file_stamp_now(const struct file *file, struct file_stamp *stamp)
     return NULL;
 }
 
+uint64_t file_cache_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    return pages < 0 || page_bytes < 0 ? UINT64_MAX : (uint64_t)pages * (uint64_t)page_bytes / 2;
+}
+
+#if USE_LINUX
+/* By a sample of its pages. The mapping is never touched. */
+static bool is_half_cached(const struct file *file)
+{
+    enum { SAMPLES = 64 };
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)file->size_bytes;
+    void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, file->descriptor, 0);
+    if (map == MAP_FAILED)
+        return true;
+    unsigned cached = 0;
+    for (size_t i = 0; i < SAMPLES; i++) {
+        unsigned char state = 1;
+        size_t page = (size - 1) / page_bytes * i / (SAMPLES - 1);
+        mincore((char *)map + page * page_bytes, page_bytes, &state);
+        cached += state & 1;
+    }
+    munmap(map, size);
+    return cached * 2 >= SAMPLES;
+}
+
+void file_spare_cache(struct file *file)
+{
+    if (file->passage != NULL || file->size_bytes == 0 || is_half_cached(file))
+        return;
+    uint32_t count = (uint32_t)((file->size_bytes - 1) / WINDOW_BYTES + 1);
+    struct passage *passage = memory_alloc(sizeof *passage + count * sizeof *passage->moved);
+    if (passage == NULL)
+        return;
+    atomic_init(&passage->written_count, 0);
+    for (int i = 0; i < WINDOWS_BEHIND; i++)
+        atomic_init(&passage->behind[i], 0);
+    passage->window_count = count;
+    for (uint32_t i = 0; i < count; i++)
+        atomic_init(&passage->moved[i], 0);
+    file->passage = passage;
+}
+
+/* Only what is on the disk can be dropped: a written window is when some others have been written
+ * since. Nobody waits for the disk here; what it does not have by then stays until the file is
+ * closed. */
+static void end_window(const struct file *file, uint32_t window, bool is_written)
+{
+    struct passage *passage = file->passage;
+    if (is_written) {
+        sync_file_range(
+            file->descriptor, (off64_t)window * WINDOW_BYTES, WINDOW_BYTES, SYNC_FILE_RANGE_WRITE);
+        uint32_t slot = atomic_fetch_add(&passage->written_count, 1) % WINDOWS_BEHIND;
+        window = atomic_exchange(&passage->behind[slot], window + 1);
+        if (window-- == 0)
+            return;
+    }
+    drop_range(file, (uint64_t)window * WINDOW_BYTES, WINDOW_BYTES);
+}
+#else
+void file_spare_cache(struct file *file)
+{
+    (void)file;
+}
+
+static void end_window(const struct file *file, uint32_t window, bool is_written)
+{
+    (void)file, (void)window, (void)is_written;
+}
+#endif
+
+static void count_moved(const struct file *file, uint64_t offset, uint64_t size, bool is_written)
+{
+    while (file->passage != NULL && size > 0) {
+        uint64_t window = offset / WINDOW_BYTES, rest = WINDOW_BYTES - offset % WINDOW_BYTES;
+        uint32_t step = (uint32_t)(size < rest ? size : rest);
+        if (window >= file->passage->window_count)
+            return;
+        uint32_t before =
+            atomic_fetch_add_explicit(&file->passage->moved[window], step, memory_order_relaxed);
+        if (before < WINDOW_BYTES && before + step >= WINDOW_BYTES)
+            end_window(file, (uint32_t)window, is_written);
+        offset += step;
+        size -= step;
+    }
+}
+
 struct error *file_read_at(const struct file *file, uint64_t offset, void *buffer, size_t size)
 {
     unsigned char *bytes = buffer;
@@ -227,6 +342,7 @@ struct error *file_read_at(const struct file *file, uint64_t offset, void *buffe
                 (unsigned long long)size, (unsigned long long)offset, (unsigned long long)done);
         done += (size_t)count;
     }
+    count_moved(file, offset, size, false);
     return NULL;
 }
 
@@ -245,6 +361,7 @@ struct error *file_write_at(
             return error_new_errno(count < 0 ? errno : EIO, file->path, "write");
         done += (size_t)count;
     }
+    count_moved(file, offset, size, true);
     return NULL;
 }
 
@@ -271,26 +388,14 @@ struct error *file_sync(const struct file *file)
     return NULL;
 }
 
-/* The whole file, and not each range as it is written: a request for a few pages costs as much as
- * one for many. */
 void file_start_writeback(struct file *file, uint64_t size)
 {
 #if USE_LINUX
-    enum { STEP_BYTES = 16 << 20 };
     uint64_t before = atomic_fetch_add_explicit(&file->final_bytes, size, memory_order_relaxed);
-    if (before / STEP_BYTES != (before + size) / STEP_BYTES)
+    if (file->passage == NULL && before / WINDOW_BYTES != (before + size) / WINDOW_BYTES)
         sync_file_range(file->descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
 #else
     (void)file, (void)size;
-#endif
-}
-
-void file_forget_range(const struct file *file, uint64_t offset, uint64_t size)
-{
-#if USE_LINUX
-    posix_fadvise(file->descriptor, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
-#else
-    (void)file, (void)offset, (void)size;
 #endif
 }
 

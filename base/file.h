@@ -66,8 +66,13 @@ MUST_CHECK struct error *file_sync(const struct file *file); /* data and size re
  * from whatever thread, all that is dirty begins its way to the disk, where the system can, so that
  * file_sync finds little left. Never fails. */
 void file_start_writeback(struct file *file, uint64_t size);
-/* The range will not be read again soon: gives its page cache back, where the system can. */
-void file_forget_range(const struct file *file, uint64_t offset, uint64_t size);
+/* From now on what is read of it or written goes out of the page cache again, 16 MiB at a time,
+ * where the system can: for files that are too large to be found there by the next who reads them.
+ * One of which half is there already stays there. Call it before threads share the file. Never
+ * fails. */
+void file_spare_cache(struct file *file);
+/* More than the page cache can hold of all files: half of the machine's memory. */
+uint64_t file_cache_bytes(void);
 /* Copies a range between files: by reference where the file system can, else in the kernel, else
  * through `buffer`. `*is_shared` (may be NULL) tells whether any part was shared by reference. */
 MUST_CHECK struct error *file_copy_range(const struct file *from, uint64_t from_offset,

@@ -68,6 +68,7 @@ static void choose_threads(struct build_options *options)
         options->threads = count_processors();
     if (options->memory_bytes == 0)
         options->memory_bytes = MEMORY_BYTES_BASE + options->threads * MEMORY_BYTES_THREAD;
+    options->cache_bytes = file_cache_bytes();
 }
 
 struct error *cli_prepare_build(struct cli *cli)

@@ -150,6 +150,7 @@ struct build_options {
     const struct registry *registry;
     unsigned threads, connections;
     uint64_t memory_bytes;
+    uint64_t cache_bytes;   /* a node that moves more spares the page cache; 0: none does */
     unsigned failures_max;  /* -k: 0 is no limit */
     double load_max;        /* -l: 0 is no limit */
     const char *make_flags; /* MAKEFLAGS, for a jobserver in it; NULL: none, or -j was given */

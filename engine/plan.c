@@ -320,7 +320,10 @@ struct error *plan_open_input(struct plan *plan, struct plan_input *input)
         return NULL;
     if (!input->is_staged)
         TRY(touch_file(plan->build, input->file));
-    return file_open(input->location, &input->handle);
+    TRY(file_open(input->location, &input->handle));
+    if (plan->spares_cache)
+        file_spare_cache(input->handle);
+    return NULL;
 }
 
 /* From what was heard beforehand of a file that is not here. */
@@ -898,6 +901,22 @@ static struct error *check_space(struct plan *plan)
         size_print(want, wanted), size_print(have, found));
 }
 
+/* What is downloaded is read again soon, at least by its digest. */
+static void spare_cache(struct plan *plan)
+{
+    uint64_t limit = plan->build->options->cache_bytes;
+    uint64_t moved = plan->bytes_to_read + plan->bytes_to_write;
+    if (limit == 0 || moved <= limit || plan->node->type->is_network)
+        return;
+    plan->spares_cache = true;
+    for (uint32_t i = 0; i < plan->input_count; i++)
+        if (plan->inputs[i].handle != NULL)
+            file_spare_cache(plan->inputs[i].handle);
+    for (uint32_t i = 0; i < plan->output_count; i++)
+        if (plan->outputs[i].handle != NULL)
+            file_spare_cache(plan->outputs[i].handle);
+}
+
 struct error *plan_stage(struct plan *plan)
 {
     TRY(check_space(plan));
@@ -909,6 +928,7 @@ struct error *plan_stage(struct plan *plan)
             TRY(stage_output(plan, &plan->outputs[i]));
     if (!plan->is_streamed && plan->piece_count > 0)
         TRY(begin_log(plan));
+    spare_cache(plan);
     return NULL;
 }
 

@@ -1,14 +1,18 @@
-/* pool.c - one mutex, one condition for the workers, one for the main thread. */
+/* pool.c - one mutex, one condition for the workers, one for the main thread.
+ *
+ * The main thread is not woken for each job: a piece takes a third of a millisecond, and waking
+ * cost a tenth of that. It is woken when a lane's work runs out, for a batch, and for an error. */
 #include "engine/pool.h"
 
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
 
-enum { LANES = 2, ALIGNMENT = 64, BUFFER_KEPT_BYTES = 8 << 20 };
+enum { LANES = 2, ALIGNMENT = 64, BUFFER_KEPT_BYTES = 8 << 20, BATCH_JOBS = 16 };
 
 struct queue {
     struct pool_job *first, *last;
+    size_t count;
 };
 
 struct thread {
@@ -29,9 +33,10 @@ struct pool {
     uint64_t kept_bytes_max; /* of an idle thread's buffer: together they stay within the budget */
     unsigned running[LANES], allowed;
     bool is_closing;
+    unsigned threads_wanted[LANES];
     /* the main thread's: */
     size_t pending;
-    unsigned threads_wanted[LANES], threads_started[LANES];
+    unsigned threads_started[LANES];
     struct thread *threads[LANES];
 };
 
@@ -43,6 +48,7 @@ static void push(struct queue *queue, struct pool_job *job)
     else
         queue->first = job;
     queue->last = job;
+    queue->count++;
 }
 
 static struct pool_job *pop(struct queue *queue)
@@ -51,6 +57,7 @@ static struct pool_job *pop(struct queue *queue)
     queue->first = job->next;
     if (queue->first == NULL)
         queue->last = NULL;
+    queue->count--;
     return job;
 }
 
@@ -98,6 +105,13 @@ static void run_job(struct thread *thread, struct pool_job *job)
         give_back(thread);
 }
 
+/* Whether the main thread has to hear of it now. */
+static bool is_pressing(const struct pool *pool, unsigned lane, const struct pool_job *job)
+{
+    return job->error != NULL || pool->finished.count >= BATCH_JOBS ||
+           pool->waiting[lane].count < 2 * (size_t)pool->threads_wanted[lane];
+}
+
 static void *thread_main(void *argument)
 {
     struct thread *thread = argument;
@@ -117,7 +131,8 @@ static void *thread_main(void *argument)
         pool->memory_used -= job->memory_bytes;
         pool->running[thread->lane]--;
         push(&pool->finished, job);
-        pthread_cond_signal(&pool->done);
+        if (is_pressing(pool, thread->lane, job))
+            pthread_cond_signal(&pool->done);
         pthread_cond_broadcast(&pool->work); /* the budget may admit another lane's job now */
     }
     pthread_mutex_unlock(&pool->mutex);

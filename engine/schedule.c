@@ -632,7 +632,7 @@ struct error *build_run(
     const struct graph *graph = build->graph;
     struct schedule schedule = {.build = build,
         .window = {
-            4 * (size_t)build->options->threads + 8, 2 * (size_t)build->options->connections + 2}};
+            4 * (size_t)build->options->threads + 24, 2 * (size_t)build->options->connections + 2}};
     bool *is_wanted = arena_array(&build->arena, graph->node_count, sizeof *is_wanted);
     bool *is_named = arena_array(&build->arena, graph->node_count, sizeof *is_named);
     uint64_t start = clock_now_ns();

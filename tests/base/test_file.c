@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -110,7 +111,7 @@ static void staged_files_are_made_kept_and_never_reached_through_links(void **st
     assert_int_equal(file_size(file), 4);
     tree_assert_ok(file_set_size(file, 5));
     file_start_writeback(file, 5);
-    file_forget_range(file, 0, 5);
+    file_spare_cache(file);
     file_close(file);
     assert_true(text_equal(tree_read(&arena, "s"), (struct text){"x\0\0a\0", 5}));
     file = NULL;
@@ -166,6 +167,86 @@ static void threads_share_one_file(void **state)
     }
     file_close(file);
 }
+
+/* ---- the page cache ---- */
+
+#if defined(__linux__) && !defined(PSYBUILD_PORTABLE)
+enum { SPARED_BYTES = 40 << 20, STEP_BYTES = 1 << 20 };
+
+static size_t count_cached_pages(const char *path)
+{
+    static unsigned char states[SPARED_BYTES / 4096];
+    int descriptor = open(path, O_RDONLY);
+    assert_true(descriptor >= 0);
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), count = 0;
+    void *map = mmap(NULL, SPARED_BYTES, PROT_READ, MAP_SHARED, descriptor, 0);
+    assert_true(map != MAP_FAILED);
+    assert_int_equal(mincore(map, SPARED_BYTES, states), 0);
+    for (size_t i = 0; i < SPARED_BYTES / page_bytes; i++)
+        count += states[i] & 1;
+    munmap(map, SPARED_BYTES);
+    close(descriptor);
+    return count;
+}
+
+static void drop_from_cache(const char *path)
+{
+    int descriptor = open(path, O_RDONLY);
+    assert_true(descriptor >= 0);
+    posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+    close(descriptor);
+}
+
+static void move_all(struct file *file, bool is_written)
+{
+    char *bytes = test_calloc(STEP_BYTES, 1);
+    for (uint64_t at = 0; at < SPARED_BYTES; at += STEP_BYTES) {
+        if (is_written)
+            tree_assert_ok(file_write_at(file, at, bytes, STEP_BYTES));
+        else
+            tree_assert_ok(file_read_at(file, at, bytes, STEP_BYTES));
+    }
+    test_free(bytes);
+}
+
+static void a_spared_cache_holds_afterwards_what_it_held_before(void **state)
+{
+    size_t pages = SPARED_BYTES / (size_t)sysconf(_SC_PAGESIZE);
+    struct file *file;
+    (void)state;
+    tree_assert_ok(file_open_staged("f", &file));
+    tree_assert_ok(file_set_size(file, SPARED_BYTES));
+    move_all(file, true);
+    tree_assert_ok(file_sync(file));
+    file_close(file);
+    assert_true(count_cached_pages("f") > pages / 2); /* the system may take some at any time */
+    drop_from_cache("f");
+    if (count_cached_pages("f") != 0)
+        skip(); /* the directory lies in memory */
+
+    tree_assert_ok(file_open("f", &file)); /* cold: it goes out again while it is read */
+    file_spare_cache(file);
+    move_all(file, false);
+    assert_true(count_cached_pages("f") < pages / 2);
+    file_close(file);
+    assert_int_equal(count_cached_pages("f"), 0);
+
+    tree_assert_ok(file_open("f", &file)); /* warm: it stays */
+    move_all(file, false);
+    file_spare_cache(file);
+    move_all(file, false);
+    file_close(file);
+    assert_true(count_cached_pages("f") > pages / 2);
+
+    tree_assert_ok(file_open_staged("g", &file)); /* what is written does not stay */
+    tree_assert_ok(file_set_size(file, SPARED_BYTES));
+    file_spare_cache(file);
+    move_all(file, true);
+    tree_assert_ok(file_sync(file));
+    file_close(file);
+    assert_int_equal(count_cached_pages("g"), 0);
+}
+#endif
 
 static void small_files_are_read_whole(void **state)
 {
@@ -651,6 +732,9 @@ int main(void)
         TREE_TEST(what_is_no_regular_file_is_not_opened),
         TREE_TEST(staged_files_are_made_kept_and_never_reached_through_links),
         TREE_TEST(threads_share_one_file),
+#if defined(__linux__) && !defined(PSYBUILD_PORTABLE)
+        TREE_TEST(a_spared_cache_holds_afterwards_what_it_held_before),
+#endif
         TREE_TEST(small_files_are_read_whole),
         TREE_TEST(stat_tells_kinds_and_follows_links),
         TREE_TEST(a_settled_stamp_is_shared_by_no_later_change),

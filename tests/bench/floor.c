@@ -3,8 +3,8 @@
  *     floor [-j THREADS] OUTPUT BYTES INPUT...
  *
  * Reads all of the inputs and writes BYTES into OUTPUT, synced, with psybuild's own calls
- * (base/file.h) in its block sizes: the threads take turns at blocks of 4 MiB of input, and each
- * block read writes its share of the output. */
+ * (base/file.h): the threads take turns at blocks of 4 MiB of input, and each block read writes its
+ * share of the output. The page cache is spared when psybuild would. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 enum { BLOCK_BYTES = 4 << 20, THREADS_MAX = 64 };
 
 struct block {
-    const struct file *file;
+    struct file *file;
     uint64_t offset;
     size_t size;
 };
@@ -50,6 +50,19 @@ static uint64_t share_begin(const struct copy *copy, size_t index)
 {
     return copy->output_bytes / copy->block_count * index +
            copy->output_bytes % copy->block_count * index / copy->block_count;
+}
+
+static void spare_cache(struct copy *copy)
+{
+    uint64_t moved = copy->output_bytes;
+    for (size_t i = 0; i < copy->block_count; i++)
+        moved += copy->blocks[i].size;
+    if (moved <= file_cache_bytes())
+        return;
+    file_spare_cache(copy->output);
+    for (size_t i = 0; i < copy->block_count; i++)
+        if (copy->blocks[i].offset == 0)
+            file_spare_cache(copy->blocks[i].file);
 }
 
 static void *work(void *context)
@@ -106,6 +119,7 @@ int main(int count, char **arguments)
     check(file_set_size(output, copy.output_bytes));
     for (int i = at + 2; i < count; i++)
         add_file(&copy, arguments[i]);
+    spare_cache(&copy);
     pthread_t ids[THREADS_MAX];
     for (unsigned long i = 0; i < threads; i++)
         if (pthread_create(&ids[i], NULL, work, &copy) != 0)
