@@ -40,7 +40,6 @@ static void finish_sealed(struct schedule *schedule, uint32_t index)
     plan_end(run->plan, true);
     run->plan = NULL;
     arena_end(&run->arena);
-    tell_readers(schedule, index);
 }
 
 void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count)
@@ -64,6 +63,8 @@ void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t cou
     }
     for (uint32_t i = 0; i < count; i++)
         finish_sealed(schedule, nodes[i]);
+    for (uint32_t i = 0; i < count; i++) /* who plans anew finds all of them at their names */
+        tell_readers(schedule, nodes[i]);
     for (uint32_t i = 0; i < count && error == NULL; i++) {
         error = giveback_node_done(schedule, nodes[i]);
         if (error != NULL)

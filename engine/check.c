@@ -229,12 +229,55 @@ static void forget_plan(struct build *build, uint32_t index)
     run->status = STATUS_CHECKING;
 }
 
+static void leave_sealing(struct schedule *schedule, uint32_t index)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < schedule->sealing_count; i++)
+        if (schedule->sealing[i] != index)
+            schedule->sealing[count++] = schedule->sealing[i];
+    schedule->sealing_count = count;
+}
+
+/* What was planned from a layout that was not the right one is planned from the right one, sealed
+ * as it may be. */
+static void plan_layout_readers_anew(struct schedule *schedule, uint32_t producer)
+{
+    struct build *build = schedule->build;
+    const struct graph *graph = build->graph;
+    for (uint32_t k = schedule->first_reader[producer]; k < schedule->first_reader[producer + 1];
+         k++) {
+        uint32_t index = schedule->readers[k].node;
+        struct node_run *run = &build->runs[index];
+        enum node_status status = run->status;
+        bool is_begun = status == STATUS_PLANNED || status == STATUS_MADE ||
+                        status == STATUS_FRESH || status == STATUS_SEALED;
+        if (schedule->readers[k].is_content || !is_begun)
+            continue;
+        run->reason = arena_format(
+            &build->arena, "the layout of %s is another one", graph->nodes[producer].name);
+        build->stats.nodes_made -= status == STATUS_MADE || status == STATUS_SEALED;
+        build->stats.nodes_fresh -= status == STATUS_FRESH;
+        if (status == STATUS_PLANNED || status == STATUS_MADE) {
+            leave_sealing(schedule, index);
+            run->status = STATUS_PLANNED;
+            run->is_given_up = true;
+            check_plan_anew(schedule, index);
+        } else {
+            begin_phases(run);
+            struct error *error = check_plan(schedule, index);
+            if (error != NULL)
+                schedule_fail(schedule, index, error);
+        }
+    }
+}
+
 struct error *check_plan(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
     const struct node *node = &build->graph->nodes[index];
     struct text heard = run->layout; /* of a file that is not here yet */
+    struct hash128 before = run->layout_hash;
     struct plan *plan;
     run->started_ns = clock_now_ns();
     struct error *error = plan_node(build, index, &plan);
@@ -253,38 +296,10 @@ struct error *check_plan(struct schedule *schedule, uint32_t index)
     TRY(start_node(schedule, index));
     ready_set_status(schedule, index, STATUS_PLANNED);
     check_demand_inputs(schedule, index, false);
+    if (!hash_equal(&before, &run->layout_hash))
+        plan_layout_readers_anew(schedule, index);
     advance_node(schedule, index);
     return NULL;
-}
-
-/* What was planned from a layout that was not the right one is planned from the right one, sealed
- * as it may be. */
-static void plan_layout_readers_anew(struct schedule *schedule, uint32_t producer)
-{
-    struct build *build = schedule->build;
-    const struct graph *graph = build->graph;
-    for (uint32_t k = schedule->first_reader[producer]; k < schedule->first_reader[producer + 1];
-         k++) {
-        uint32_t index = schedule->readers[k].node;
-        struct node_run *run = &build->runs[index];
-        enum node_status status = run->status;
-        if (schedule->readers[k].is_content)
-            continue;
-        run->reason = arena_format(
-            &build->arena, "the layout of %s is another one", graph->nodes[producer].name);
-        build->stats.nodes_made -= status == STATUS_MADE || status == STATUS_SEALED;
-        build->stats.nodes_fresh -= status == STATUS_FRESH;
-        if (status == STATUS_PLANNED || status == STATUS_MADE) {
-            run->status = STATUS_PLANNED;
-            run->is_given_up = true;
-            check_plan_anew(schedule, index);
-        } else if (status == STATUS_FRESH || status == STATUS_SEALED) {
-            begin_phases(run);
-            struct error *error = check_plan(schedule, index);
-            if (error != NULL)
-                schedule_fail(schedule, index, error);
-        }
-    }
 }
 
 /* Plans a node again, from nothing, as soon as the last job of its plan is back. */
@@ -302,12 +317,9 @@ void check_plan_anew(struct schedule *schedule, uint32_t index)
     schedule_leave_active(schedule, index);
     plan_discard(run->plan);
     forget_plan(build, index);
-    struct hash128 before = run->layout_hash;
     struct error *error = check_plan(schedule, index);
     if (error != NULL)
         schedule_fail(schedule, index, error);
-    else if (!hash_equal(&before, &run->layout_hash))
-        plan_layout_readers_anew(schedule, index);
 }
 
 /* A file that another node fetches at this moment is not fetched twice: it is looked at again when

@@ -738,28 +738,42 @@ static void a_failing_shard_leaves_what_was_made_of_the_others(void **state)
     assert_int_equal(count_shards(), 0);
 }
 
+/* What a shard's header is heard to say first: a name, and the one that it says in truth. */
+static void lie_about(unsigned shard, const char *truth, const char *instead)
+{
+    add_fault(0, shard,
+        &(struct hub_fault){.kind = HUB_FAULT_FLIP,
+            .count = 1,
+            .at = find_in_header(shard, truth),
+            .text = instead});
+}
+
 /* The index is made when the weights are planned, which is before the shard is there. */
 static void another_header_than_was_heard_makes_the_index_again(void **state)
 {
     static const char heard[] = "layers.1.mlp.up_proj", instead[] = "layers.7.mlp.up_proj",
-                      *const groups[] = {", \"group\": \"m\"", ""};
+                      other[] = "layers.3.mlp.up_proj";
+    static const struct {
+        const char *group;
+        bool is_twice; /* with shard 3 and what was heard of 5, nothing can be planned */
+    } rows[] = {
+        {", \"group\": \"m\"", false}, {"", false}, {", \"group\": \"m\"", true}, {"", true}};
     (void)state;
-    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         hub_server_clear_faults(server);
-        add_fault(0, 3,
-            &(struct hub_fault){.kind = HUB_FAULT_FLIP,
-                .count = 1,
-                .at = find_in_header(3, heard),
-                .text = instead});
+        lie_about(3, heard, instead);
+        if (rows[i].is_twice)
+            lie_about(5, other, heard);
         declare_all("",
             arena_format(&arena,
                 "\"m/model*.safetensors\": {\"task\": \"merge\", \"in\": {\"weights\": \"" SOURCE
                 "/model-*.safetensors\"}%s}, \"m/model.safetensors.index.json\": {\"task\": "
                 "\"index\", \"in\": {\"weights\": \"m/model*.safetensors\"}%s}",
-                groups[i], groups[i]));
+                rows[i].group, rows[i].group));
         must_build(NULL);
         const char *index = tree_read(&arena, "m/model.safetensors.index.json").bytes;
-        if (strstr(index, heard) == NULL || strstr(index, instead) != NULL)
+        if (strstr(index, heard) == NULL || strstr(index, instead) != NULL ||
+            strstr(index, other) == NULL)
             fail_msg("row %zu: %s", i, index);
         assert_is_done();
         tree_remove("m");
