@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -51,6 +52,7 @@ struct file {
     int descriptor;
     uint64_t size_bytes;
     _Atomic uint64_t final_bytes; /* what file_start_writeback was told */
+    pthread_mutex_t turn;         /* of those who write */
     struct passage *passage;      /* NULL: what is moved stays in the page cache */
     char path[];
 };
@@ -168,6 +170,7 @@ static struct error *open_path(const char *path, int flags, const char *doing, s
         memory_free(file);
         return error_new_errno(code, path, doing);
     }
+    pthread_mutex_init(&file->turn, NULL);
     file->size_bytes = (uint64_t)status.st_size;
     if (S_ISREG(status.st_mode)) {
         *out = file;
@@ -214,6 +217,7 @@ void file_close(struct file *file)
     if (file->passage != NULL)
         drop_range(file, 0, 0); /* windows that were not moved whole */
     close(file->descriptor);
+    pthread_mutex_destroy(&file->turn);
     memory_free(file->passage);
     memory_free(file);
 }
@@ -346,23 +350,32 @@ struct error *file_read_at(const struct file *file, uint64_t offset, void *buffe
     return NULL;
 }
 
-struct error *file_write_at(
-    const struct file *file, uint64_t offset, const void *bytes, size_t size)
+static struct error *write_all(
+    const struct file *file, uint64_t offset, const unsigned char *bytes, size_t size)
 {
-    const unsigned char *from = bytes;
     for (size_t done = 0; done < size;) {
         size_t wanted = size - done < TRANSFER_BYTES_MAX ? size - done : TRANSFER_BYTES_MAX;
-        ssize_t count = fault_here(FAULT_WRITE)
-                            ? (errno = ENOSPC, -1)
-                            : pwrite(file->descriptor, from + done, wanted, (off_t)(offset + done));
+        ssize_t count = fault_here(FAULT_WRITE) ? (errno = ENOSPC, -1)
+                                                : pwrite(file->descriptor, bytes + done, wanted,
+                                                      (off_t)(offset + done));
         if (count < 0 && errno == EINTR)
             continue;
         if (count <= 0)
             return error_new_errno(count < 0 ? errno : EIO, file->path, "write");
         done += (size_t)count;
     }
-    count_moved(file, offset, size, true);
     return NULL;
+}
+
+/* File systems let one thread at a time write into a file, and the others spin: here they sleep. */
+struct error *file_write_at(struct file *file, uint64_t offset, const void *bytes, size_t size)
+{
+    pthread_mutex_lock(&file->turn);
+    struct error *error = write_all(file, offset, bytes, size);
+    pthread_mutex_unlock(&file->turn);
+    if (error == NULL)
+        count_moved(file, offset, size, true);
+    return error;
 }
 
 struct error *file_set_size(struct file *file, uint64_t size_bytes)
@@ -400,7 +413,7 @@ void file_start_writeback(struct file *file, uint64_t size)
 }
 
 static struct error *copy_through_memory(const struct file *from, uint64_t from_offset,
-    const struct file *to, uint64_t to_offset, uint64_t size)
+    struct file *to, uint64_t to_offset, uint64_t size)
 {
     unsigned char *buffer = memory_alloc(COPY_BYTES);
     if (buffer == NULL)
@@ -419,7 +432,7 @@ static struct error *copy_through_memory(const struct file *from, uint64_t from_
 
 #if USE_LINUX
 /* Shares the part of the range that is aligned alike in both files. Returns what was shared. */
-static uint64_t clone_range(const struct file *from, uint64_t from_offset, const struct file *to,
+static uint64_t clone_range(const struct file *from, uint64_t from_offset, struct file *to,
     uint64_t to_offset, uint64_t size)
 {
     struct file_clone_range range = {.src_fd = from->descriptor,
@@ -430,7 +443,7 @@ static uint64_t clone_range(const struct file *from, uint64_t from_offset, const
 }
 #endif
 
-struct error *file_copy_range(const struct file *from, uint64_t from_offset, const struct file *to,
+struct error *file_copy_range(const struct file *from, uint64_t from_offset, struct file *to,
     uint64_t to_offset, uint64_t size, bool *is_shared)
 {
     if (is_shared != NULL)

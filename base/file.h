@@ -59,7 +59,7 @@ MUST_CHECK struct error *file_stamp_now(const struct file *file, struct file_sta
 MUST_CHECK struct error *file_read_at(
     const struct file *file, uint64_t offset, void *buffer, size_t size);
 MUST_CHECK struct error *file_write_at(
-    const struct file *file, uint64_t offset, const void *bytes, size_t size);
+    struct file *file, uint64_t offset, const void *bytes, size_t size);
 MUST_CHECK struct error *file_set_size(struct file *file, uint64_t size_bytes);
 MUST_CHECK struct error *file_sync(const struct file *file); /* data and size reach the disk */
 /* Says that `size` bytes were written that will not be written again. For every 16 MiB of them,
@@ -76,7 +76,7 @@ uint64_t file_cache_bytes(void);
 /* Copies a range between files: by reference where the file system can, else in the kernel, else
  * through `buffer`. `*is_shared` (may be NULL) tells whether any part was shared by reference. */
 MUST_CHECK struct error *file_copy_range(const struct file *from, uint64_t from_offset,
-    const struct file *to, uint64_t to_offset, uint64_t size, bool *is_shared);
+    struct file *to, uint64_t to_offset, uint64_t size, bool *is_shared);
 
 /* A whole file to a new one, by reference where the file system can; synced. */
 MUST_CHECK struct error *file_copy_whole(const char *from, const char *to);

@@ -364,7 +364,7 @@ static struct error *get_and_hash(struct transfer *transfer, const struct range 
 
 /* ---- a copy of what is here ---- */
 
-static struct error *copy_bytes(struct work *work, const struct file *from, const struct file *to)
+static struct error *copy_bytes(struct work *work, const struct file *from, struct file *to)
 {
     uint64_t size_bytes = file_size(from);
     for (uint64_t offset = 0; offset < size_bytes;) {
