@@ -311,6 +311,7 @@ enum input_class {
     SCALED,     /* normal, times a power of two of the whole range */
     TIES,       /* multiples of half a step, and of an eighth */
     NEIGHBOURS, /* a tie, or one step of the last bit beside it */
+    MIDDLES,    /* the same, and no step is a power of two */
     ALL_EQUAL,
     ZEROS, /* of both signs */
     SUBNORMAL,
@@ -345,6 +346,13 @@ static float random_weight(enum input_class class, float scale, uint32_t bits, u
                    float_bits(i == 0 ? 6 : sign * (1 + 2 * (float)(random_bits() % 8)) * 0.25f) +
                    (uint32_t)(random_bits() % 3) - 1) *
                (scale > 1 ? 1 : 32);
+    case MIDDLES:
+        if (i < 2)
+            return i == 0 ? 0 : scale;
+        return float_of_bits(
+            float_bits(scale * ((float)(random_bits() % ((1u << bits) - 1)) + 0.5f) /
+                       (float)((1u << bits) - 1)) +
+            (uint32_t)(random_bits() % 5) - 2);
     case ALL_EQUAL:
         return scale;
     case ZEROS:
