@@ -28,10 +28,19 @@ static struct text write_value(
     return text;
 }
 
+/* At the end: a key that an error of another kind names has a quote behind it. */
+static bool is_disagreement(const char *text)
+{
+    static const char words[] =
+        "expected cJSON to read what the scanner reads here, found something else";
+    size_t length = strlen(text), size = sizeof words - 1;
+    return length >= size && strcmp(text + length - size, words) == 0;
+}
+
 static void check_error(struct error *error)
 {
     must(error_kind_of(error) != ERROR_MEMORY);
-    must(strstr(error_text(error), "expected cJSON to read") == NULL);
+    must(!is_disagreement(error_text(error)));
     must(strlen(error_report(error)) > strlen(error_text(error)));
     error_free(error);
 }
