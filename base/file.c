@@ -148,6 +148,54 @@ struct error *file_stat_settled(const char *path, struct file_stamp *stamp)
     }
 }
 
+/* A size of 0 means up to the end. */
+#if USE_LINUX
+static void start_writing(const struct file *file, uint64_t offset, uint64_t size)
+{
+    sync_file_range(file->descriptor, (off64_t)offset, (off64_t)size, SYNC_FILE_RANGE_WRITE);
+}
+
+static void drop_range(const struct file *file, uint64_t offset, uint64_t size)
+{
+    posix_fadvise(file->descriptor, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
+}
+
+/* By a sample of its pages. Nothing is read through the mapping. */
+static bool is_half_cached(const struct file *file)
+{
+    enum { SAMPLES = 64 };
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)file->size_bytes;
+    void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, file->descriptor, 0);
+    if (map == MAP_FAILED)
+        return true;
+    unsigned cached = 0;
+    for (size_t i = 0; i < SAMPLES; i++) {
+        unsigned char state = 1;
+        size_t page = (size - 1) / page_bytes * i / (SAMPLES - 1);
+        mincore((char *)map + page * page_bytes, page_bytes, &state);
+        cached += state & 1;
+    }
+    munmap(map, size);
+    return cached * 2 >= SAMPLES;
+}
+#else
+static void start_writing(const struct file *file, uint64_t offset, uint64_t size)
+{
+    (void)file, (void)offset, (void)size;
+}
+
+static void drop_range(const struct file *file, uint64_t offset, uint64_t size)
+{
+    (void)file, (void)offset, (void)size;
+}
+
+static bool is_half_cached(const struct file *file)
+{
+    (void)file;
+    return true; /* so nothing is dropped */
+}
+#endif
+
 static struct error *open_path(const char *path, int flags, const char *doing, struct file **out)
 {
     size_t length = strlen(path);
@@ -200,16 +248,6 @@ struct error *file_open_staged(const char *path, struct file **out)
     return open_path(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, "create", out);
 }
 
-/* Pages that are not on the disk yet stay. A size of 0 means up to the end. */
-static void drop_range(const struct file *file, uint64_t offset, uint64_t size)
-{
-#if USE_LINUX
-    posix_fadvise(file->descriptor, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
-#else
-    (void)file, (void)offset, (void)size;
-#endif
-}
-
 void file_close(struct file *file)
 {
     if (file == NULL)
@@ -247,26 +285,6 @@ uint64_t file_cache_bytes(void)
     return pages < 0 || page_bytes < 0 ? UINT64_MAX : (uint64_t)pages * (uint64_t)page_bytes / 2;
 }
 
-#if USE_LINUX
-/* By a sample of its pages. The mapping is never touched. */
-static bool is_half_cached(const struct file *file)
-{
-    enum { SAMPLES = 64 };
-    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)file->size_bytes;
-    void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, file->descriptor, 0);
-    if (map == MAP_FAILED)
-        return true;
-    unsigned cached = 0;
-    for (size_t i = 0; i < SAMPLES; i++) {
-        unsigned char state = 1;
-        size_t page = (size - 1) / page_bytes * i / (SAMPLES - 1);
-        mincore((char *)map + page * page_bytes, page_bytes, &state);
-        cached += state & 1;
-    }
-    munmap(map, size);
-    return cached * 2 >= SAMPLES;
-}
-
 void file_spare_cache(struct file *file)
 {
     if (file->passage != NULL || file->size_bytes == 0 || is_half_cached(file))
@@ -291,8 +309,7 @@ static void end_window(const struct file *file, uint32_t window, bool is_written
 {
     struct passage *passage = file->passage;
     if (is_written) {
-        sync_file_range(
-            file->descriptor, (off64_t)window * WINDOW_BYTES, WINDOW_BYTES, SYNC_FILE_RANGE_WRITE);
+        start_writing(file, (uint64_t)window * WINDOW_BYTES, WINDOW_BYTES);
         uint32_t slot = atomic_fetch_add(&passage->written_count, 1) % WINDOWS_BEHIND;
         window = atomic_exchange(&passage->behind[slot], window + 1);
         if (window-- == 0)
@@ -300,17 +317,6 @@ static void end_window(const struct file *file, uint32_t window, bool is_written
     }
     drop_range(file, (uint64_t)window * WINDOW_BYTES, WINDOW_BYTES);
 }
-#else
-void file_spare_cache(struct file *file)
-{
-    (void)file;
-}
-
-static void end_window(const struct file *file, uint32_t window, bool is_written)
-{
-    (void)file, (void)window, (void)is_written;
-}
-#endif
 
 static void count_moved(const struct file *file, uint64_t offset, uint64_t size, bool is_written)
 {
@@ -403,13 +409,9 @@ struct error *file_sync(const struct file *file)
 
 void file_start_writeback(struct file *file, uint64_t size)
 {
-#if USE_LINUX
     uint64_t before = atomic_fetch_add_explicit(&file->final_bytes, size, memory_order_relaxed);
     if (file->passage == NULL && before / WINDOW_BYTES != (before + size) / WINDOW_BYTES)
-        sync_file_range(file->descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
-#else
-    (void)file, (void)size;
-#endif
+        start_writing(file, 0, 0);
 }
 
 static struct error *copy_through_memory(const struct file *from, uint64_t from_offset,

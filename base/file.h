@@ -3,7 +3,7 @@
  * The only caller of open, pread, pwrite, fsync, rename and their kin, hence the one place where
  * errno becomes an error that names the path. Reads and writes are whole or an error: EINTR and
  * short counts are retried. There is no shared position, so threads may use one struct file at
- * once. Foreign files are never mapped: a truncated one must be an error, not a signal. */
+ * once. Nothing is read through a mapping: a truncated file must be an error, not a signal. */
 #ifndef PSYBUILD_BASE_FILE_H
 #define PSYBUILD_BASE_FILE_H
 
@@ -64,14 +64,15 @@ MUST_CHECK struct error *file_set_size(struct file *file, uint64_t size_bytes);
 MUST_CHECK struct error *file_sync(const struct file *file); /* data and size reach the disk */
 /* Says that `size` bytes were written that will not be written again. For every 16 MiB of them,
  * from whatever thread, all that is dirty begins its way to the disk, where the system can, so that
- * file_sync finds little left. Never fails. */
+ * file_sync finds little left. Not needed by a file that spares the cache. Never fails. */
 void file_start_writeback(struct file *file, uint64_t size);
 /* From now on what is read of it or written goes out of the page cache again, 16 MiB at a time,
  * where the system can: for files that are too large to be found there by the next who reads them.
  * One of which half is there already stays there. Call it before threads share the file. Never
  * fails. */
 void file_spare_cache(struct file *file);
-/* More than the page cache can hold of all files: half of the machine's memory. */
+/* Half of the machine's memory: of files that are larger together, a later reader would find little
+ * in the page cache. */
 uint64_t file_cache_bytes(void);
 /* Copies a range between files: by reference where the file system can, else in the kernel, else
  * through `buffer`. `*is_shared` (may be NULL) tells whether any part was shared by reference. */

@@ -229,15 +229,6 @@ static void forget_plan(struct build *build, uint32_t index)
     run->status = STATUS_CHECKING;
 }
 
-static void leave_sealing(struct schedule *schedule, uint32_t index)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < schedule->sealing_count; i++)
-        if (schedule->sealing[i] != index)
-            schedule->sealing[count++] = schedule->sealing[i];
-    schedule->sealing_count = count;
-}
-
 /* What was planned from a layout that was not the right one is planned from the right one, sealed
  * as it may be. */
 static void plan_layout_readers_anew(struct schedule *schedule, uint32_t producer)
@@ -249,16 +240,14 @@ static void plan_layout_readers_anew(struct schedule *schedule, uint32_t produce
         uint32_t index = schedule->readers[k].node;
         struct node_run *run = &build->runs[index];
         enum node_status status = run->status;
-        bool is_begun = status == STATUS_PLANNED || status == STATUS_MADE ||
-                        status == STATUS_FRESH || status == STATUS_SEALED;
-        if (schedule->readers[k].is_content || !is_begun)
+        if (schedule->readers[k].is_content || status < STATUS_PLANNED || status > STATUS_FRESH)
             continue;
         run->reason = arena_format(
             &build->arena, "the layout of %s is another one", graph->nodes[producer].name);
         build->stats.nodes_made -= status == STATUS_MADE || status == STATUS_SEALED;
         build->stats.nodes_fresh -= status == STATUS_FRESH;
         if (status == STATUS_PLANNED || status == STATUS_MADE) {
-            leave_sealing(schedule, index);
+            schedule_remove(schedule->sealing, &schedule->sealing_count, index);
             run->status = STATUS_PLANNED;
             run->is_given_up = true;
             check_plan_anew(schedule, index);

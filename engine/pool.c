@@ -1,7 +1,7 @@
 /* pool.c - one mutex, one condition for the workers, one for the main thread.
  *
  * The main thread is not woken for each job: a piece takes a third of a millisecond, and waking
- * cost a tenth of that. It is woken when a lane's work runs out, for a batch, and for an error. */
+ * costs a tenth of that. It is woken when a lane's work runs out, for a batch, and for an error. */
 #include "engine/pool.h"
 
 #include <pthread.h>

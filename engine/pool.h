@@ -1,7 +1,7 @@
 /* pool.h - threads that run jobs, within a memory budget.
  *
  * The main thread submits jobs and collects them when they are done; a job is owned by one side at
- * a time, so its fields need no lock. The pool's mutex is the only lock there is. Jobs run in the
+ * a time, so its fields need no lock. The pool's mutex is the engine's only lock. Jobs run in the
  * order of their submission; one that does not fit into the budget waits until others are done, and
  * one larger than the whole budget runs alone. Network jobs have threads and a queue of their own.
  */

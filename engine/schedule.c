@@ -81,15 +81,19 @@ void schedule_unpark(struct schedule *schedule)
     schedule->parked_count = 0;
 }
 
+void schedule_remove(uint32_t *list, uint32_t *count, uint32_t node)
+{
+    for (uint32_t i = 0; i < *count; i++)
+        if (list[i] == node) {
+            memmove(list + i, list + i + 1, (*count - i - 1) * sizeof *list);
+            (*count)--;
+            return;
+        }
+}
+
 void schedule_leave_active(struct schedule *schedule, uint32_t index)
 {
-    for (uint32_t i = 0; i < schedule->active_count; i++)
-        if (schedule->active[i] == index) {
-            memmove(schedule->active + i, schedule->active + i + 1,
-                (schedule->active_count - i - 1) * sizeof *schedule->active);
-            schedule->active_count--;
-            break;
-        }
+    schedule_remove(schedule->active, &schedule->active_count, index);
     uint32_t pool = schedule->build->graph->nodes[index].pool;
     if (schedule->build->runs[index].has_slot)
         schedule->pool_used[pool]--;

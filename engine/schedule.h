@@ -54,6 +54,8 @@ struct schedule {
 void schedule_fail(struct schedule *schedule, uint32_t node, struct error *error); /* takes it */
 /* The node failed with another: blocked, and its readers with it. */
 void schedule_give_up(struct schedule *schedule, uint32_t node);
+/* Takes a node out of one of the lists above, if it is there. */
+void schedule_remove(uint32_t *list, uint32_t *count, uint32_t node);
 /* The node is planned no more: gives back its place in its pool. */
 void schedule_leave_active(struct schedule *schedule, uint32_t node);
 /* The node's jobs that have not begun are not wanted any more. */

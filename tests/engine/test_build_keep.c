@@ -663,6 +663,17 @@ static uint64_t find_in_header(unsigned number, const char *words)
     return (uint64_t)(found - text.bytes);
 }
 
+/* What a shard's header is heard to say first: other words than are there; NULL: the first byte of
+ * them is another. */
+static void lie_about(unsigned shard, const char *truth, const char *instead)
+{
+    add_fault(0, shard,
+        &(struct hub_fault){.kind = HUB_FAULT_FLIP,
+            .count = 1,
+            .at = find_in_header(shard, truth),
+            .text = instead});
+}
+
 /* How often the weights were planned. */
 static unsigned count_planned(const struct program *program)
 {
@@ -687,11 +698,7 @@ static void a_header_that_lies_is_planned_again(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         hub_server_clear_faults(server);
-        add_fault(0, 3,
-            &(struct hub_fault){.kind = HUB_FAULT_FLIP,
-                .count = 1,
-                .at = find_in_header(3, rows[i].words),
-                .text = rows[i].instead});
+        lie_about(3, rows[i].words, rows[i].instead);
         declare_all(UNTIL_USED, FOUR);
         hub_server_clear_log(server);
         struct program program = must_build(NULL);
@@ -736,16 +743,6 @@ static void a_failing_shard_leaves_what_was_made_of_the_others(void **state)
     assert_int_equal(downloads_of(3), 1);
     assert_int_equal(downloads(), 1);
     assert_int_equal(count_shards(), 0);
-}
-
-/* What a shard's header is heard to say first: a name, and the one that it says in truth. */
-static void lie_about(unsigned shard, const char *truth, const char *instead)
-{
-    add_fault(0, shard,
-        &(struct hub_fault){.kind = HUB_FAULT_FLIP,
-            .count = 1,
-            .at = find_in_header(shard, truth),
-            .text = instead});
 }
 
 /* The index is made when the weights are planned, which is before the shard is there. */
