@@ -6,7 +6,7 @@
 
 /* A set of instruction sets; the empty one is plain C. */
 enum cpu_feature {
-    CPU_AVX2 = 1 << 0,   /* with F16C */
+    CPU_AVX2 = 1 << 0,   /* with FMA and F16C */
     CPU_AVX512 = 1 << 1, /* F, BW, VL and DQ, with what CPU_AVX2 says */
     CPU_NEON = 1 << 2,
 };

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #define FRACTION_MAX 0x1p52 /* a double of this size or more is whole */
 #define LN_10 0x1.26bb1bbb55516p+1
@@ -22,6 +23,23 @@ float number_round(float value)
         return value;
     float rounded = value < 0 ? (value - whole) + whole : (value + whole) - whole;
     return copysignf(rounded, value);
+}
+
+/* The square is exact as a double. Its sum is rounded to odd, and so rounds to float as if it were
+ * exact (Boldo and Melquiond, "Emulation of a FMA and Correctly Rounded Sums: Proved Algorithms
+ * Using Rounding to Odd", 2008). */
+float number_add_square(float sum, float value)
+{
+    const double square = (double)value * (double)value, addend = (double)sum;
+    double total = square + addend;
+    const double added = total - square;
+    const double lost = (square - (total - added)) + (addend - added); /* Knuth's two-sum */
+    uint64_t bits;
+    memcpy(&bits, &total, sizeof bits);
+    if (isfinite(total) && lost != 0 && bits % 2 == 0)
+        bits = lost > 0 ? bits + 1 : bits - 1; /* no total is negative */
+    memcpy(&total, &bits, sizeof total);
+    return (float)total;
 }
 
 /* What is taken off is b * 2^n, at most the rest and more than half of it: no step rounds. */

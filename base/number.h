@@ -7,6 +7,9 @@
 double number_floor(double value);
 /* As rintf: to the nearest integer, of two the even one; the sign stays, NaN and infinity, too. */
 float number_round(float value);
+/* As fmaf(value, value, sum), for a sum that is not negative; not finite if a number or what comes
+ * of it is not. */
+float number_add_square(float sum, float value);
 /* As fmod: exact, with the sign of `a`; NaN when `b` is zero, or when `a` is not finite. */
 double number_remainder(double a, double b);
 /* Of a positive finite number, to a few units in the last place; exact for 1, 10, 100, ... */

@@ -766,6 +766,32 @@ static struct error *dequantize_make(struct work *work, const struct piece *piec
     return check_dequantized(work, rows, columns, values);
 }
 
+/* The weights as they were read first, for that is where the cause lies. */
+static struct error *check_weights(struct work *work, const struct piece *piece,
+    const struct job_rows *rows, const void *values_in, const void *values)
+{
+    const struct job *job = rows->job;
+    TRY(check_finite(work, piece, rows, job->from, values_in, values_in));
+    return job->from == job->to ? NULL
+                                : check_finite(work, piece, rows, job->to, values, values_in);
+}
+
+/* Whether the weights are known to be finite. */
+static bool quantize_rows(struct work *work, const struct job_rows *rows, const void *values)
+{
+    const struct job *job = rows->job;
+    struct quant_error error = {0, 0, 0, 0};
+    unsigned char figures[FIGURES_PIECE_BYTES];
+    bool is_finite = quant_rows(&job->quant, rows->row_end - rows->row_begin, columns_of(job),
+        values, work_buffer(work, 0), work_buffer(work, 1),
+        job->output_count > 2 ? work_buffer(work, 2) : NULL,
+        work_wants_figures(work) ? &error : NULL);
+    figures_encode_piece(&error, figures);
+    if (work_wants_figures(work))
+        work_result(work, figures, sizeof figures);
+    return is_finite;
+}
+
 static struct error *quantize_make(struct work *work, const struct piece *piece)
 {
     const struct job_rows *rows = piece->parameters;
@@ -774,30 +800,18 @@ static struct error *quantize_make(struct work *work, const struct piece *piece)
         return dequantize_make(work, piece);
     const void *values_in, *values;
     TRY(work_read(work, 0, &values_in));
-    TRY(check_finite(work, piece, rows, job->from, values_in, values_in));
     values = values_in;
     if (job->from != job->to) {
         void *cast = job->is_quantized ? work_scratch(work) : work_buffer(work, 0);
         cast_values(job->from, job->to, piece->inputs[0].size_bytes / dtype_size_bytes(job->from),
             values_in, cast);
-        TRY(check_finite(work, piece, rows, job->to, cast, values_in));
         values = cast;
     } else if (!job->is_quantized) {
         memcpy(work_buffer(work, 0), values, (size_t)piece->inputs[0].size_bytes);
     }
-    if (job->is_quantized) {
-        struct quant_error error = {0, 0, 0, 0};
-        unsigned char figures[FIGURES_PIECE_BYTES];
-        quant_rows(&job->quant, rows->row_end - rows->row_begin, columns_of(job), values,
-            work_buffer(work, 0), work_buffer(work, 1),
-            job->output_count > 2 ? work_buffer(work, 2) : NULL,
-            work_wants_figures(work) ? &error : NULL);
-        figures_encode_piece(&error, figures);
-        if (work_wants_figures(work))
-            work_result(work, figures, sizeof figures);
-        return check_scales(work, piece, rows);
-    }
-    return NULL;
+    if (!job->is_quantized || !quantize_rows(work, rows, values))
+        TRY(check_weights(work, piece, rows, values_in, values));
+    return job->is_quantized ? check_scales(work, piece, rows) : NULL;
 }
 
 /* ---- sum ---- */

@@ -157,30 +157,30 @@ static void add_groups(const struct quant_group_errors *errors, size_t count, ui
     }
 }
 
-void quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
+bool quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
     const void *weights, void *codes, void *scales, void *biases, struct quant_error *sum)
 {
     enum { GROUPS_AT_ONCE = 256 };
     const uint64_t row_groups = columns / shape->group_size, groups = rows * row_groups;
-    if (sum == NULL) {
-        kernels->quantize(shape, groups, weights, codes, scales, biases, NULL);
-        return;
-    }
+    if (sum == NULL)
+        return kernels->quantize(shape, groups, weights, codes, scales, biases, NULL);
     const size_t scale_bytes = dtype_size_bytes(quant_scale_dtype(shape));
     const unsigned char *w = weights;
     unsigned char *c = codes, *s = scales, *b = biases;
     float floats[3][GROUPS_AT_ONCE];
     const struct quant_group_errors errors = {floats[0], floats[1], floats[2]};
     struct row_sums row = {0, 0, 0, 0};
+    bool is_finite = true;
     for (uint64_t left = groups, count; left > 0; left -= count) {
         count = left < GROUPS_AT_ONCE ? left : GROUPS_AT_ONCE;
-        kernels->quantize(shape, count, w, c, s, b, &errors);
+        is_finite &= kernels->quantize(shape, count, w, c, s, b, &errors);
         add_groups(&errors, (size_t)count, row_groups, &row, sum);
         w += count * shape->group_size * dtype_size_bytes(shape->dtype);
         c += count * quant_code_bytes(shape, shape->group_size);
         s += count * scale_bytes;
         b = b == NULL ? NULL : b + count * scale_bytes;
     }
+    return is_finite;
 }
 
 void dequant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,

@@ -48,8 +48,8 @@ uint64_t quant_code_bytes(const struct quant_shape *shape, uint64_t columns); /*
 
 /* How far quantized rows are from their weights. With w a weight and e = w - its dequantized value
  * (dequant_rows' formula on the stored codes, scales and biases), each operation rounded to F32:
- *   a group's sums of e * e and of w * w are F32: element j adds to lane j mod 16, in order; then
- *   the lanes are halved, lane j taking in lane j + 8, 4, 2, 1;
+ *   a group's sums of e * e and of w * w are F32: element j adds its square to lane j mod 32, in
+ *   order, product and sum rounded once (fmaf); then neighbours are added, until one is left;
  *   a row's are double, the groups added in order; the rows' are added in order, too;
  *   error_max is the root of the largest e * e.
  * So nothing depends on the kernels or the number of threads. A row whose sums are not finite (of
@@ -65,8 +65,9 @@ struct quant_error {
  *   codes   [rows][columns * bits / 8] bytes out: a bit stream, first weight in the lowest bits
  *   scales  [rows][columns / group_size] out: shape->dtype, or bytes in the fp modes
  *   biases  like scales; NULL in the fp modes
- *   sum     what is lost is added to it; NULL: it is not computed */
-void quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
+ *   sum     what is lost is added to it; NULL: it is not computed
+ * True: no weight is infinite or NaN. False: that is not known. */
+bool quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
     const void *weights, void *codes, void *scales, void *biases, struct quant_error *sum);
 
 /* The way back: `weights` is out. As in MLX, each operation's result is rounded to the dtype. */
@@ -90,7 +91,7 @@ struct quant_group_errors {
 struct quant_kernels {
     const char *name;  /* "avx2"; NULL: not compiled for this machine, and no function is there */
     unsigned features; /* enum cpu_feature: what must be at hand to call it */
-    void (*quantize)(const struct quant_shape *shape, uint64_t groups, const void *weights,
+    bool (*quantize)(const struct quant_shape *shape, uint64_t groups, const void *weights,
         void *codes, void *scales, void *biases, const struct quant_group_errors *errors);
     void (*dequantize)(const struct quant_shape *shape, uint64_t groups, const void *codes,
         const void *scales, const void *biases, void *weights);

@@ -11,21 +11,25 @@
 #if defined(__x86_64__) && defined(__AVX512F__) && defined(__AVX512BW__) &&                        \
     defined(__AVX512VL__) && defined(__AVX512DQ__) && defined(__F16C__)
 
-#define QUANT_BATCH 8
+#define QUANT_BATCH 16
 #define QUANT_GROUPS_BEHIND 4 /* at least the 14 bytes that a load of 16 may reach too far */
 #include "tasks/formats/quant_vector.h"
 #include "tasks/formats/quant_x86.h"
 
 /* ---- sixteen elements ---- */
 
+INLINE __m512 widened16(enum dtype dtype, __m256i halves)
+{
+    if (dtype == DTYPE_F16)
+        return _mm512_cvtph_ps(halves);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
 INLINE __m512 load16(enum dtype dtype, const unsigned char *values)
 {
     if (dtype == DTYPE_F32)
         return _mm512_loadu_ps(values);
-    __m256i halves = load_32_bytes(values);
-    if (dtype == DTYPE_F16)
-        return _mm512_cvtph_ps(halves);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+    return widened16(dtype, load_32_bytes(values));
 }
 
 /* To bf16 in the upper halves; the lower ones are what is cut off. No NaN. */
@@ -100,39 +104,118 @@ INLINE __m512 e4m3_values16(__m256i codes /* 16 bits each */)
     return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(sign, fields)), _mm512_set1_ps(256));
 }
 
-INLINE __m256 fold_min(__m512 values)
+/* ---- thirty-two elements ----
+ *
+ * BF16's lie in a vector of the even ones and one of the odd, which no lane has to be moved for;
+ * others in one of the lower sixteen and one of the upper. */
+
+INLINE void load32(enum dtype dtype, const unsigned char *values, __m512 out[2])
 {
-    return _mm256_min_ps(_mm512_castps512_ps256(values), _mm512_extractf32x8_ps(values, 1));
+    if (dtype != DTYPE_BF16) {
+        out[0] = load16(dtype, values);
+        out[1] = load16(dtype, values + 16 * size_of(dtype));
+        return;
+    }
+    __m512i bits = _mm512_loadu_si512(values);
+    out[0] = _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+    out[1] = _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32((int)0xFFFF0000)));
 }
 
-INLINE __m256 fold_max(__m512 values)
+/* The codes of what load32 loaded, in its order. */
+INLINE void store_codes32(
+    enum dtype dtype, uint32_t bits, unsigned char *out, const __m512i codes[2])
 {
-    return _mm256_max_ps(_mm512_castps512_ps256(values), _mm512_extractf32x8_ps(values, 1));
+    if (dtype != DTYPE_BF16) {
+        __m128i low = _mm512_cvtepi32_epi8(codes[0]), high = _mm512_cvtepi32_epi8(codes[1]);
+        store_codes(bits, out, join(low, high));
+    } else if (bits == 4) {
+        __m512i two = _mm512_or_si512(codes[0], _mm512_slli_epi32(codes[1], 4));
+        store_16_bytes(out, _mm512_cvtepi32_epi8(two));
+    } else {
+        __m512i two = _mm512_or_si512(codes[0], _mm512_slli_epi32(codes[1], 8));
+        store_codes(bits, out, _mm512_cvtepi32_epi16(two));
+    }
+}
+
+/* ---- sixteen vectors to one ---- */
+
+enum fold { FOLD_ADD, FOLD_MIN, FOLD_MAX };
+
+INLINE __m512 fold16(enum fold fold, __m512 a, __m512 b)
+{
+    if (fold == FOLD_ADD)
+        return _mm512_add_ps(a, b);
+    return fold == FOLD_MIN ? _mm512_min_ps(a, b) : _mm512_max_ps(a, b);
+}
+
+/* The neighbours within each 128 bits: two of `a`, two of `b`. */
+INLINE __m512 fold_lanes(enum fold fold, __m512 a, __m512 b)
+{
+    return fold16(fold, _mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD));
+}
+
+/* Neighbouring 128 bits: two of `a`, two of `b`. */
+INLINE __m512 fold_quarters(enum fold fold, __m512 a, __m512 b)
+{
+    return fold16(fold, _mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+}
+
+/* What becomes of the lanes of each vector when neighbours are folded until one is left. */
+INLINE __m512 fold_each(enum fold fold, const __m512 v[16])
+{
+    __m512 eight[8], four[4];
+    for (int i = 0; i < 8; i++)
+        eight[i] = fold_lanes(fold, v[2 * i], v[2 * i + 1]);
+    for (int i = 0; i < 4; i++)
+        four[i] = fold_lanes(fold, eight[2 * i], eight[2 * i + 1]);
+    return fold_quarters(
+        fold, fold_quarters(fold, four[0], four[1]), fold_quarters(fold, four[2], four[3]));
+}
+
+/* The same of vectors whose halves are folded each by itself. */
+INLINE __m512 fold_each_half(enum fold fold, const __m512 v[8])
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    __m512 four[4], two[2];
+    for (int i = 0; i < 4; i++)
+        four[i] = fold_lanes(fold, v[2 * i], v[2 * i + 1]);
+    for (int i = 0; i < 2; i++)
+        two[i] = fold_lanes(fold, four[2 * i], four[2 * i + 1]);
+    return _mm512_permutexvar_ps(order, fold_quarters(fold, two[0], two[1]));
 }
 
 /* ---- measuring ---- */
 
-struct lanes16 {
-    __m512 errors, squares, most;
+/* Lanes in load32's order; `most` are magnitudes of errors. */
+struct lanes32 {
+    __m512 errors[2], squares[2], most[2];
 };
 
-INLINE struct lanes16 no_error16(void)
+INLINE struct lanes32 no_error32(void)
 {
-    return (struct lanes16){_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+    __m512 zero = _mm512_setzero_ps();
+    return (struct lanes32){{zero, zero}, {zero, zero}, {zero, zero}};
 }
 
-INLINE void add_error16(struct lanes16 *sums, __m512 weights, __m512 values)
+INLINE void add_error32(struct lanes32 *sums, const __m512 weights[2], const __m512 values[2])
 {
-    __m512 error = _mm512_sub_ps(weights, values);
-    __m512 square = _mm512_mul_ps(error, error);
-    sums->errors = _mm512_add_ps(sums->errors, square);
-    sums->squares = _mm512_add_ps(sums->squares, _mm512_mul_ps(weights, weights));
-    sums->most = _mm512_max_ps(sums->most, square);
+    const int magnitude_max = 0xB; /* without signs */
+    for (int i = 0; i < 2; i++) {
+        __m512 error = _mm512_sub_ps(weights[i], values[i]);
+        sums->errors[i] = _mm512_fmadd_ps(error, error, sums->errors[i]);
+        sums->squares[i] = _mm512_fmadd_ps(weights[i], weights[i], sums->squares[i]);
+        sums->most[i] = _mm512_range_ps(sums->most[i], error, magnitude_max);
+    }
 }
 
-INLINE __m256 fold_add(__m512 values)
+/* Neighbours, which lie in two vectors or in one, folded: in order. */
+INLINE __m512 fold_neighbours(enum fold fold, enum dtype dtype, const __m512 lanes[2])
 {
-    return _mm256_add_ps(_mm512_castps512_ps256(values), _mm512_extractf32x8_ps(values, 1));
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    if (dtype == DTYPE_BF16)
+        return fold16(fold, lanes[0], lanes[1]);
+    __m512d two = _mm512_castps_pd(fold_lanes(fold, lanes[0], lanes[1]));
+    return _mm512_castpd_ps(_mm512_permutexvar_pd(order, two));
 }
 
 INLINE __m512 affine_values16(enum dtype dtype, __m512 codes, __m512 scale, __m512 bias)
@@ -140,57 +223,227 @@ INLINE __m512 affine_values16(enum dtype dtype, __m512 codes, __m512 scale, __m5
     return rounded16(dtype, _mm512_add_ps(rounded16(dtype, _mm512_mul_ps(codes, scale)), bias));
 }
 
-INLINE struct lanes8 fp_error8(enum quant_mode mode, enum dtype dtype, const unsigned char *weights,
-    const unsigned char *codes, float scale)
+/* The values of 32 codes before they are scaled, in load32's order. */
+INLINE void fp_values32(
+    enum quant_mode mode, enum dtype dtype, const unsigned char *codes, __m512 out[2])
 {
     const __m512 table =
         _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
-    const uint32_t count = mode == QUANT_NVFP4 ? 16 : 32;
-    struct lanes16 sums = no_error16();
-    for (uint32_t i = 0; i < count; i += 16) {
-        __m512 values;
-        if (mode == QUANT_MXFP8) {
-            values = e4m3_values16(_mm256_cvtepu8_epi16(load_16_bytes(codes + i)));
-        } else {
-            __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(codes + i / 2));
-            values = _mm512_permutexvar_ps(codes16_of(4, eight), table);
-        }
-        values = _mm512_mul_ps(values, _mm512_set1_ps(scale));
-        add_error16(&sums, load16(dtype, weights + i * size_of(dtype)),
-            is_exact(mode, dtype) ? values : rounded16(dtype, values));
+    if (mode == QUANT_MXFP8 && dtype == DTYPE_BF16) {
+        __m256i two = load_32_bytes(codes);
+        out[0] = e4m3_values16(_mm256_and_si256(two, _mm256_set1_epi16(0xFF)));
+        out[1] = e4m3_values16(_mm256_srli_epi16(two, 8));
+    } else if (mode == QUANT_MXFP8) {
+        out[0] = e4m3_values16(_mm256_cvtepu8_epi16(load_16_bytes(codes)));
+        out[1] = e4m3_values16(_mm256_cvtepu8_epi16(load_16_bytes(codes + 16)));
+    } else if (dtype == DTYPE_BF16) { /* the permutation takes the lowest four bits */
+        __m512i two = _mm512_cvtepu8_epi32(load_16_bytes(codes));
+        out[0] = _mm512_permutexvar_ps(two, table);
+        out[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(two, 4), table);
+    } else {
+        __m128i bytes = load_16_bytes(codes);
+        out[0] = _mm512_permutexvar_ps(codes16_of(4, bytes), table);
+        out[1] = _mm512_permutexvar_ps(codes16_of(4, _mm_srli_si128(bytes, 8)), table);
     }
-    return (struct lanes8){fold_add(sums.errors), fold_add(sums.squares), fold_max(sums.most)};
+}
+
+INLINE struct lanes32 fp_error32(enum quant_mode mode, enum dtype dtype,
+    const unsigned char *weights, const unsigned char *codes, const __m512 scales[2])
+{
+    struct lanes32 sums = no_error32();
+    __m512 values[2], originals[2];
+    fp_values32(mode, dtype, codes, values);
+    load32(dtype, weights, originals);
+    for (int i = 0; i < 2; i++) {
+        values[i] = _mm512_mul_ps(values[i], scales[i]);
+        if (!is_exact(mode, dtype))
+            values[i] = rounded16(dtype, values[i]);
+    }
+    add_error32(&sums, originals, values);
+    return sums;
+}
+
+/* What the vectors of sixteen groups come to. */
+struct errors16 {
+    __m512 errors[16], squares[16], most[16];
+};
+
+INLINE void keep_errors(
+    enum dtype dtype, const struct lanes32 *sums, size_t i, struct errors16 *kept)
+{
+    kept->errors[i] = fold_neighbours(FOLD_ADD, dtype, sums->errors);
+    kept->squares[i] = fold_neighbours(FOLD_ADD, dtype, sums->squares);
+    kept->most[i] = fold_neighbours(FOLD_MAX, dtype, sums->most);
+}
+
+/* is_half: two groups lie in each of eight vectors. */
+INLINE void store_errors16(
+    bool is_half, const struct errors16 *kept, const struct quant_group_errors *out)
+{
+    __m512 most = is_half ? fold_each_half(FOLD_MAX, kept->most) : fold_each(FOLD_MAX, kept->most);
+    _mm512_storeu_ps(out->error_squares,
+        is_half ? fold_each_half(FOLD_ADD, kept->errors) : fold_each(FOLD_ADD, kept->errors));
+    _mm512_storeu_ps(out->weight_squares,
+        is_half ? fold_each_half(FOLD_ADD, kept->squares) : fold_each(FOLD_ADD, kept->squares));
+    _mm512_storeu_ps(out->square_max, _mm512_mul_ps(most, most));
+}
+
+/* The errors of sixteen groups that were quantized just now, whose scales are finite and normal. */
+INLINE void measure_fp(
+    enum quant_mode mode, enum dtype dtype, const struct quantizing *at, uint32_t first)
+{
+    const bool is_half = mode == QUANT_NVFP4;
+    const size_t group_size = is_half ? 16 : 32, bits = mode == QUANT_MXFP8 ? 8 : 4;
+    const struct quant_group_errors out = {at->errors.error_squares + first,
+        at->errors.weight_squares + first, at->errors.square_max + first};
+    __m128i bytes = load_16_bytes(at->scales + first);
+    __m512i exponents = _mm512_slli_epi32(_mm512_cvtepu8_epi32(bytes), 23);
+    float scales[16];
+    _mm512_storeu_ps(scales, mode == QUANT_NVFP4 ? e4m3_values16(_mm256_cvtepu8_epi16(bytes))
+                                                 : _mm512_castsi512_ps(exponents));
+    const unsigned char *weights = at->weights + first * group_size * size_of(dtype);
+    const unsigned char *codes = at->codes + first * group_size / 8 * bits;
+    struct errors16 kept;
+    for (size_t i = 0; i < (is_half ? 8 : 16); i++) {
+        const float *scale = scales + (is_half ? 2 * i : i);
+        __m512 first_16 = _mm512_set1_ps(scale[0]), second_16 = first_16;
+        if (is_half)
+            second_16 = _mm512_set1_ps(scale[1]);
+        if (is_half && dtype == DTYPE_BF16)
+            first_16 = second_16 = _mm512_mask_mov_ps(first_16, 0xFF00, second_16);
+        struct lanes32 sums = fp_error32(mode, dtype, weights + 32 * i * size_of(dtype),
+            codes + 32 * i / 8 * bits, (const __m512[2]){first_16, second_16});
+        keep_errors(dtype, &sums, i, &kept);
+    }
+    store_errors16(is_half, &kept, &out);
 }
 
 /* ---- affine ---- */
 
-/* min and max give their second operand when one is NaN: so a NaN weight is skipped. */
-INLINE void find_extrema8(enum dtype dtype, uint32_t group_size, const unsigned char *weights,
-    __m256 *lowest, __m256 *highest)
+struct affine16 {
+    __m512 scale, bias; /* of sixteen groups */
+};
+
+/* affine_of in quant_scalar.c, line by line. */
+INLINE struct affine16 affine_of16(uint32_t bits, __m512 lowest, __m512 highest)
 {
-    __m256 lows[QUANT_BATCH], highs[QUANT_BATCH];
-    for (size_t group = 0; group < QUANT_BATCH; group++) {
-        __m512 low = _mm512_set1_ps(INFINITY), high = _mm512_set1_ps(-INFINITY);
-        for (uint32_t i = 0; i < group_size; i += 16) {
-            __m512 values = load16(dtype, weights);
-            low = _mm512_min_ps(values, low);
-            high = _mm512_max_ps(values, high);
-            weights += 16 * size_of(dtype);
-        }
-        lows[group] = fold_min(low);
-        highs[group] = fold_max(high);
-    }
-    *lowest = least_of_each(lows);
-    *highest = greatest_of_each(highs);
+    __m512 count = _mm512_set1_ps((float)((1u << bits) - 1));
+    __m512 step = _mm512_div_ps(_mm512_sub_ps(highest, lowest), count);
+    __m512 scale = _mm512_max_ps(_mm512_set1_ps(1e-7f), step);
+    if (bits == 1)
+        return (struct affine16){scale, lowest};
+    __mmask16 is_low =
+        _mm512_cmp_ps_mask(_mm512_abs_ps(lowest), _mm512_abs_ps(highest), _CMP_GT_OQ);
+    __m512 edge = _mm512_mask_mov_ps(highest, is_low, lowest);
+    scale = _mm512_mask_xor_ps(scale, _knot_mask16(is_low), scale, _mm512_set1_ps(-0.0f));
+    __m512 q0 = _mm512_roundscale_ps(
+        _mm512_div_ps(edge, scale), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __mmask16 is_used = _mm512_cmp_ps_mask(q0, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    return (struct affine16){
+        _mm512_mask_div_ps(scale, is_used, edge, q0), _mm512_maskz_mov_ps(is_used, edge)};
 }
 
-/* Clamped before it is rounded, which is the same, for the ends are integers. A NaN becomes 0. */
-INLINE __m512i affine_codes16(uint32_t bits, __m512 weights, __m512 scale, __m512 bias)
+/* Floats of 16 bits to integers in their order, and back. */
+INLINE __m512i in_order(__m512i halves)
+{
+    __m512i negative = _mm512_srai_epi16(halves, 15);
+    return _mm512_xor_si512(halves, _mm512_and_si512(negative, _mm512_set1_epi16(0x7FFF)));
+}
+
+INLINE __m512i farther(enum fold fold, __m512i a, __m512i b)
+{
+    return fold == FOLD_MIN ? _mm512_min_epi16(a, b) : _mm512_max_epi16(a, b);
+}
+
+/* The least or greatest of the 32 integers of each of sixteen vectors. */
+INLINE __m256i farthest_of_each(enum fold fold, const __m512i v[16])
+{
+    __m512i eight[8], four[4], two[2];
+    for (int i = 0; i < 8; i++)
+        eight[i] = farther(fold, _mm512_unpacklo_epi16(v[2 * i], v[2 * i + 1]),
+            _mm512_unpackhi_epi16(v[2 * i], v[2 * i + 1]));
+    for (int i = 0; i < 4; i++)
+        four[i] = farther(fold, _mm512_unpacklo_epi32(eight[2 * i], eight[2 * i + 1]),
+            _mm512_unpackhi_epi32(eight[2 * i], eight[2 * i + 1]));
+    for (int i = 0; i < 2; i++)
+        two[i] = farther(fold, _mm512_unpacklo_epi64(four[2 * i], four[2 * i + 1]),
+            _mm512_unpackhi_epi64(four[2 * i], four[2 * i + 1]));
+    __m512i halves = farther(fold, _mm512_shuffle_i32x4(two[0], two[1], 0x44),
+        _mm512_shuffle_i32x4(two[0], two[1], 0xEE));
+    return _mm512_castsi512_si256(farther(fold, _mm512_shuffle_i32x4(halves, halves, 0x88),
+        _mm512_shuffle_i32x4(halves, halves, 0xDD)));
+}
+
+/* The lowest and the highest weights of each group of a batch, in lanes; integers but in F32. */
+struct extrema_lanes {
+    __m512i lowest[QUANT_BATCH], highest[QUANT_BATCH];
+};
+
+/* F32: min and max give their second operand when one is NaN, so a NaN is skipped. Others by
+ * integers: a NaN is lower or higher than all. */
+INLINE void find_lanes(enum dtype dtype, uint32_t group_size, const unsigned char *weights,
+    size_t group, struct extrema_lanes *out)
+{
+    weights += group * group_size * size_of(dtype);
+    if (dtype == DTYPE_F32) {
+        __m512 lowest = _mm512_set1_ps(INFINITY), highest = _mm512_set1_ps(-INFINITY);
+        for (uint32_t i = 0; i < group_size; i += 16) {
+            __m512 values = _mm512_loadu_ps(weights + 4 * i);
+            lowest = _mm512_min_ps(values, lowest);
+            highest = _mm512_max_ps(values, highest);
+        }
+        out->lowest[group] = _mm512_castps_si512(lowest);
+        out->highest[group] = _mm512_castps_si512(highest);
+        return;
+    }
+    __m512i lowest = in_order(_mm512_loadu_si512(weights)), highest = lowest;
+    for (uint32_t i = 32; i < group_size; i += 32) {
+        __m512i values = in_order(_mm512_loadu_si512(weights + 2 * i));
+        lowest = _mm512_min_epi16(lowest, values);
+        highest = _mm512_max_epi16(highest, values);
+    }
+    out->lowest[group] = lowest;
+    out->highest[group] = highest;
+}
+
+INLINE void find_all_lanes(
+    enum dtype dtype, uint32_t group_size, const unsigned char *weights, struct extrema_lanes *out)
+{
+    for (size_t group = 0; group < QUANT_BATCH; group++)
+        find_lanes(dtype, group_size, weights, group, out);
+}
+
+struct extrema16 {
+    __m512 lowest, highest; /* of sixteen groups */
+};
+
+INLINE struct extrema16 extrema_of(enum dtype dtype, const struct extrema_lanes *lanes)
+{
+    if (dtype == DTYPE_F32) {
+        __m512 lows[16], highs[16];
+        for (size_t i = 0; i < 16; i++) {
+            lows[i] = _mm512_castsi512_ps(lanes->lowest[i]);
+            highs[i] = _mm512_castsi512_ps(lanes->highest[i]);
+        }
+        return (struct extrema16){fold_each(FOLD_MIN, lows), fold_each(FOLD_MAX, highs)};
+    }
+    __m256i lowest = farthest_of_each(FOLD_MIN, lanes->lowest);
+    __m256i highest = farthest_of_each(FOLD_MAX, lanes->highest);
+    __m512i both = in_order(_mm512_inserti64x4(_mm512_castsi256_si512(lowest), highest, 1));
+    return (struct extrema16){widened16(dtype, _mm512_castsi512_si256(both)),
+        widened16(dtype, _mm512_extracti64x4_epi64(both, 1))};
+}
+
+/* Clamped before it is rounded, which is the same, for the end is an integer. No quotient is
+ * negative: the bias is the extremum that code 0 stands for, or all are too small for code 1. Only
+ * in F32 can there be a NaN here, which becomes 0. */
+INLINE __m512i affine_codes16(
+    enum dtype dtype, uint32_t bits, __m512 weights, __m512 scale, __m512 bias)
 {
     __m512 value = _mm512_div_ps(_mm512_sub_ps(weights, bias), scale);
-    value = _mm512_max_ps(value, _mm512_setzero_ps());
-    value = _mm512_min_ps(value, _mm512_set1_ps((float)((1u << bits) - 1)));
-    return _mm512_cvtps_epi32(value);
+    if (dtype == DTYPE_F32)
+        value = _mm512_max_ps(value, _mm512_setzero_ps());
+    return _mm512_cvtps_epi32(_mm512_min_ps(value, _mm512_set1_ps((float)((1u << bits) - 1))));
 }
 
 /* What codes stand for: up to four bits from the table of all codes. */
@@ -205,65 +458,119 @@ INLINE __m512 values_of16(
 /* `stored` is the scale as it is stored. Measures if `sums` is not NULL. */
 INLINE void affine_group(enum dtype dtype, uint32_t bits, uint32_t group_size,
     const unsigned char *weights, unsigned char *codes, __m512 scale, __m512 bias, __m512 stored,
-    struct lanes16 *sums)
+    struct lanes32 *sums)
 {
     const __m512 all_codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     __m512 table = stored;
     if (sums != NULL && bits <= 4)
         table = affine_values16(dtype, all_codes, stored, bias);
     for (uint32_t i = 0; i < group_size; i += CHUNK) {
-        __m128i chunk[2];
+        __m512 values[2], back[2];
+        __m512i chunk[2];
+        load32(dtype, weights, values);
         for (int j = 0; j < 2; j++) {
-            __m512 values = load16(dtype, weights);
-            __m512i sixteen = affine_codes16(bits, values, scale, bias);
+            chunk[j] = affine_codes16(dtype, bits, values[j], scale, bias);
             if (sums != NULL)
-                add_error16(sums, values, values_of16(bits, dtype, sixteen, table, stored, bias));
-            chunk[j] = _mm512_cvtepi32_epi8(sixteen);
-            weights += 16 * size_of(dtype);
+                back[j] = values_of16(bits, dtype, chunk[j], table, stored, bias);
         }
-        store_codes(bits, codes, join(chunk[0], chunk[1]));
+        if (sums != NULL)
+            add_error32(sums, values, back);
+        store_codes32(dtype, bits, codes, chunk);
+        weights += CHUNK * size_of(dtype);
         codes += CHUNK / 8 * bits;
     }
 }
 
-/* False, and nothing done, if the scalar kernel must do it. At 1 bit a zero bias has the sign of
- * the first zero among the weights, which min does not tell. */
-INLINE bool affine_batch(enum dtype dtype, uint32_t bits, const struct quantizing *at)
+/* Infinite and NaN are of no use as a scale, and 0 makes NaN of 0. */
+INLINE bool are_usable(struct affine16 affine)
 {
-    uint32_t group_size = at->shape->group_size;
-    __m256 lowest, highest;
-    find_extrema8(dtype, group_size, at->weights, &lowest, &highest);
-    struct affine8 affine = affine_of8(bits, lowest, highest);
-    if (!all_finite(affine.scale) || !all_finite(affine.bias))
-        return false;
-    if (bits == 1 && _mm256_cmp_ps_mask(lowest, _mm256_setzero_ps(), _CMP_EQ_OQ) != 0)
-        return false;
-    store8(dtype, at->scales, affine.scale);
-    store8(dtype, at->biases, affine.bias);
-    float scales[QUANT_BATCH], biases[QUANT_BATCH], stored[QUANT_BATCH];
-    _mm256_storeu_ps(scales, affine.scale);
-    _mm256_storeu_ps(biases, affine.bias);
-    _mm256_storeu_ps(stored, rounded(dtype, affine.scale));
+    const int not_finite = 0x99, zero = 0x06;
+    return (_mm512_fpclass_ps_mask(affine.scale, not_finite | zero) |
+               _mm512_fpclass_ps_mask(affine.bias, not_finite)) == 0;
+}
+
+/* What a batch's groups are quantized with. */
+struct affine_plan {
+    float scales[QUANT_BATCH], biases[QUANT_BATCH]; /* not yet rounded */
+    bool is_left;                                   /* to the scalar kernel */
+};
+
+/* At 1 bit a zero bias has the sign of the first zero among the weights, which the extrema do not
+ * tell. */
+INLINE struct affine_plan plan_of(
+    enum dtype dtype, uint32_t bits, const struct extrema_lanes *lanes)
+{
+    struct extrema16 extrema = extrema_of(dtype, lanes);
+    struct affine16 affine = affine_of16(bits, extrema.lowest, extrema.highest);
+    struct affine_plan plan;
+    _mm512_storeu_ps(plan.scales, affine.scale);
+    _mm512_storeu_ps(plan.biases, affine.bias);
+    plan.is_left = !are_usable(affine) || (bits == 1 && _mm512_cmp_ps_mask(extrema.lowest,
+                                                            _mm512_setzero_ps(), _CMP_EQ_OQ) != 0);
+    return plan;
+}
+
+/* Finds the extrema of the batch at `ahead` on the way. */
+INLINE void affine_batch(enum dtype dtype, uint32_t bits, uint32_t group_size,
+    const struct quantizing *at, const struct affine_plan *plan, const unsigned char *ahead,
+    struct extrema_lanes *lanes)
+{
     const bool is_measured = at->errors.error_squares != NULL;
-    __m256 errors[QUANT_BATCH], squares[QUANT_BATCH], most[QUANT_BATCH];
+    __m512 all_scales = _mm512_loadu_ps(plan->scales);
+    float stored[QUANT_BATCH];
+    struct errors16 kept;
+    _mm512_storeu_ps(stored, rounded16(dtype, all_scales));
+    store16(dtype, at->scales, all_scales);
+    store16(dtype, at->biases, _mm512_loadu_ps(plan->biases));
     for (size_t group = 0; group < QUANT_BATCH; group++) {
         const unsigned char *weights = at->weights + group * group_size * size_of(dtype);
         unsigned char *codes = at->codes + group * group_size / 8 * bits;
-        const __m512 scale = _mm512_set1_ps(scales[group]), bias = _mm512_set1_ps(biases[group]);
-        struct lanes16 sums = no_error16();
+        const __m512 scale = _mm512_set1_ps(plan->scales[group]);
+        const __m512 bias = _mm512_set1_ps(plan->biases[group]);
+        find_lanes(dtype, group_size, ahead, group, lanes);
         if (!is_measured) {
             affine_group(dtype, bits, group_size, weights, codes, scale, bias, scale, NULL);
             continue;
         }
+        struct lanes32 sums = no_error32();
         affine_group(dtype, bits, group_size, weights, codes, scale, bias,
             _mm512_set1_ps(stored[group]), &sums);
-        errors[group] = fold_add(sums.errors);
-        squares[group] = fold_add(sums.squares);
-        most[group] = fold_max(sums.most);
+        keep_errors(dtype, &sums, group, &kept);
     }
     if (is_measured)
-        store_errors8(&at->errors, errors, squares, most);
-    return true;
+        store_errors16(false, &kept, &at->errors);
+}
+
+/* While the divisions of a batch's codes go on, the scales of the next are computed, which is one
+ * long chain, and the extrema found of the one after that. */
+INLINE uint64_t affine_batches(
+    enum dtype dtype, uint32_t bits, uint32_t group_size, struct quantizing *at, uint64_t groups)
+{
+    const size_t batch_bytes = QUANT_BATCH * group_size * size_of(dtype);
+    struct extrema_lanes lanes;
+    if (dtype == DTYPE_F32)
+        at->is_finite = false; /* a NaN is skipped */
+    if (groups < QUANT_BATCH)
+        return groups;
+    find_all_lanes(dtype, group_size, at->weights, &lanes);
+    struct affine_plan plan = plan_of(dtype, bits, &lanes);
+    if (groups >= 2 * QUANT_BATCH)
+        find_all_lanes(dtype, group_size, at->weights + batch_bytes, &lanes);
+    for (; groups >= QUANT_BATCH; groups -= QUANT_BATCH) {
+        /* behind the last batch, what is found again of this one serves as well as any */
+        const unsigned char *ahead =
+            at->weights + (groups >= 3 * QUANT_BATCH ? 2 * batch_bytes : 0);
+        struct affine_plan next = plan_of(dtype, bits, &lanes);
+        if (plan.is_left) {
+            quantize_scalar(at, QUANT_BATCH);
+            find_all_lanes(dtype, group_size, ahead, &lanes);
+        } else {
+            affine_batch(dtype, bits, group_size, at, &plan, ahead, &lanes);
+        }
+        plan = next;
+        step_quantizing(QUANT_AFFINE, bits, dtype, at, QUANT_BATCH);
+    }
+    return groups;
 }
 
 /* ---- mxfp4, mxfp8, nvfp4 ---- */
@@ -312,12 +619,14 @@ INLINE bool fp_batch_wide(enum quant_mode mode, enum dtype dtype, const struct q
 {
     const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
     const uint32_t bits = mode == QUANT_MXFP8 ? 8 : 4;
-    __m256 divisors;
-    if (!fp_divisor8(
-            mode, dtype, magnitude_max8(dtype, group_size, at->weights), at->scales, &divisors))
-        return false;
     float divisor[QUANT_BATCH];
-    _mm256_storeu_ps(divisor, divisors);
+    for (size_t i = 0; i < QUANT_BATCH; i += 8) {
+        const unsigned char *weights = at->weights + i * group_size * size_of(dtype);
+        __m256 magnitudes = magnitude_max8(dtype, group_size, weights), divisors;
+        if (!fp_divisor8(mode, dtype, magnitudes, at->scales + i, &divisors))
+            return false;
+        _mm256_storeu_ps(divisor + i, divisors);
+    }
     for (size_t i = 0; i < QUANT_BATCH * group_size; i += CHUNK) {
         const unsigned char *weights = at->weights + i * size_of(dtype);
         __m256i codes = join(fp_bytes16(mode, dtype, weights, divisor[i / group_size]),

@@ -205,9 +205,9 @@ INLINE void affine_group(enum dtype dtype, uint32_t bits, uint32_t group_size,
 
 /* False, and nothing done, if the scalar kernel must do it. At 1 bit a zero bias has the sign of
  * the first zero among the weights, which the extrema do not tell. */
-INLINE bool affine_batch(enum dtype dtype, uint32_t bits, const struct quantizing *at)
+INLINE bool affine_batch(
+    enum dtype dtype, uint32_t bits, uint32_t group_size, const struct quantizing *at)
 {
-    uint32_t group_size = at->shape->group_size;
     float32x4_t lowest, highest;
     find_extrema4(dtype, group_size, at->weights, &lowest, &highest);
     struct affine4 affine = affine_of4(bits, lowest, highest);
@@ -227,6 +227,18 @@ INLINE bool affine_batch(enum dtype dtype, uint32_t bits, const struct quantizin
     if (at->errors.error_squares != NULL)
         measure_batch(QUANT_AFFINE, bits, dtype, at, QUANT_BATCH);
     return true;
+}
+
+INLINE uint64_t affine_batches(
+    enum dtype dtype, uint32_t bits, uint32_t group_size, struct quantizing *at, uint64_t groups)
+{
+    at->is_finite = false; /* the comparisons skip a NaN */
+    for (; groups >= QUANT_BATCH; groups -= QUANT_BATCH) {
+        if (!affine_batch(dtype, bits, group_size, at))
+            quantize_scalar(at, QUANT_BATCH);
+        step_quantizing(QUANT_AFFINE, bits, dtype, at, QUANT_BATCH);
+    }
+    return groups;
 }
 
 /* ---- mxfp4, mxfp8, nvfp4 ---- */
@@ -533,12 +545,14 @@ INLINE void load_values8(enum quant_mode mode, uint32_t bits, enum dtype dtype,
     values[1] = rounded(dtype, values[1]);
 }
 
-/* Sixteen lanes in four vectors. */
-INLINE float sum_of_lanes(const float32x4_t lanes[4])
+/* The lanes of eight vectors, neighbours added until one is left. */
+INLINE float sum_of_lanes(const float32x4_t lanes[8])
 {
-    float32x4_t four = vaddq_f32(vaddq_f32(lanes[0], lanes[2]), vaddq_f32(lanes[1], lanes[3]));
-    float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
-    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+    float32x4_t low = vpaddq_f32(vpaddq_f32(lanes[0], lanes[1]), vpaddq_f32(lanes[2], lanes[3]));
+    float32x4_t high = vpaddq_f32(vpaddq_f32(lanes[4], lanes[5]), vpaddq_f32(lanes[6], lanes[7]));
+    float32x4_t four = vpaddq_f32(low, high);
+    float32x2_t two = vpadd_f32(vget_low_f32(four), vget_high_f32(four));
+    return vpadds_f32(two);
 }
 
 INLINE struct group_error group_error(
@@ -552,22 +566,24 @@ INLINE struct group_error group_error(
         return (struct group_error){NAN, NAN, 0};
     const float32x4_t scales = vdupq_n_f32(scale), biases = vdupq_n_f32(bias);
     const float32x4_t zero = vdupq_n_f32(0);
-    float32x4_t errors[4] = {zero, zero, zero, zero}, squares[4] = {zero, zero, zero, zero};
+    float32x4_t errors[8] = {zero, zero, zero, zero, zero, zero, zero, zero};
+    float32x4_t squares[8] = {zero, zero, zero, zero, zero, zero, zero, zero};
     float32x4_t most = zero;
-    for (uint32_t i = 0; i < group_size; i += 8) {
+    for (uint32_t i = 0; i < group_size; i += 32) {
         float32x4_t values[2];
-        load_values8(mode, bits, dtype, at->codes + i / 8 * bits, scales, biases, values);
-        for (uint32_t j = 0; j < 2; j++) {
-            const uint32_t lanes = i / 4 % 4 + j;
+        for (uint32_t j = 0; j < (mode == QUANT_NVFP4 ? 4 : 8); j++) {
+            if (j % 2 == 0)
+                load_values8(
+                    mode, bits, dtype, at->codes + (i / 8 + j / 2) * bits, scales, biases, values);
             float32x4_t weight = load4(dtype, at->weights + (i + 4 * j) * size_of(dtype));
-            float32x4_t error = vsubq_f32(weight, values[j]);
-            float32x4_t square = vmulq_f32(error, error);
-            errors[lanes] = vaddq_f32(errors[lanes], square);
-            squares[lanes] = vaddq_f32(squares[lanes], vmulq_f32(weight, weight));
-            most = vmaxq_f32(most, square);
+            float32x4_t error = vsubq_f32(weight, values[j % 2]);
+            errors[j] = vfmaq_f32(errors[j], error, error);
+            squares[j] = vfmaq_f32(squares[j], weight, weight);
+            most = vmaxq_f32(most, vabsq_f32(error));
         }
     }
-    return (struct group_error){sum_of_lanes(errors), sum_of_lanes(squares), vmaxvq_f32(most)};
+    const float error_max = vmaxvq_f32(most);
+    return (struct group_error){sum_of_lanes(errors), sum_of_lanes(squares), error_max * error_max};
 }
 
 /* ---- casts, and what is not finite ---- */

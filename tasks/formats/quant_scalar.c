@@ -277,12 +277,12 @@ static void dequantize_group(const struct quant_shape *shape, size_t group,
     }
 }
 
-enum { LANES = 16 };
+enum { LANES = 32 };
 
 static float sum_of_lanes(float *lanes)
 {
-    for (size_t width = LANES / 2; width > 0; width /= 2)
-        for (size_t lane = 0; lane < width; lane++)
+    for (size_t width = 1; width < LANES; width *= 2)
+        for (size_t lane = 0; lane < LANES; lane += 2 * width)
             lanes[lane] += lanes[lane + width];
     return lanes[0];
 }
@@ -294,8 +294,8 @@ static void measure_group(const struct quant_shape *shape, size_t group, const f
     float errors[LANES] = {0}, squares[LANES] = {0}, square_max = 0;
     for (uint32_t i = 0; i < shape->group_size; i++) {
         float error = weights[i] - rounded(shape->dtype, values[i]);
-        errors[i % LANES] += error * error;
-        squares[i % LANES] += weights[i] * weights[i];
+        errors[i % LANES] = number_add_square(errors[i % LANES], error);
+        squares[i % LANES] = number_add_square(squares[i % LANES], weights[i]);
         square_max = error * error > square_max ? error * error : square_max;
     }
     out->error_squares[group] = sum_of_lanes(errors);
@@ -303,17 +303,20 @@ static void measure_group(const struct quant_shape *shape, size_t group, const f
     out->square_max[group] = square_max;
 }
 
-static void quantize(const struct quant_shape *shape, uint64_t groups, const void *weights,
+static bool quantize(const struct quant_shape *shape, uint64_t groups, const void *weights,
     void *codes, void *scales, void *biases, const struct quant_group_errors *errors)
 {
     const unsigned char *in = weights;
     unsigned char *out = codes, *scale_bytes = scales;
     uint32_t count = shape->group_size;
+    bool is_finite = true;
     for (size_t group = 0; group < groups; group++) {
         float values[QUANT_GROUP_SIZE_MAX];
         uint8_t group_codes[QUANT_GROUP_SIZE_MAX];
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = 0; i < count; i++) {
             values[i] = load(shape->dtype, in, group * count + i);
+            is_finite = is_finite && isfinite(values[i]);
+        }
         if (shape->mode == QUANT_AFFINE) {
             struct affine affine = affine_quantize(shape, values, group_codes);
             store(shape->dtype, scales, group, affine.scale);
@@ -328,6 +331,7 @@ static void quantize(const struct quant_shape *shape, uint64_t groups, const voi
             measure_group(shape, group, values, back, errors);
         }
     }
+    return is_finite;
 }
 
 static void dequantize(const struct quant_shape *shape, uint64_t groups, const void *codes,

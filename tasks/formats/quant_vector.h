@@ -25,6 +25,7 @@ struct quantizing {
     const unsigned char *weights;
     unsigned char *codes, *scales, *biases;
     struct quant_group_errors errors; /* NULLs: not wanted */
+    bool is_finite;                   /* no weight so far is infinite or NaN; false: not known */
 };
 
 struct dequantizing {
@@ -40,9 +41,13 @@ INLINE size_t size_of(enum dtype dtype)
 
 #if defined(QUANT_BATCH)
 
-/* The next QUANT_BATCH, or fp_batch_groups, groups, with their errors if they are wanted. False if
- * the scalar kernel must do them. */
-INLINE bool affine_batch(enum dtype dtype, uint32_t bits, const struct quantizing *at);
+/* Quantizes batches of QUANT_BATCH groups, with their errors if they are wanted, and returns how
+ * many groups are left behind the last. */
+INLINE uint64_t affine_batches(
+    enum dtype dtype, uint32_t bits, uint32_t group_size, struct quantizing *at, uint64_t groups);
+
+/* The next fp_batch_groups, with their errors if they are wanted. False if the scalar kernel must
+ * do them; true tells that they are finite. */
 INLINE uint32_t fp_batch_groups(enum quant_mode mode, enum dtype dtype);
 INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at);
 
@@ -64,8 +69,9 @@ INLINE size_t finite_front(
 
 static void quantize_scalar(struct quantizing *at, uint64_t groups)
 {
-    quant_kernels_scalar.quantize(at->shape, groups, at->weights, at->codes, at->scales, at->biases,
-        at->errors.error_squares == NULL ? NULL : &at->errors);
+    if (!quant_kernels_scalar.quantize(at->shape, groups, at->weights, at->codes, at->scales,
+            at->biases, at->errors.error_squares == NULL ? NULL : &at->errors))
+        at->is_finite = false;
 }
 
 INLINE void step_quantizing(
@@ -83,77 +89,79 @@ INLINE void step_quantizing(
     at->errors.square_max += groups;
 }
 
-INLINE void quantize_as(
+INLINE bool fp_quantize_as(
     enum quant_mode mode, uint32_t bits, enum dtype dtype, struct quantizing at, uint64_t groups)
 {
-    const uint32_t batch = mode == QUANT_AFFINE ? QUANT_BATCH : fp_batch_groups(mode, dtype);
+    const uint32_t batch = fp_batch_groups(mode, dtype);
     for (; groups >= batch; groups -= batch) {
-        bool is_done =
-            mode == QUANT_AFFINE ? affine_batch(dtype, bits, &at) : fp_batch(mode, dtype, &at);
-        if (!is_done)
+        if (!fp_batch(mode, dtype, &at))
             quantize_scalar(&at, batch);
         step_quantizing(mode, bits, dtype, &at, batch);
     }
     quantize_scalar(&at, groups);
+    return at.is_finite;
 }
 
-INLINE void quantize_bits(
-    enum quant_mode mode, uint32_t bits, struct quantizing at, uint64_t groups)
+INLINE bool fp_quantize(enum quant_mode mode, uint32_t bits, struct quantizing at, uint64_t groups)
 {
     if (at.shape->dtype == DTYPE_BF16)
-        quantize_as(mode, bits, DTYPE_BF16, at, groups);
-    else if (at.shape->dtype == DTYPE_F16)
-        quantize_as(mode, bits, DTYPE_F16, at, groups);
-    else
-        quantize_as(mode, bits, DTYPE_F32, at, groups);
+        return fp_quantize_as(mode, bits, DTYPE_BF16, at, groups);
+    if (at.shape->dtype == DTYPE_F16)
+        return fp_quantize_as(mode, bits, DTYPE_F16, at, groups);
+    return fp_quantize_as(mode, bits, DTYPE_F32, at, groups);
 }
 
-static void quantize_affine(struct quantizing at, uint64_t groups)
+/* A group size of 64 is nearly all there is, and the loops over it are worth their own code. */
+INLINE bool affine_quantize(uint32_t bits, struct quantizing at, uint64_t groups)
+{
+    const uint32_t group_size = at.shape->group_size;
+    if (at.shape->dtype == DTYPE_BF16 && group_size == 64)
+        groups = affine_batches(DTYPE_BF16, bits, 64, &at, groups);
+    else if (at.shape->dtype == DTYPE_BF16)
+        groups = affine_batches(DTYPE_BF16, bits, group_size, &at, groups);
+    else if (at.shape->dtype == DTYPE_F16)
+        groups = affine_batches(DTYPE_F16, bits, group_size, &at, groups);
+    else
+        groups = affine_batches(DTYPE_F32, bits, group_size, &at, groups);
+    quantize_scalar(&at, groups);
+    return at.is_finite;
+}
+
+static bool quantize_affine(struct quantizing at, uint64_t groups)
 {
     switch (at.shape->bits) {
     case 1:
-        quantize_bits(QUANT_AFFINE, 1, at, groups);
-        break;
+        return affine_quantize(1, at, groups);
     case 2:
-        quantize_bits(QUANT_AFFINE, 2, at, groups);
-        break;
+        return affine_quantize(2, at, groups);
     case 3:
-        quantize_bits(QUANT_AFFINE, 3, at, groups);
-        break;
+        return affine_quantize(3, at, groups);
     case 4:
-        quantize_bits(QUANT_AFFINE, 4, at, groups);
-        break;
+        return affine_quantize(4, at, groups);
     case 5:
-        quantize_bits(QUANT_AFFINE, 5, at, groups);
-        break;
+        return affine_quantize(5, at, groups);
     case 6:
-        quantize_bits(QUANT_AFFINE, 6, at, groups);
-        break;
+        return affine_quantize(6, at, groups);
     default:
-        quantize_bits(QUANT_AFFINE, 8, at, groups);
-        break;
+        return affine_quantize(8, at, groups);
     }
 }
 
-static void quantize(const struct quant_shape *shape, uint64_t groups, const void *weights,
+static bool quantize(const struct quant_shape *shape, uint64_t groups, const void *weights,
     void *codes, void *scales, void *biases, const struct quant_group_errors *errors)
 {
-    struct quantizing at = {shape, weights, codes, scales, biases, {NULL, NULL, NULL}};
+    struct quantizing at = {shape, weights, codes, scales, biases, {NULL, NULL, NULL}, true};
     if (errors != NULL)
         at.errors = *errors;
     switch (shape->mode) {
     case QUANT_MXFP4:
-        quantize_bits(QUANT_MXFP4, 4, at, groups);
-        break;
+        return fp_quantize(QUANT_MXFP4, 4, at, groups);
     case QUANT_MXFP8:
-        quantize_bits(QUANT_MXFP8, 8, at, groups);
-        break;
+        return fp_quantize(QUANT_MXFP8, 8, at, groups);
     case QUANT_NVFP4:
-        quantize_bits(QUANT_NVFP4, 4, at, groups);
-        break;
+        return fp_quantize(QUANT_NVFP4, 4, at, groups);
     default:
-        quantize_affine(at, groups);
-        break;
+        return quantize_affine(at, groups);
     }
 }
 

@@ -10,7 +10,6 @@
 #include <math.h>
 
 enum { CHUNK = 32 }; /* weights whose codes are packed together */
-_Static_assert(QUANT_BATCH == 8, "one lane for each group");
 
 /* ---- elements ---- */
 
@@ -153,71 +152,6 @@ INLINE void store_codes(uint32_t bits, unsigned char *out, __m256i codes)
     store_bytes(bits, out + 2 * bits, _mm256_extracti128_si256(eight, 1));
 }
 
-/* ---- affine ---- */
-
-struct affine8 {
-    __m256 scale, bias; /* of eight groups */
-};
-
-INLINE __m256 join_min(__m256 a, __m256 b)
-{
-    return _mm256_min_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-}
-
-INLINE __m256 join_max(__m256 a, __m256 b)
-{
-    return _mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-}
-
-INLINE __m256 unpack_pairs(__m256 a, __m256 b, bool is_high)
-{
-    __m256d x = _mm256_castps_pd(a), y = _mm256_castps_pd(b);
-    return _mm256_castpd_ps(is_high ? _mm256_unpackhi_pd(x, y) : _mm256_unpacklo_pd(x, y));
-}
-
-/* The least of each of eight vectors: three steps of exchanging halves. */
-INLINE __m256 least_of_each(const __m256 v[8])
-{
-    __m256 quarter[4], half[2];
-    for (int i = 0; i < 4; i++)
-        quarter[i] = join_min(v[2 * i], v[2 * i + 1]);
-    for (int i = 0; i < 2; i++)
-        half[i] = _mm256_min_ps(unpack_pairs(quarter[2 * i], quarter[2 * i + 1], false),
-            unpack_pairs(quarter[2 * i], quarter[2 * i + 1], true));
-    return _mm256_min_ps(_mm256_permute2f128_ps(half[0], half[1], 0x20),
-        _mm256_permute2f128_ps(half[0], half[1], 0x31));
-}
-
-INLINE __m256 greatest_of_each(const __m256 v[8])
-{
-    __m256 quarter[4], half[2];
-    for (int i = 0; i < 4; i++)
-        quarter[i] = join_max(v[2 * i], v[2 * i + 1]);
-    for (int i = 0; i < 2; i++)
-        half[i] = _mm256_max_ps(unpack_pairs(quarter[2 * i], quarter[2 * i + 1], false),
-            unpack_pairs(quarter[2 * i], quarter[2 * i + 1], true));
-    return _mm256_max_ps(_mm256_permute2f128_ps(half[0], half[1], 0x20),
-        _mm256_permute2f128_ps(half[0], half[1], 0x31));
-}
-
-/* affine_of in quant_scalar.c, line by line. */
-INLINE struct affine8 affine_of8(uint32_t bits, __m256 lowest, __m256 highest)
-{
-    __m256 count = _mm256_set1_ps((float)((1u << bits) - 1));
-    __m256 step = _mm256_div_ps(_mm256_sub_ps(highest, lowest), count);
-    __m256 scale = _mm256_max_ps(_mm256_set1_ps(1e-7f), step);
-    if (bits == 1)
-        return (struct affine8){scale, lowest};
-    __m256 is_low = _mm256_cmp_ps(magnitude_of(lowest), magnitude_of(highest), _CMP_GT_OQ);
-    __m256 edge = _mm256_blendv_ps(highest, lowest, is_low);
-    scale = _mm256_xor_ps(scale, _mm256_andnot_ps(is_low, _mm256_set1_ps(-0.0f)));
-    __m256 q0 =
-        _mm256_round_ps(_mm256_div_ps(edge, scale), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m256 is_used = _mm256_cmp_ps(q0, _mm256_setzero_ps(), _CMP_NEQ_UQ);
-    scale = _mm256_blendv_ps(scale, _mm256_div_ps(edge, q0), is_used);
-    return (struct affine8){scale, _mm256_and_ps(edge, is_used)};
-}
-
 /* ---- mxfp4, mxfp8, nvfp4 ---- */
 
 /* The bits of the largest magnitude, as F32's: magnitudes are in the order of their bits. */
@@ -244,9 +178,9 @@ INLINE uint32_t magnitude_max(enum dtype dtype, uint32_t group_size, const unsig
 
 INLINE __m256 magnitude_max8(enum dtype dtype, uint32_t group_size, const unsigned char *weights)
 {
-    uint32_t wide[QUANT_BATCH];
-    uint16_t halves[QUANT_BATCH];
-    for (size_t group = 0; group < QUANT_BATCH; group++) {
+    uint32_t wide[8];
+    uint16_t halves[8];
+    for (size_t group = 0; group < 8; group++) {
         wide[group] = magnitude_max(dtype, group_size, weights);
         halves[group] = (uint16_t)wide[group];
         weights += group_size * size_of(dtype);
@@ -498,52 +432,6 @@ INLINE uint32_t fp_batch_groups(enum quant_mode mode, enum dtype dtype)
     return TILES * (mode == QUANT_NVFP4 ? 16 : 8);
 }
 
-/* ---- measuring ---- */
-
-/* The sums of the eight lanes of each of eight vectors, in the order of quant.h: lane j takes in
- * j + 4, 2, 1. */
-INLINE __m256 sum_of_each(const __m256 v[8])
-{
-    __m256 four[4], two[2];
-    for (int i = 0; i < 4; i++)
-        four[i] = _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20),
-            _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
-    for (int i = 0; i < 2; i++)
-        two[i] = _mm256_add_ps(unpack_pairs(four[2 * i], four[2 * i + 1], false),
-            unpack_pairs(four[2 * i], four[2 * i + 1], true));
-    return _mm256_add_ps(
-        _mm256_shuffle_ps(two[0], two[1], 0x88), _mm256_shuffle_ps(two[0], two[1], 0xDD));
-}
-
-/* What eight groups have lost, from eight lanes of each. */
-INLINE void store_errors8(const struct quant_group_errors *out, const __m256 errors[8],
-    const __m256 squares[8], const __m256 most[8])
-{
-    _mm256_storeu_ps(out->error_squares, sum_of_each(errors));
-    _mm256_storeu_ps(out->weight_squares, sum_of_each(squares));
-    _mm256_storeu_ps(out->square_max, greatest_of_each(most));
-}
-
-/* The values of up to 16 codes: those of codes 0 to 7, and of 8 to 15. */
-struct code_values {
-    __m256 low, high;
-};
-
-INLINE struct code_values affine_code_values(
-    uint32_t bits, enum dtype dtype, __m256 scale, __m256 bias)
-{
-    const __m256 codes = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);
-    struct code_values values;
-    values.low = rounded(dtype, _mm256_mul_ps(codes, scale));
-    values.low = rounded(dtype, _mm256_add_ps(values.low, bias));
-    values.high = values.low;
-    if (bits == 4) {
-        values.high = _mm256_mul_ps(_mm256_add_ps(codes, _mm256_set1_ps(8)), scale);
-        values.high = rounded(dtype, _mm256_add_ps(rounded(dtype, values.high), bias));
-    }
-    return values;
-}
-
 /* Whether codes times scales need no rounding to the dtype: of what the vector kernels quantize,
  * the codes' values have two bits, a nvfp4 scale four, and subnormals end the exponents of F16
  * alone. */
@@ -552,50 +440,23 @@ INLINE bool is_exact(enum quant_mode mode, enum dtype dtype)
     return mode == QUANT_NVFP4 || (mode == QUANT_MXFP4 && dtype != DTYPE_F16);
 }
 
-/* The lanes of a group's sums, added up to eight: each instruction set's own. */
-struct lanes8 {
-    __m256 errors, squares, most;
-};
-INLINE struct lanes8 fp_error8(enum quant_mode mode, enum dtype dtype, const unsigned char *weights,
-    const unsigned char *codes, float scale);
-
-/* The errors of eight groups that were quantized just now, whose scales are finite and normal. */
-INLINE void measure_fp8(
-    enum quant_mode mode, enum dtype dtype, const struct quantizing *at, uint32_t first)
-{
-    const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;
-    const uint32_t bits = mode == QUANT_MXFP8 ? 8 : 4;
-    const struct quant_group_errors out = {at->errors.error_squares + first,
-        at->errors.weight_squares + first, at->errors.square_max + first};
-    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(at->scales + first));
-    __m256i exponents = _mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 23);
-    float scales[8];
-    _mm256_storeu_ps(scales, mode == QUANT_NVFP4 ? e4m3_values8(_mm_cvtepu8_epi16(bytes))
-                                                 : _mm256_castsi256_ps(exponents));
-    __m256 errors[8], squares[8], most[8];
-    for (uint32_t i = 0; i < 8; i++) {
-        const size_t begin = (first + i) * group_size;
-        struct lanes8 sums = fp_error8(mode, dtype, at->weights + begin * size_of(dtype),
-            at->codes + begin / 8 * bits, scales[i]);
-        errors[i] = sums.errors;
-        squares[i] = sums.squares;
-        most[i] = sums.most;
-    }
-    store_errors8(&out, errors, squares, most);
-}
-
 /* ---- the fp modes ---- */
 
 /* The others, by dividing: each instruction set's own. */
 INLINE bool fp_batch_wide(enum quant_mode mode, enum dtype dtype, const struct quantizing *at);
+
+/* The errors of QUANT_BATCH groups that were quantized just now, whose scales are finite and
+ * normal: each instruction set's own. */
+INLINE void measure_fp(
+    enum quant_mode mode, enum dtype dtype, const struct quantizing *at, uint32_t first);
 
 INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
 {
     bool is_done = mode == QUANT_MXFP8 || dtype == DTYPE_F32 ? fp_batch_wide(mode, dtype, at)
                                                              : fp4_batch(mode, dtype, at);
     const bool is_measured = is_done && at->errors.error_squares != NULL;
-    for (uint32_t i = 0; is_measured && i < fp_batch_groups(mode, dtype); i += 8)
-        measure_fp8(mode, dtype, at, i);
+    for (uint32_t i = 0; is_measured && i < fp_batch_groups(mode, dtype); i += QUANT_BATCH)
+        measure_fp(mode, dtype, at, i);
     return is_done;
 }
 

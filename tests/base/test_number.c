@@ -69,6 +69,32 @@ static void numbers_are_those_of_the_math_library(void **state)
     }
 }
 
+/* Sums at which the square is rounded, a bit beside the middle of two floats among them. */
+static void squares_are_added_with_one_rounding(void **state)
+{
+    uint64_t seed = 1;
+    (void)state;
+    for (unsigned i = 0; i < RANDOM_COUNT; i++) {
+        double random = random_double(&seed);
+        float value = (float)scale(random);
+        if (!isfinite(value))
+            continue;
+        if (i % 2 == 0) /* few bits: what is lost is far behind */
+            value = (float)(int)value;
+        for (int exponent = -60; exponent <= 60; exponent++) {
+            float sum = fabsf(ldexpf((float)scale(random_double(&seed)), exponent));
+            if (!isfinite(sum))
+                continue;
+            double found = (double)number_add_square(sum, value);
+            assert_same(
+                "square", (double)value, (double)sum, found, (double)fmaf(value, value, sum));
+        }
+    }
+    assert_same("square", 0x1p-12, 1, (double)number_add_square(1, 0x1p-12f), 1);
+    assert_same(
+        "square", 0x1.000002p-12, 1, (double)number_add_square(1, 0x1.000002p-12f), 0x1.000002p+0);
+}
+
 static void powers_of_ten_have_whole_logarithms(void **state)
 {
     (void)state;
@@ -81,6 +107,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_those_of_the_math_library),
+        cmocka_unit_test(squares_are_added_with_one_rounding),
         cmocka_unit_test(powers_of_ten_have_whole_logarithms),
     };
     return cmocka_run_group_tests_name("number", tests, NULL, NULL);

@@ -701,6 +701,45 @@ static void nonfinite_values_are_found_at_every_place(void **state)
     }
 }
 
+/* An infinity or a NaN must never be taken for finite; that finite weights are known to be so is
+ * what spares a look at all of them, in the vector kernels that can tell. */
+static void quantizing_tells_whether_weights_are_finite(void **state)
+{
+    static const float bad[] = {INFINITY, -INFINITY, NAN, -NAN};
+    static const float good[] = {65504.0f, -65504.0f, 0.0f, -0.0f, 1.0f, 0x1p-24f, -1.5f};
+    static const struct quant_shape shapes[] = {
+        {QUANT_AFFINE, 1, 64, DTYPE_F32},
+        {QUANT_AFFINE, 4, 32, DTYPE_F32},
+        {QUANT_AFFINE, 4, 64, DTYPE_F32},
+        {QUANT_AFFINE, 6, 128, DTYPE_F32},
+        {QUANT_MXFP4, 4, 32, DTYPE_F32},
+        {QUANT_MXFP8, 8, 32, DTYPE_F32},
+        {QUANT_NVFP4, 4, 16, DTYPE_F32},
+    };
+    enum { GROUPS = 75, COUNT = GROUPS * QUANT_GROUP_SIZE_MAX, STEP = 41 };
+    static unsigned char weights[4 * COUNT], codes[COUNT], scales[4 * GROUPS], biases[4 * GROUPS];
+    const struct quant_kernels *table;
+    (void)state;
+    for (unsigned t = 0; (table = table_at(t)) != NULL; t++) {
+        for (size_t i = 0; i < LENGTH(shapes) * LENGTH(floats); i++) {
+            struct quant_shape shape = shapes[i / LENGTH(floats)];
+            shape.dtype = floats[i % LENGTH(floats)];
+            const uint32_t count = GROUPS * shape.group_size;
+            for (size_t w = 0; w < count; w++)
+                put(shape.dtype, weights, w, good[w % LENGTH(good)]);
+            bool is_finite = table->quantize(&shape, GROUPS, weights, codes, scales, biases, NULL);
+            bool is_known = shape.mode != QUANT_AFFINE || table == &quant_kernels_scalar ||
+                            (shape.dtype != DTYPE_F32 && table != &quant_kernels_neon);
+            assert_true(is_finite || !is_known);
+            for (size_t w = i; w < count; w += STEP) {
+                put(shape.dtype, weights, w, bad[w % LENGTH(bad)]);
+                assert_false(table->quantize(&shape, GROUPS, weights, codes, scales, biases, NULL));
+                put(shape.dtype, weights, w, good[w % LENGTH(good)]);
+            }
+        }
+    }
+}
+
 static void the_finite_16_bit_values_are_not_reported(void **state)
 {
     const struct quant_kernels *table;
@@ -864,6 +903,7 @@ int main(void)
         cmocka_unit_test(every_16_bit_weight_has_the_scalar_fp_code_at_every_scale),
         cmocka_unit_test(every_table_casts_like_the_scalar_one),
         cmocka_unit_test(nonfinite_values_are_found_at_every_place),
+        cmocka_unit_test(quantizing_tells_whether_weights_are_finite),
         cmocka_unit_test(the_finite_16_bit_values_are_not_reported),
         cmocka_unit_test(rows_are_groups_one_after_the_other),
         cmocka_unit_test(the_error_is_that_of_the_dequantized_rows),
