@@ -199,12 +199,12 @@ INLINE struct lanes32 no_error32(void)
 
 INLINE void add_error32(struct lanes32 *sums, const __m512 weights[2], const __m512 values[2])
 {
-    const int magnitude_max = 0xB; /* without signs */
+    enum { MAGNITUDE_MAX = 0xB }; /* without signs */
     for (int i = 0; i < 2; i++) {
         __m512 error = _mm512_sub_ps(weights[i], values[i]);
         sums->errors[i] = _mm512_fmadd_ps(error, error, sums->errors[i]);
         sums->squares[i] = _mm512_fmadd_ps(weights[i], weights[i], sums->squares[i]);
-        sums->most[i] = _mm512_range_ps(sums->most[i], error, magnitude_max);
+        sums->most[i] = _mm512_range_ps(sums->most[i], error, MAGNITUDE_MAX);
     }
 }
 
@@ -484,9 +484,9 @@ INLINE void affine_group(enum dtype dtype, uint32_t bits, uint32_t group_size,
 /* Infinite and NaN are of no use as a scale, and 0 makes NaN of 0. */
 INLINE bool are_usable(struct affine16 affine)
 {
-    const int not_finite = 0x99, zero = 0x06;
-    return (_mm512_fpclass_ps_mask(affine.scale, not_finite | zero) |
-               _mm512_fpclass_ps_mask(affine.bias, not_finite)) == 0;
+    enum { NOT_FINITE = 0x99, ZERO = 0x06 };
+    return (_mm512_fpclass_ps_mask(affine.scale, NOT_FINITE | ZERO) |
+               _mm512_fpclass_ps_mask(affine.bias, NOT_FINITE)) == 0;
 }
 
 /* What a batch's groups are quantized with. */
