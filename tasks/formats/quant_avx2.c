@@ -69,14 +69,12 @@ INLINE struct lanes32 no_error32(void)
     return (struct lanes32){{zero, zero, zero, zero}, {zero, zero, zero, zero}, {zero, zero}};
 }
 
-INLINE void add_error32(struct lanes32 *sums, const __m256 weights[4], const __m256 values[4])
+INLINE void add_error8(struct lanes32 *sums, size_t i, __m256 weights, __m256 values)
 {
-    for (size_t i = 0; i < 4; i++) {
-        __m256 error = _mm256_sub_ps(weights[i], values[i]);
-        sums->errors[i] = _mm256_fmadd_ps(error, error, sums->errors[i]);
-        sums->squares[i] = _mm256_fmadd_ps(weights[i], weights[i], sums->squares[i]);
-        sums->most[i / 2] = _mm256_max_ps(sums->most[i / 2], magnitude_of(error));
-    }
+    __m256 error = _mm256_sub_ps(weights, values);
+    sums->errors[i] = _mm256_fmadd_ps(error, error, sums->errors[i]);
+    sums->squares[i] = _mm256_fmadd_ps(weights, weights, sums->squares[i]);
+    sums->most[i / 2] = _mm256_max_ps(sums->most[i / 2], magnitude_of(error));
 }
 
 /* Neighbours of neighbours added: of the lower sixteen lanes the first two, of the upper the first
@@ -221,8 +219,8 @@ INLINE void measure_fp(
                 _mm256_mul_ps(values[j], _mm256_set1_ps(scales[is_shared ? 2 * i + j / 2 : i]));
             if (!is_exact(mode, dtype))
                 values[j] = rounded(dtype, values[j]);
+            add_error8(&sums, j, originals[j], values[j]);
         }
-        add_error32(&sums, originals, values);
         kept.errors[i] = add_fours(dtype, sums.errors);
         kept.squares[i] = add_fours(dtype, sums.squares);
         for (size_t j = 0; j < 2 && is_shared; j++)
@@ -375,16 +373,15 @@ INLINE void affine_group(enum dtype dtype, uint32_t bits, uint32_t group_size,
     if (sums != NULL)
         table = affine_table(bits, dtype, stored, bias);
     for (uint32_t i = 0; i < group_size; i += CHUNK) {
-        __m256 values[4], back[4];
+        __m256 values[4];
         __m256i chunk[4];
         load32(dtype, weights, values);
         for (size_t j = 0; j < 4; j++) {
             chunk[j] = affine_codes8(dtype, bits, values[j], scale, bias);
             if (sums != NULL)
-                back[j] = values_of8(bits, dtype, chunk[j], table, stored, bias);
+                add_error8(
+                    sums, j, values[j], values_of8(bits, dtype, chunk[j], table, stored, bias));
         }
-        if (sums != NULL)
-            add_error32(sums, values, back);
         store_codes32(dtype, bits, codes, chunk);
         weights += CHUNK * size_of(dtype);
         codes += CHUNK / 8 * bits;
