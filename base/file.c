@@ -152,7 +152,7 @@ struct error *file_stat_settled(const char *path, struct file_stamp *stamp)
 #if USE_LINUX
 static void start_writing(const struct file *file, uint64_t offset, uint64_t size)
 {
-    sync_file_range(file->descriptor, (off64_t)offset, (off64_t)size, SYNC_FILE_RANGE_WRITE);
+    sync_file_range(file->descriptor, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE);
 }
 
 static void drop_range(const struct file *file, uint64_t offset, uint64_t size)
@@ -279,10 +279,29 @@ struct error *file_stamp_now(const struct file *file, struct file_stamp *stamp)
     return NULL;
 }
 
-uint64_t file_cache_bytes(void)
+/* What a container may use of the machine's memory, page cache and all; "max" is no number. */
+static uint64_t group_memory_bytes(void)
+{
+    uint64_t bytes = UINT64_MAX;
+#if USE_LINUX
+    char text[32] = "";
+    int descriptor = open("/sys/fs/cgroup/memory.max", O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return bytes;
+    if (read(descriptor, text, sizeof text - 1) > 0 && text[0] >= '0' && text[0] <= '9')
+        bytes = strtoull(text, NULL, 10);
+    close(descriptor);
+#endif
+    return bytes;
+}
+
+uint64_t file_page_cache_bytes(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
-    return pages < 0 || page_bytes < 0 ? UINT64_MAX : (uint64_t)pages * (uint64_t)page_bytes / 2;
+    uint64_t group = group_memory_bytes();
+    uint64_t machine =
+        pages < 0 || page_bytes < 0 ? UINT64_MAX : (uint64_t)pages * (uint64_t)page_bytes;
+    return (machine < group ? machine : group) / 2;
 }
 
 void file_spare_cache(struct file *file)
@@ -303,8 +322,8 @@ void file_spare_cache(struct file *file)
 }
 
 /* Only what is on the disk can be dropped: a written window is when some others have been written
- * since. Nobody waits for the disk here; what it does not have by then stays until the file is
- * closed. */
+ * since. What the disk does not have by then stays until the file is closed; beginning to write
+ * waits only while the disk's queue is full. */
 static void end_window(const struct file *file, uint32_t window, bool is_written)
 {
     struct passage *passage = file->passage;
@@ -373,7 +392,8 @@ static struct error *write_all(
     return NULL;
 }
 
-/* File systems let one thread at a time write into a file, and the others spin: here they sleep. */
+/* Where a file system lets one thread at a time write into a file, as ext4 and XFS do, the others
+ * spin; here they sleep. */
 struct error *file_write_at(struct file *file, uint64_t offset, const void *bytes, size_t size)
 {
     pthread_mutex_lock(&file->turn);
@@ -475,6 +495,8 @@ struct error *file_copy_range(const struct file *from, uint64_t from_offset, str
             return error_new_errno(errno, to->path, "write");
         if (count <= 0)
             break; /* not between these files: the long way, which also finds a truncation */
+        count_moved(from, from_offset, (uint64_t)count, false);
+        count_moved(to, to_offset, (uint64_t)count, true);
         from_offset += (uint64_t)count;
         to_offset += (uint64_t)count;
         size -= (uint64_t)count;

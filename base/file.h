@@ -68,12 +68,13 @@ MUST_CHECK struct error *file_sync(const struct file *file); /* data and size re
 void file_start_writeback(struct file *file, uint64_t size);
 /* From now on what is read of it or written goes out of the page cache again, 16 MiB at a time,
  * where the system can: for files that are too large to be found there by the next who reads them.
- * One of which half is there already stays there. Call it before threads share the file. Never
- * fails. */
+ * What the disk has not taken when its turn comes goes out when the file is closed. One of which
+ * half is there already stays there, and so does one that belongs to another user and may not be
+ * written: of such the system does not say. Call it before threads share the file. Never fails. */
 void file_spare_cache(struct file *file);
-/* Half of the machine's memory: of files that are larger together, a later reader would find little
- * in the page cache. */
-uint64_t file_cache_bytes(void);
+/* Half of the memory of the machine, or of the container: of files that are larger together, a
+ * later reader would find little in the page cache. */
+uint64_t file_page_cache_bytes(void);
 /* Copies a range between files: by reference where the file system can, else in the kernel, else
  * through `buffer`. `*is_shared` (may be NULL) tells whether any part was shared by reference. */
 MUST_CHECK struct error *file_copy_range(const struct file *from, uint64_t from_offset,

@@ -62,13 +62,13 @@ static unsigned count_processors(void)
 }
 
 /* What only a run that works asks the system for. */
-static void choose_threads(struct build_options *options)
+static void choose_resources(struct build_options *options)
 {
     if (options->threads == 0)
         options->threads = count_processors();
     if (options->memory_bytes == 0)
         options->memory_bytes = MEMORY_BYTES_BASE + options->threads * MEMORY_BYTES_THREAD;
-    options->cache_bytes = file_cache_bytes();
+    options->page_cache_bytes = file_page_cache_bytes();
 }
 
 struct error *cli_prepare_build(struct cli *cli)
@@ -103,7 +103,7 @@ struct error *cli_prepare_build(struct cli *cli)
 struct error *cli_open_build(struct cli *cli, bool only_shadow, struct build **out)
 {
     if (!only_shadow)
-        choose_threads(&cli->build_options);
+        choose_resources(&cli->build_options);
     TRY(build_open(&cli->build_options, only_shadow, out));
     cli->status->build = *out;
     return NULL;

@@ -42,15 +42,17 @@ static void finish_sealed(struct schedule *schedule, uint32_t index)
     arena_end(&run->arena);
 }
 
-void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count)
+/* Nodes that do not belong together are sealed each alone if they cannot be at once, and only those
+ * that cannot be fail. What could be is SEALED; no reader has been told. */
+static void seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count)
 {
     struct build *build = schedule->build;
     struct error *error = seal_nodes(build, nodes, count);
     bool is_batch = count > 1 && build->graph->nodes[nodes[0]].group == GROUP_NONE;
     if (error != NULL && is_batch && build->state->intent == NULL) {
-        error_free(error); /* one of them: each alone, only that one fails */
+        error_free(error);
         for (uint32_t i = 0; i < count; i++)
-            advance_seal(schedule, &nodes[i], 1);
+            seal(schedule, &nodes[i], 1);
         return;
     }
     if (error != NULL) {
@@ -63,10 +65,21 @@ void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t cou
     }
     for (uint32_t i = 0; i < count; i++)
         finish_sealed(schedule, nodes[i]);
-    for (uint32_t i = 0; i < count; i++) /* who plans anew finds all of them at their names */
-        tell_readers(schedule, nodes[i]);
-    for (uint32_t i = 0; i < count && error == NULL; i++) {
-        error = giveback_node_done(schedule, nodes[i]);
+}
+
+/* Readers are told when all are at their names: one may be planned anew for what another's layout
+ * turned out to be, and is told of when it is sealed again. */
+void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count)
+{
+    const struct node_run *runs = schedule->build->runs;
+    seal(schedule, nodes, count);
+    for (uint32_t i = 0; i < count; i++)
+        if (runs[nodes[i]].status == STATUS_SEALED)
+            tell_readers(schedule, nodes[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        struct error *error = NULL;
+        if (runs[nodes[i]].status == STATUS_SEALED)
+            error = giveback_node_done(schedule, nodes[i]);
         if (error != NULL)
             schedule_fail(schedule, nodes[i], error);
     }

@@ -345,7 +345,9 @@ static bool lacks_files(const struct build *build, const struct node *node)
 {
     for (uint32_t k = 0; k < node->need_count; k++) {
         const struct node_run *run = &build->runs[node->needs[k]];
-        if (node->needs_content[k] && (run->status < STATUS_MADE || run->is_given_back))
+        bool is_fetched = build->graph->nodes[node->needs[k]].is_fetched;
+        enum node_status there = is_fetched ? STATUS_SEALED : STATUS_MADE; /* in a group: staged */
+        if (node->needs_content[k] && (run->status < there || run->is_given_back))
             return true;
     }
     return false;
@@ -362,6 +364,7 @@ static struct error *restore(struct schedule *schedule, uint32_t index, bool *ou
     *out = past != NULL;
     if (past == NULL)
         return NULL;
+    struct hash128 before = run->layout_hash;
     run->started_ns = clock_now_ns();
     build_say(build, EVENT_STALE, build->graph->nodes[index].name, run->reason);
     TRY(cache_plan(build, index, past, &plan));
@@ -372,6 +375,8 @@ static struct error *restore(struct schedule *schedule, uint32_t index, bool *ou
         if (!plan->outputs[i].is_unchanged)
             TRY(advance_start_job(schedule, index, JOB_RESTORE, i));
     ready_set_status(schedule, index, STATUS_PLANNED);
+    if (!hash_equal(&before, &run->layout_hash))
+        plan_layout_readers_anew(schedule, index);
     advance_node(schedule, index);
     return NULL;
 }

@@ -105,10 +105,11 @@ static struct error *add_input(struct plan *plan, size_t *capacity, const struct
     return NULL;
 }
 
-/* A file that is fetched in this run, or given back: what is known of it is its size and header. */
+/* A file that is fetched in this run and has not its name yet, or was given back: what is known of
+ * it is its size and header. */
 static bool is_elsewhere(const struct node_run *run, const struct node *producer)
 {
-    return producer->is_fetched && (run->status < STATUS_MADE || run->is_given_back);
+    return producer->is_fetched && (run->status < STATUS_SEALED || run->is_given_back);
 }
 
 /* The files that a reference stands for now; a producer may have made none. */
@@ -901,10 +902,11 @@ static struct error *check_space(struct plan *plan)
         size_print(want, wanted), size_print(have, found));
 }
 
-/* What is downloaded is read again soon, at least by its digest. */
+/* What is downloaded is read again soon, at least by its digest; so are outputs that a hash is
+ * declared of, and those that the cache has. */
 static void spare_cache(struct plan *plan)
 {
-    uint64_t limit = plan->build->options->cache_bytes;
+    uint64_t limit = plan->build->options->page_cache_bytes;
     uint64_t moved = plan->bytes_to_read + plan->bytes_to_write;
     if (limit == 0 || moved <= limit || plan->node->type->is_network)
         return;
@@ -912,6 +914,8 @@ static void spare_cache(struct plan *plan)
     for (uint32_t i = 0; i < plan->input_count; i++)
         if (plan->inputs[i].handle != NULL)
             file_spare_cache(plan->inputs[i].handle);
+    if (plan->node->expected_hash != NULL || plan->restored != NULL)
+        return;
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (plan->outputs[i].handle != NULL)
             file_spare_cache(plan->outputs[i].handle);

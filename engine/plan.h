@@ -86,7 +86,7 @@ struct plan {
     uint64_t bytes_to_read, bytes_to_write, bytes_to_download, bytes_kept;
     uint32_t pieces_to_make;
     bool is_streamed;
-    bool spares_cache;             /* moves more than the page cache could hold */
+    bool spares_cache;             /* moves more than half of the memory */
     const struct record *restored; /* by whose outputs the cache makes this node; NULL: pieces do */
     void *context;                 /* the task's own */
     void (*end_context)(void *context);

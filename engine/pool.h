@@ -38,7 +38,8 @@ MUST_CHECK struct error *pool_open(
     unsigned threads, unsigned connections, uint64_t memory_bytes, struct pool **out);
 MUST_CHECK struct error *pool_submit(struct pool *pool, struct pool_job *job);
 /* Waits for done jobs, at most `wait_ms`; NULL when none came. A list in order of completion. As
- * long as there is enough to do and none failed, it waits for a batch of them. */
+ * long as twice as many jobs wait as there are threads and none failed, it waits for a batch of
+ * them, or for `wait_ms`. */
 struct pool_job *pool_collect(struct pool *pool, unsigned wait_ms);
 /* At most so many jobs that are not the network's run at once from now on; those that run, go on.
  */

@@ -334,6 +334,8 @@ static struct error *copy_range(struct job *job)
     const struct plan *plan = job->build->runs[job->node].plan;
     struct file *from;
     TRY(file_open(job->copy->from_path, &from));
+    if (plan->spares_cache)
+        file_spare_cache(from);
     struct error *error = file_copy_range(from, job->copy->from_offset,
         plan->outputs[job->copy->output].handle, job->copy->offset, job->copy->size_bytes, NULL);
     file_close(from);

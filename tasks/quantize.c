@@ -776,8 +776,8 @@ static struct error *check_weights(struct work *work, const struct piece *piece,
                                 : check_finite(work, piece, rows, job->to, values, values_in);
 }
 
-/* Whether the weights are known to be finite. */
-static bool quantize_rows(struct work *work, const struct job_rows *rows, const void *values)
+/* Makes the outputs and the figures. Whether the weights are known to be finite. */
+static bool make_quantized(struct work *work, const struct job_rows *rows, const void *values)
 {
     const struct job *job = rows->job;
     struct quant_error error = {0, 0, 0, 0};
@@ -809,7 +809,8 @@ static struct error *quantize_make(struct work *work, const struct piece *piece)
     } else if (!job->is_quantized) {
         memcpy(work_buffer(work, 0), values, (size_t)piece->inputs[0].size_bytes);
     }
-    if (!job->is_quantized || !quantize_rows(work, rows, values))
+    bool is_known_finite = job->is_quantized && make_quantized(work, rows, values);
+    if (!is_known_finite)
         TRY(check_weights(work, piece, rows, values_in, values));
     return job->is_quantized ? check_scales(work, piece, rows) : NULL;
 }

@@ -160,7 +160,7 @@ static void add_groups(const struct quant_group_errors *errors, size_t count, ui
 bool quant_rows(const struct quant_shape *shape, uint64_t rows, uint64_t columns,
     const void *weights, void *codes, void *scales, void *biases, struct quant_error *sum)
 {
-    enum { GROUPS_AT_ONCE = 256 };
+    enum { GROUPS_AT_ONCE = 1024 };
     const uint64_t row_groups = columns / shape->group_size, groups = rows * row_groups;
     if (sum == NULL)
         return kernels->quantize(shape, groups, weights, codes, scales, biases, NULL);

@@ -53,7 +53,7 @@ uint64_t quant_code_bytes(const struct quant_shape *shape, uint64_t columns); /*
  *   a row's are double, the groups added in order; the rows' are added in order, too;
  *   error_max is the root of the largest e * e.
  * So nothing depends on the kernels or the number of threads. A row whose sums are not finite (of
- * such weights, or beyond 10^19) is left out and counted; squares below 2^-149 are zeros. */
+ * such weights, or beyond 10^19) is left out and counted; squares below 2^-150 are lost. */
 struct quant_error {
     double error_squares, weight_squares;
     float error_max;

@@ -1,4 +1,4 @@
-/* quant_avx2.c - the kernels with AVX2 and F16C; equal to the scalar ones bit for bit.
+/* quant_avx2.c - the kernels with AVX2, FMA and F16C; equal to the scalar ones bit for bit.
  *
  * Eight groups make a batch: their extrema are found one group after the other, their scales
  * computed side by side, one lane for each, then their codes. */
@@ -8,7 +8,7 @@
 
 #include "base/cpu.h"
 
-#if defined(__x86_64__) && defined(__AVX2__) && defined(__F16C__)
+#if defined(__x86_64__) && defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 
 #define QUANT_BATCH 8
 #define QUANT_GROUPS_BEHIND 2 /* at least the 7 bytes that a load of 8 may reach too far */
@@ -326,9 +326,9 @@ INLINE struct extrema8 find_extrema_f32(uint32_t group_size, const unsigned char
         _mm256_xor_ps(greatest_of_each(minus_lows), sign), greatest_of_each(highs)};
 }
 
-/* Clamped before it is rounded, which is the same, for the end is an integer. No quotient is
- * negative: the bias is the extremum that code 0 stands for, or all are too small for code 1. Only
- * in F32 can there be a NaN here, which becomes 0. */
+/* Clamped before it is rounded, which is the same, for the end is an integer. No quotient
+ * rounds below 0: the bias is the extremum that code 0 stands for, or all are too small for code 1.
+ * Only in F32 can there be a NaN here, which becomes 0. */
 INLINE __m256i affine_codes8(
     enum dtype dtype, uint32_t bits, __m256 weights, __m256 scale, __m256 bias)
 {

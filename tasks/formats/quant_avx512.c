@@ -1,7 +1,7 @@
 /* quant_avx512.c - the kernels with AVX-512 F, BW, VL and DQ; equal to the scalar ones bit for bit.
  *
- * As quant_avx2.c, with sixteen weights at a time; the scales of the eight groups of a batch are
- * computed by the same code. */
+ * Sixteen groups make a batch; its scales are computed while the codes of an earlier one are
+ * (affine_batches). */
 #include "tasks/formats/quant.h"
 
 #include <stddef.h>
@@ -434,9 +434,9 @@ INLINE struct extrema16 extrema_of(enum dtype dtype, const struct extrema_lanes 
         widened16(dtype, _mm512_extracti64x4_epi64(both, 1))};
 }
 
-/* Clamped before it is rounded, which is the same, for the end is an integer. No quotient is
- * negative: the bias is the extremum that code 0 stands for, or all are too small for code 1. Only
- * in F32 can there be a NaN here, which becomes 0. */
+/* Clamped before it is rounded, which is the same, for the end is an integer. No quotient
+ * rounds below 0: the bias is the extremum that code 0 stands for, or all are too small for code 1.
+ * Only in F32 can there be a NaN here, which becomes 0. */
 INLINE __m512i affine_codes16(
     enum dtype dtype, uint32_t bits, __m512 weights, __m512 scale, __m512 bias)
 {
@@ -548,10 +548,10 @@ INLINE uint64_t affine_batches(
 {
     const size_t batch_bytes = QUANT_BATCH * group_size * size_of(dtype);
     struct extrema_lanes lanes;
-    if (dtype == DTYPE_F32)
-        at->is_finite = false; /* a NaN is skipped */
     if (groups < QUANT_BATCH)
         return groups;
+    if (dtype == DTYPE_F32)
+        at->is_finite = false; /* a NaN is skipped */
     find_all_lanes(dtype, group_size, at->weights, &lanes);
     struct affine_plan plan = plan_of(dtype, bits, &lanes);
     if (groups >= 2 * QUANT_BATCH)

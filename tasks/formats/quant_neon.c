@@ -357,15 +357,15 @@ INLINE uint8x16_t fp4_codes16(const int32x4_t quarters[4])
     return vorrq_u8(vqtbl2q_u8(table, count), vandq_u8(is_negative, vdupq_n_u8(8)));
 }
 
-/* The quotients are not rounded to the dtype, as the scalar kernel does: that changes no code, for
- * the borders times a divisor are exact in each dtype, and the next weight is farther away than
- * rounding reaches; what underflows has code 0 either way. */
 INLINE uint32_t fp_batch_groups(enum quant_mode mode, enum dtype dtype)
 {
     (void)mode, (void)dtype;
     return QUANT_BATCH;
 }
 
+/* The quotients are not rounded to the dtype, as the scalar kernel does: that changes no code, for
+ * the borders times a divisor are exact in each dtype, and the next weight is farther away than
+ * rounding reaches; what underflows has code 0 either way. */
 INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
 {
     const uint32_t group_size = mode == QUANT_NVFP4 ? 16 : 32;

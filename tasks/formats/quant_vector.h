@@ -42,7 +42,7 @@ INLINE size_t size_of(enum dtype dtype)
 #if defined(QUANT_BATCH)
 
 /* Quantizes batches of QUANT_BATCH groups, with their errors if they are wanted, and returns how
- * many groups are left behind the last. */
+ * many groups are left behind the last. Clears is_finite if it may not see a NaN. */
 INLINE uint64_t affine_batches(
     enum dtype dtype, uint32_t bits, uint32_t group_size, struct quantizing *at, uint64_t groups);
 

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,11 +21,16 @@ static const double special[] = {0.0, -0.0, 0.5, -0.5, 1, -1, 1.5, -1.5, 10, 100
 enum { SPECIAL_COUNT = sizeof special / sizeof special[0] };
 
 /* All bit patterns, NaN and subnormals among them. */
+static uint64_t random_bits(uint64_t *seed)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *seed ^ (*seed >> 29);
+}
+
 static double random_double(uint64_t *seed)
 {
     double value;
-    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    uint64_t bits = *seed ^ (*seed >> 29);
+    uint64_t bits = random_bits(seed);
     memcpy(&value, &bits, sizeof value);
     return value;
 }
@@ -72,6 +78,9 @@ static void numbers_are_those_of_the_math_library(void **state)
 /* Sums at which the square is rounded, a bit beside the middle of two floats among them. */
 static void squares_are_added_with_one_rounding(void **state)
 {
+    static const float edges[][2] = {{FLT_MAX, 0x1p64f}, {FLT_MAX, 0x1p51f}, {0, 0x1p-75f},
+        {0, 0x1.1p-75f}, {0x1p-149f, 0x1p-75f}, {0x1p-148f, 0x1p-75f}, {0, INFINITY}, {INFINITY, 1},
+        {0, NAN}};
     uint64_t seed = 1;
     (void)state;
     for (unsigned i = 0; i < RANDOM_COUNT; i++) {
@@ -89,6 +98,20 @@ static void squares_are_added_with_one_rounding(void **state)
             assert_same(
                 "square", (double)value, (double)sum, found, (double)fmaf(value, value, sum));
         }
+    }
+    for (unsigned i = 0; i < 10 * RANDOM_COUNT; i++) { /* any size: subnormal, or too large */
+        uint64_t bits = random_bits(&seed);
+        uint32_t low = (uint32_t)bits, high = (uint32_t)(bits >> 32) & 0x7FFFFFFF;
+        float value, sum;
+        memcpy(&value, &low, sizeof value);
+        memcpy(&sum, &high, sizeof sum);
+        assert_same("square", (double)value, (double)sum, (double)number_add_square(sum, value),
+            (double)fmaf(value, value, sum));
+    }
+    for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++) {
+        float sum = edges[i][0], value = edges[i][1];
+        assert_same("square", (double)value, (double)sum, (double)number_add_square(sum, value),
+            (double)fmaf(value, value, sum));
     }
     assert_same("square", 0x1p-12, 1, (double)number_add_square(1, 0x1p-12f), 1);
     assert_same(

@@ -57,7 +57,7 @@ static void spare_cache(struct copy *copy)
     uint64_t moved = copy->output_bytes;
     for (size_t i = 0; i < copy->block_count; i++)
         moved += copy->blocks[i].size;
-    if (moved <= file_cache_bytes())
+    if (moved <= file_page_cache_bytes())
         return;
     file_spare_cache(copy->output);
     for (size_t i = 0; i < copy->block_count; i++)

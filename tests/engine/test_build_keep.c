@@ -752,9 +752,16 @@ static void another_header_than_was_heard_makes_the_index_again(void **state)
                       other[] = "layers.3.mlp.up_proj";
     static const struct {
         const char *group;
-        bool is_twice; /* with shard 3 and what was heard of 5, nothing can be planned */
+        bool is_twice;  /* with shard 3 and what was heard of 5, nothing can be planned */
+        bool is_in_way; /* a directory, where a node that is sealed with others puts its file */
     } rows[] = {
-        {", \"group\": \"m\"", false}, {"", false}, {", \"group\": \"m\"", true}, {"", true}};
+        {", \"group\": \"m\"", false, false},
+        {"", false, false},
+        {", \"group\": \"m\"", true, false},
+        {"", true, false},
+        {"", false, true},
+        {"", true, true},
+    };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         hub_server_clear_faults(server);
@@ -765,15 +772,29 @@ static void another_header_than_was_heard_makes_the_index_again(void **state)
             arena_format(&arena,
                 "\"m/model*.safetensors\": {\"task\": \"merge\", \"in\": {\"weights\": \"" SOURCE
                 "/model-*.safetensors\"}%s}, \"m/model.safetensors.index.json\": {\"task\": "
-                "\"index\", \"in\": {\"weights\": \"m/model*.safetensors\"}%s}",
+                "\"index\", \"in\": {\"weights\": \"m/model*.safetensors\"}%s}, "
+                "\"shards/*\": " COPY(SOURCE "/model-*.safetensors") "}",
                 rows[i].group, rows[i].group));
-        must_build(NULL);
+        for (unsigned shard = 1; rows[i].is_in_way && shard <= SHARDS; shard++)
+            tree_write(arena_format(&arena, "shards/%s/in", shard_name(shard)), "in the way");
+        if (rows[i].is_in_way) {
+            static const char *const arguments[] = {"--progress=json", "-k0", NULL};
+            struct program program = program_run(&arena, arguments, NULL);
+            assert_int_equal(program.exit_code, 1);
+            assert_non_null(strstr(program.said.bytes, ": expected a file or nothing, found a"));
+            tree_remove("shards");
+        } else {
+            must_build(NULL);
+        }
         const char *index = tree_read(&arena, "m/model.safetensors.index.json").bytes;
         if (strstr(index, heard) == NULL || strstr(index, instead) != NULL ||
             strstr(index, other) == NULL)
             fail_msg("row %zu: %s", i, index);
+        if (rows[i].is_in_way)
+            must_build(NULL);
         assert_is_done();
         tree_remove("m");
+        tree_remove("shards");
         tree_remove("models");
         tree_remove(".psybuild");
     }

@@ -104,10 +104,12 @@ static struct job new_job(struct desk *desk, char name, uint64_t memory_bytes)
 }
 
 /* Collects `count` jobs; their names in order of completion. */
+enum { FOREVER_MS = 3600 * 1000 }; /* a wake-up that is lost ends in the runner's time limit */
+
 static void collect(struct pool *pool, size_t count, char *names)
 {
     while (count > 0) {
-        for (struct pool_job *job = pool_collect(pool, 1000); job != NULL; job = job->next) {
+        for (struct pool_job *job = pool_collect(pool, FOREVER_MS); job != NULL; job = job->next) {
             assert_true(count > 0);
             count--;
             if (names != NULL)
@@ -330,6 +332,35 @@ static void closing_waits_for_what_runs(void **state)
     assert_int_equal(desk.running, 0);
 }
 
+/* Batches that are whole, what failed, and at last what is left: whoever waits is woken for each.
+ */
+static void all_done_jobs_come(void **state)
+{
+    enum { JOBS = 40, FAILS = 4 };
+    struct pool *pool;
+    struct desk desk;
+    struct job jobs[JOBS];
+    size_t count = 0;
+    (void)state;
+    open_desk(&desk);
+    set_gate(&desk, false);
+    tree_assert_ok(pool_open(1, 1, 100, &pool));
+    for (size_t i = 0; i < JOBS; i++) {
+        jobs[i] = new_job(&desk, 'j', 0);
+        jobs[i].waits = i == 0 || i == FAILS;
+        if (i == FAILS)
+            jobs[i].result = error_new(ERROR_FAILED, "no luck");
+        tree_assert_ok(pool_submit(pool, &jobs[i].pool));
+    }
+    set_gate(&desk, true);
+    while (count < JOBS)
+        for (struct pool_job *job = pool_collect(pool, FOREVER_MS); job != NULL; job = job->next)
+            count++;
+    assert_int_equal(count, JOBS);
+    tree_assert_report(jobs[FAILS].pool.error, "no luck\n");
+    pool_close(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +372,7 @@ int main(void)
         cmocka_unit_test(what_has_not_started_can_be_withdrawn),
         cmocka_unit_test(errors_come_back_with_their_job),
         cmocka_unit_test(memory_that_cannot_be_had_fails_the_job_alone),
+        cmocka_unit_test(all_done_jobs_come),
         cmocka_unit_test(closing_waits_for_what_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -464,7 +464,7 @@ static bool same_errors(
     return true;
 }
 
-/* Group counts around a batch of groups (4, 8, 32 or 64), and one with several. */
+/* Group counts around a batch of groups (4, 8, 16, 32 or 64), and one with several. */
 static const uint64_t group_counts[] = {
     0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 23, 24, 31, 32, 33, 50, 63, 64, 65, 131};
 enum { GROUPS_MAX = 131 };
@@ -485,10 +485,12 @@ static void compare_quantize(const struct quant_kernels *table, const struct qua
     struct guarded scales = guarded_new(scale_bytes, misalignment);
     struct guarded biases = guarded_new(scale_bytes, misalignment);
     bool has_biases = quant_has_biases(shape->mode);
-    quant_kernels_scalar.quantize(shape, groups, in, want->codes, want->scales,
-        has_biases ? want->biases : NULL, &want_errors);
-    table->quantize(shape, groups, in, codes.bytes, scales.bytes, has_biases ? biases.bytes : NULL,
-        is_measured ? &errors : NULL);
+    bool are_all_finite = quant_kernels_scalar.quantize(shape, groups, in, want->codes,
+        want->scales, has_biases ? want->biases : NULL, &want_errors);
+    bool is_finite = table->quantize(shape, groups, in, codes.bytes, scales.bytes,
+        has_biases ? biases.bytes : NULL, is_measured ? &errors : NULL);
+    if (is_finite && !are_all_finite)
+        fail_row(table, shape, groups, class, "an infinity or NaN is taken for finite");
     if (memcmp(scales.bytes, want->scales, scale_bytes) != 0)
         fail_row(table, shape, groups, class, "scales differ");
     if (has_biases && memcmp(biases.bytes, want->biases, scale_bytes) != 0)
@@ -530,18 +532,26 @@ static void compare_dequantize(const struct quant_kernels *table, const struct q
         free(blocks[i]);
 }
 
+/* Each group's for itself, or all classes mixed, or now and then a batch that cannot be done by
+ * vectors. */
+static enum input_class class_of_group(unsigned class)
+{
+    if (class < INPUT_CLASSES)
+        return (enum input_class) class;
+    if (class == INPUT_CLASSES)
+        return (enum input_class)(random_bits() % INPUT_CLASSES);
+    return random_bits() % 40 == 0 ? WITH_NAN : TIES;
+}
+
 /* Each count with each class, and with the classes mixed from group to group. */
 static void compare_shape(const struct quant_kernels *table, const struct quant_shape *shape)
 {
     static unsigned char weights[GROUPS_MAX * QUANT_GROUP_SIZE_MAX * 4];
     static struct quantized quantized;
     for (size_t c = 0; c < LENGTH(group_counts); c++) {
-        for (unsigned class = 0; class <= INPUT_CLASSES; class ++) {
+        for (unsigned class = 0; class < INPUT_CLASSES + 2; class ++) {
             for (size_t group = 0; group < group_counts[c]; group++)
-                put_group(shape,
-                    (enum input_class)(
-                        class < INPUT_CLASSES ? class : random_bits() % INPUT_CLASSES),
-                    weights, group);
+                put_group(shape, class_of_group(class), weights, group);
             compare_quantize(table, shape, group_counts[c], class, weights, false, &quantized);
             compare_quantize(table, shape, group_counts[c], class, weights, true, &quantized);
             compare_dequantize(table, shape, group_counts[c], class, &quantized);
@@ -740,6 +750,32 @@ static void quantizing_tells_whether_weights_are_finite(void **state)
     }
 }
 
+/* In the first of the calls that a large block is quantized by. */
+static void an_early_infinity_is_not_forgotten(void **state)
+{
+    enum { GROUPS = 5000, GROUP_SIZE = 64 };
+    static uint16_t weights[GROUPS * GROUP_SIZE], scales[GROUPS], biases[GROUPS];
+    static unsigned char codes[GROUPS * GROUP_SIZE / 2];
+    const struct quant_shape shape = {QUANT_AFFINE, 4, GROUP_SIZE, DTYPE_BF16};
+    struct quant_error error = {0, 0, 0, 0};
+    const struct quant_kernels *table;
+    (void)state;
+    for (unsigned t = 0; (table = table_at(t)) != NULL; t++) {
+        quant_init(table->features);
+        for (size_t i = 0; i < GROUPS * GROUP_SIZE; i++)
+            weights[i] = (uint16_t)(0x3C00 + i % 511);
+        bool is_finite =
+            quant_rows(&shape, 1, GROUPS * GROUP_SIZE, weights, codes, scales, biases, &error);
+        assert_true(is_finite || table == &quant_kernels_neon);
+        weights[3] = 0xFF80;
+        assert_false(
+            quant_rows(&shape, 1, GROUPS * GROUP_SIZE, weights, codes, scales, biases, &error));
+        assert_false(
+            quant_rows(&shape, 1, GROUPS * GROUP_SIZE, weights, codes, scales, biases, NULL));
+    }
+    quant_init(0);
+}
+
 static void the_finite_16_bit_values_are_not_reported(void **state)
 {
     const struct quant_kernels *table;
@@ -904,6 +940,7 @@ int main(void)
         cmocka_unit_test(every_table_casts_like_the_scalar_one),
         cmocka_unit_test(nonfinite_values_are_found_at_every_place),
         cmocka_unit_test(quantizing_tells_whether_weights_are_finite),
+        cmocka_unit_test(an_early_infinity_is_not_forgotten),
         cmocka_unit_test(the_finite_16_bit_values_are_not_reported),
         cmocka_unit_test(rows_are_groups_one_after_the_other),
         cmocka_unit_test(the_error_is_that_of_the_dequantized_rows),

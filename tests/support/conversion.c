@@ -193,7 +193,7 @@ static struct build_options options_of(
         .threads = threads,
         .connections = 1,
         .memory_bytes = conversion->memory_bytes > 0 ? conversion->memory_bytes : memory,
-        .cache_bytes = 1, /* every one as if it were too large for the page cache */
+        .page_cache_bytes = 1, /* every one as if it were too large for the page cache */
         .failures_max = 1,
         .is_forced = conversion->is_forced,
         .cache = conversion->cache,

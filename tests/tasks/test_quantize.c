@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "base/cpu.h"
 #include "tasks/figures.h"
 #include "tasks/formats/quant.h"
 #include "tasks/registry.h"
@@ -414,16 +415,19 @@ static void non_finite_weights_are_reported_with_their_place(void **state)
             "index [1, 0] (in/model-00002-of-00002.safetensors, byte 4640)"},
     };
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct plan *plan = begin(cases[i].with);
-        poke(plan, cases[i].shard, cases[i].name, cases[i].index, float_of_bits(cases[i].bits));
+    for (size_t i = 0; i < 2 * (sizeof cases / sizeof cases[0]); i++) {
+        quant_init(i % 2 == 0 ? 0 : cpu_features()); /* the fastest kernels know less at once */
+        struct plan *plan = begin(cases[i / 2].with);
+        poke(plan, cases[i / 2].shard, cases[i / 2].name, cases[i / 2].index,
+            float_of_bits(cases[i / 2].bits));
         struct error *error = fake_run(plan, &task_quantize);
         assert_non_null(error);
-        assert_string_equal(error_text(error), cases[i].want);
+        assert_string_equal(error_text(error), cases[i / 2].want);
         assert_int_equal(error_kind_of(error), ERROR_FAILED);
         error_free(error);
         fake_end(plan);
     }
+    quant_init(0);
 }
 
 /* Two weights that are finite, but too far apart. */
