@@ -72,8 +72,8 @@ void file_start_writeback(struct file *file, uint64_t size);
  * half is there already stays there, and so does one that belongs to another user and may not be
  * written: of such the system does not say. Call it before threads share the file. Never fails. */
 void file_spare_cache(struct file *file);
-/* Half of the memory of the machine, or of the container: of files that are larger together, a
- * later reader would find little in the page cache. */
+/* Half of the memory of the machine, or of the container: files that are larger together push each
+ * other, or what else is there, out of the page cache. */
 uint64_t file_page_cache_bytes(void);
 /* Copies a range between files: by reference where the file system can, else in the kernel, else
  * through `buffer`. `*is_shared` (may be NULL) tells whether any part was shared by reference. */

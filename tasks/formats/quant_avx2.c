@@ -26,6 +26,27 @@ INLINE __m256i pack_to_bytes(bool is_signed, const __m256i values[4])
         is_signed ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high), order);
 }
 
+INLINE void store8(enum dtype dtype, unsigned char *values, __m256 wide) /* no NaN, but in F32 */
+{
+    if (dtype == DTYPE_F32) {
+        store_32_bytes(values, _mm256_castps_si256(wide));
+    } else if (dtype == DTYPE_F16) {
+        store_16_bytes(values, to_f16(wide));
+    } else {
+        __m256i high = _mm256_srli_epi32(round_to_bf16(wide), 16);
+        __m128i upper = _mm256_extracti128_si256(high, 1);
+        store_16_bytes(values, _mm_packus_epi32(_mm256_castsi256_si128(high), upper));
+    }
+}
+
+/* On bits: clang 14 turns the comparison of widened F16 into one of F16, element by element. */
+INLINE bool any_nan(__m256 values)
+{
+    __m256i magnitudes = _mm256_castps_si256(magnitude_of(values));
+    __m256i is_nan = _mm256_cmpgt_epi32(magnitudes, _mm256_set1_epi32(0x7F800000));
+    return _mm256_movemask_epi8(is_nan) != 0;
+}
+
 /* ---- thirty-two elements ----
  *
  * BF16's lie in a vector of the even ones and one of the odd, of the lower sixteen and then of the
@@ -490,20 +511,14 @@ INLINE bool fp_batch_wide(enum quant_mode mode, enum dtype dtype, const struct q
 
 /* ---- dequantizing ---- */
 
-INLINE int32_t two_bytes_of(uint32_t bits, uint32_t lane)
-{
-    uint32_t from = lane * bits / 8;
-    return (int32_t)(0x80800000 | (from + 1) << 8 | from);
-}
-
 /* Eight codes from `bits` bytes, of which eight are read: each lane gets the two bytes that its
  * code lies in, shifts it down and masks it. */
 INLINE __m256i load_codes8(uint32_t bits, const unsigned char *in)
 {
     const int b = (int)bits;
-    const __m256i from = _mm256_setr_epi32(two_bytes_of(bits, 0), two_bytes_of(bits, 1),
-        two_bytes_of(bits, 2), two_bytes_of(bits, 3), two_bytes_of(bits, 4), two_bytes_of(bits, 5),
-        two_bytes_of(bits, 6), two_bytes_of(bits, 7));
+    const __m256i from = _mm256_setr_epi32(two_bytes_of(b, 0), two_bytes_of(b, 1),
+        two_bytes_of(b, 2), two_bytes_of(b, 3), two_bytes_of(b, 4), two_bytes_of(b, 5),
+        two_bytes_of(b, 6), two_bytes_of(b, 7));
     const __m256i shift = _mm256_setr_epi32(
         0, b % 8, 2 * b % 8, 3 * b % 8, 4 * b % 8, 5 * b % 8, 6 * b % 8, 7 * b % 8);
     int64_t eight;

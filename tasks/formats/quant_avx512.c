@@ -73,12 +73,6 @@ INLINE __m256i join(__m128i low, __m128i high)
 
 /* ---- codes to values ---- */
 
-INLINE int32_t two_bytes_of(int bits, int lane)
-{
-    int from = lane * bits / 8;
-    return (int32_t)(0x80800000 | (unsigned)((from + 1) << 8) | (unsigned)from);
-}
-
 /* Sixteen codes from 2 * bits bytes: each lane gets the two bytes that its code lies in, shifts it
  * down and masks it. */
 INLINE __m512i codes16_of(uint32_t bits, __m128i bytes)
@@ -678,7 +672,7 @@ INLINE bool fp_values(enum quant_mode mode, enum dtype dtype, const struct dequa
 
 /* ---- casts, and what is not finite ---- */
 
-INLINE bool any_nan16(__m512 values) /* on bits, as any_nan */
+INLINE bool any_nan16(__m512 values) /* on bits, as in quant_avx2.c */
 {
     __m512i magnitudes = _mm512_castps_si512(_mm512_abs_ps(values));
     return _mm512_cmpgt_epi32_mask(magnitudes, _mm512_set1_epi32(0x7F800000)) != 0;

@@ -464,19 +464,6 @@ INLINE bool affine_values(enum dtype dtype, uint32_t bits, const struct dequanti
     return true;
 }
 
-/* The decoded scale in the dtype: of the mx modes infinity from 255 on (F16: 143), and in F16 zero
- * below 103. */
-INLINE float fp_scale_value(enum quant_mode mode, enum dtype dtype, uint8_t scale)
-{
-    if (mode == QUANT_NVFP4)
-        return dtype_e4m3_to_f32(scale);
-    if (dtype == DTYPE_F16 && scale < 103)
-        return 0;
-    if (dtype == DTYPE_F16 && scale > 142)
-        return INFINITY;
-    return float_of_bits(scale == 0 ? 0x00400000 : (uint32_t)scale << 23);
-}
-
 INLINE bool any_e4m3_nan(const unsigned char *codes32)
 {
     uint8x16_t mask = vdupq_n_u8(0x7F);

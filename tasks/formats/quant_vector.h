@@ -167,6 +167,19 @@ static bool quantize(const struct quant_shape *shape, uint64_t groups, const voi
 
 /* ---- dequantizing ---- */
 
+/* The decoded scale in the dtype: of the mx modes infinity from 255 on (F16: 143), and in F16 zero
+ * below 103. */
+INLINE float fp_scale_value(enum quant_mode mode, enum dtype dtype, uint8_t scale)
+{
+    if (mode == QUANT_NVFP4)
+        return dtype_e4m3_to_f32(scale);
+    if (dtype == DTYPE_F16 && scale < 103)
+        return 0;
+    if (dtype == DTYPE_F16 && scale > 142)
+        return INFINITY;
+    return float_of_bits(scale == 0 ? 0x00400000 : (uint32_t)scale << 23);
+}
+
 static void dequantize_scalar(struct dequantizing *at, uint64_t groups)
 {
     quant_kernels_scalar.dequantize(

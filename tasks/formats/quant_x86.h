@@ -60,19 +60,6 @@ INLINE __m128i to_f16(__m256 values) /* no NaN: the hardware's are not MLX's */
     return _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-INLINE void store8(enum dtype dtype, unsigned char *values, __m256 wide) /* no NaN, but in F32 */
-{
-    if (dtype == DTYPE_F32) {
-        store_32_bytes(values, _mm256_castps_si256(wide));
-    } else if (dtype == DTYPE_F16) {
-        store_16_bytes(values, to_f16(wide));
-    } else {
-        __m256i high = _mm256_srli_epi32(round_to_bf16(wide), 16);
-        __m128i upper = _mm256_extracti128_si256(high, 1);
-        store_16_bytes(values, _mm_packus_epi32(_mm256_castsi256_si128(high), upper));
-    }
-}
-
 INLINE __m256 rounded(enum dtype dtype, __m256 values) /* no NaN */
 {
     if (dtype == DTYPE_F32)
@@ -94,12 +81,11 @@ INLINE bool all_finite(__m256 values)
     return _mm256_movemask_ps(finite) == 0xFF;
 }
 
-/* On bits: clang 14 turns the comparison of widened F16 into one of F16, element by element. */
-INLINE bool any_nan(__m256 values)
+/* For a shuffle: the two bytes that a lane's code lies in, and two zeros. */
+INLINE int32_t two_bytes_of(int bits, int lane)
 {
-    __m256i magnitudes = _mm256_castps_si256(magnitude_of(values));
-    __m256i is_nan = _mm256_cmpgt_epi32(magnitudes, _mm256_set1_epi32(0x7F800000));
-    return _mm256_movemask_epi8(is_nan) != 0;
+    int from = lane * bits / 8;
+    return (int32_t)(0x80800000 | (unsigned)((from + 1) << 8) | (unsigned)from);
 }
 
 /* ---- codes to bytes ---- */
@@ -474,19 +460,6 @@ INLINE float load1(enum dtype dtype, const unsigned char *value)
     if (dtype == DTYPE_BF16)
         return float_of_bits((uint32_t)half << 16);
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
-}
-
-/* The decoded scale in the dtype: of the mx modes infinity from 255 on (F16: 143), and in F16 zero
- * below 103. */
-INLINE float fp_scale_value(enum quant_mode mode, enum dtype dtype, uint8_t scale)
-{
-    if (mode == QUANT_NVFP4)
-        return dtype_e4m3_to_f32(scale);
-    if (dtype == DTYPE_F16 && scale < 103)
-        return 0;
-    if (dtype == DTYPE_F16 && scale > 142)
-        return INFINITY;
-    return float_of_bits(scale == 0 ? 0x00400000 : (uint32_t)scale << 23);
 }
 
 INLINE bool any_e4m3_nan(const unsigned char *codes32)
