@@ -77,9 +77,9 @@ void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t cou
         if (runs[nodes[i]].status == STATUS_SEALED)
             tell_readers(schedule, nodes[i]);
     for (uint32_t i = 0; i < count; i++) {
-        struct error *error = NULL;
-        if (runs[nodes[i]].status == STATUS_SEALED)
-            error = giveback_node_done(schedule, nodes[i]);
+        if (runs[nodes[i]].status != STATUS_SEALED)
+            continue;
+        struct error *error = giveback_node_done(schedule, nodes[i]);
         if (error != NULL)
             schedule_fail(schedule, nodes[i], error);
     }

@@ -215,26 +215,21 @@ INLINE void fp_values32(
     }
 }
 
-INLINE void measure_fp(
-    enum quant_mode mode, enum dtype dtype, const struct quantizing *at, uint32_t first)
+INLINE void measure_fp(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
 {
     const bool is_shared = mode == QUANT_NVFP4;
-    const size_t group_size = is_shared ? 16 : 32, bits = mode == QUANT_MXFP8 ? 8 : 4;
-    const struct quant_group_errors out = {at->errors.error_squares + first,
-        at->errors.weight_squares + first, at->errors.square_max + first};
-    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(at->scales + first));
+    const size_t bits = mode == QUANT_MXFP8 ? 8 : 4;
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)at->scales);
     __m256i exponents = _mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 23);
     float scales[8];
     _mm256_storeu_ps(scales, mode == QUANT_NVFP4 ? e4m3_values8(_mm_cvtepu8_epi16(bytes))
                                                  : _mm256_castsi256_ps(exponents));
-    const unsigned char *weights = at->weights + first * group_size * size_of(dtype);
-    const unsigned char *codes = at->codes + first * group_size / 8 * bits;
     struct errors8 kept;
     for (size_t i = 0; i < (is_shared ? 4 : 8); i++) {
         __m256 originals[4], values[4];
         struct lanes32 sums = no_error32();
-        load32(dtype, weights + 32 * i * size_of(dtype), originals);
-        fp_values32(mode, dtype, codes + 4 * i * bits, values);
+        load32(dtype, at->weights + 32 * i * size_of(dtype), originals);
+        fp_values32(mode, dtype, at->codes + 4 * i * bits, values);
         for (size_t j = 0; j < 4; j++) {
             values[j] =
                 _mm256_mul_ps(values[j], _mm256_set1_ps(scales[is_shared ? 2 * i + j / 2 : i]));
@@ -249,7 +244,7 @@ INLINE void measure_fp(
         if (!is_shared)
             kept.most[i] = _mm256_max_ps(sums.most[0], sums.most[1]);
     }
-    store_errors8(is_shared, &kept, &out);
+    store_errors8(is_shared, &kept, &at->errors);
 }
 
 /* ---- affine ---- */

@@ -271,32 +271,29 @@ INLINE void keep_errors(
 }
 
 /* is_half: two groups lie in each of eight vectors. */
+INLINE __m512 fold_groups(bool is_half, enum fold fold, const __m512 *kept)
+{
+    return is_half ? fold_each_half(fold, kept) : fold_each(fold, kept);
+}
+
 INLINE void store_errors16(
     bool is_half, const struct errors16 *kept, const struct quant_group_errors *out)
 {
-    __m512 most = is_half ? fold_each_half(FOLD_MAX, kept->most) : fold_each(FOLD_MAX, kept->most);
-    _mm512_storeu_ps(out->error_squares,
-        is_half ? fold_each_half(FOLD_ADD, kept->errors) : fold_each(FOLD_ADD, kept->errors));
-    _mm512_storeu_ps(out->weight_squares,
-        is_half ? fold_each_half(FOLD_ADD, kept->squares) : fold_each(FOLD_ADD, kept->squares));
+    __m512 most = fold_groups(is_half, FOLD_MAX, kept->most);
+    _mm512_storeu_ps(out->error_squares, fold_groups(is_half, FOLD_ADD, kept->errors));
+    _mm512_storeu_ps(out->weight_squares, fold_groups(is_half, FOLD_ADD, kept->squares));
     _mm512_storeu_ps(out->square_max, _mm512_mul_ps(most, most));
 }
 
-/* The errors of sixteen groups that were quantized just now, whose scales are finite and normal. */
-INLINE void measure_fp(
-    enum quant_mode mode, enum dtype dtype, const struct quantizing *at, uint32_t first)
+INLINE void measure_fp(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
 {
     const bool is_half = mode == QUANT_NVFP4;
-    const size_t group_size = is_half ? 16 : 32, bits = mode == QUANT_MXFP8 ? 8 : 4;
-    const struct quant_group_errors out = {at->errors.error_squares + first,
-        at->errors.weight_squares + first, at->errors.square_max + first};
-    __m128i bytes = load_16_bytes(at->scales + first);
+    const size_t bits = mode == QUANT_MXFP8 ? 8 : 4;
+    __m128i bytes = load_16_bytes(at->scales);
     __m512i exponents = _mm512_slli_epi32(_mm512_cvtepu8_epi32(bytes), 23);
     float scales[16];
     _mm512_storeu_ps(scales, mode == QUANT_NVFP4 ? e4m3_values16(_mm256_cvtepu8_epi16(bytes))
                                                  : _mm512_castsi512_ps(exponents));
-    const unsigned char *weights = at->weights + first * group_size * size_of(dtype);
-    const unsigned char *codes = at->codes + first * group_size / 8 * bits;
     struct errors16 kept;
     for (size_t i = 0; i < (is_half ? 8 : 16); i++) {
         const float *scale = scales + (is_half ? 2 * i : i);
@@ -305,11 +302,11 @@ INLINE void measure_fp(
             second_16 = _mm512_set1_ps(scale[1]);
         if (is_half && dtype == DTYPE_BF16)
             first_16 = second_16 = _mm512_mask_mov_ps(first_16, 0xFF00, second_16);
-        struct lanes32 sums = fp_error32(mode, dtype, weights + 32 * i * size_of(dtype),
-            codes + 32 * i / 8 * bits, (const __m512[2]){first_16, second_16});
+        struct lanes32 sums = fp_error32(mode, dtype, at->weights + 32 * i * size_of(dtype),
+            at->codes + 4 * i * bits, (const __m512[2]){first_16, second_16});
         keep_errors(dtype, &sums, i, &kept);
     }
-    store_errors16(is_half, &kept, &out);
+    store_errors16(is_half, &kept, &at->errors);
 }
 
 /* ---- affine ---- */

@@ -431,19 +431,22 @@ INLINE bool is_exact(enum quant_mode mode, enum dtype dtype)
 /* The others, by dividing: each instruction set's own. */
 INLINE bool fp_batch_wide(enum quant_mode mode, enum dtype dtype, const struct quantizing *at);
 
-/* The errors of QUANT_BATCH groups that were quantized just now, whose scales are finite and
- * normal: each instruction set's own. */
-INLINE void measure_fp(
-    enum quant_mode mode, enum dtype dtype, const struct quantizing *at, uint32_t first);
+/* The errors of the next QUANT_BATCH groups, which were quantized just now and whose scales are
+ * finite and normal: each instruction set's own. */
+INLINE void measure_fp(enum quant_mode mode, enum dtype dtype, const struct quantizing *at);
 
 INLINE bool fp_batch(enum quant_mode mode, enum dtype dtype, const struct quantizing *at)
 {
     bool is_done = mode == QUANT_MXFP8 || dtype == DTYPE_F32 ? fp_batch_wide(mode, dtype, at)
                                                              : fp4_batch(mode, dtype, at);
-    const bool is_measured = is_done && at->errors.error_squares != NULL;
-    for (uint32_t i = 0; is_measured && i < fp_batch_groups(mode, dtype); i += QUANT_BATCH)
-        measure_fp(mode, dtype, at, i);
-    return is_done;
+    if (!is_done || at->errors.error_squares == NULL)
+        return is_done;
+    struct quantizing part = *at;
+    for (uint32_t i = 0; i < fp_batch_groups(mode, dtype); i += QUANT_BATCH) {
+        measure_fp(mode, dtype, &part);
+        step_quantizing(mode, mode == QUANT_MXFP8 ? 8 : 4, dtype, &part, QUANT_BATCH);
+    }
+    return true;
 }
 
 /* ---- dequantizing ---- */

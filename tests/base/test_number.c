@@ -20,13 +20,13 @@ static const double special[] = {0.0, -0.0, 0.5, -0.5, 1, -1, 1.5, -1.5, 10, 100
     0x1.fffffffffffffp1023, (double)INFINITY, -(double)INFINITY, (double)NAN};
 enum { SPECIAL_COUNT = sizeof special / sizeof special[0] };
 
-/* All bit patterns, NaN and subnormals among them. */
 static uint64_t random_bits(uint64_t *seed)
 {
     *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return *seed ^ (*seed >> 29);
 }
 
+/* All bit patterns, NaN and subnormals among them. */
 static double random_double(uint64_t *seed)
 {
     double value;
