@@ -39,6 +39,12 @@ bool fault_here(enum fault_kind kind)
     return true;
 }
 
+bool fault_has_no_cache(void)
+{
+    const char *cache = getenv("PSYBUILD_FAULT_CACHE");
+    return cache != NULL && strcmp(cache, "spare") == 0;
+}
+
 #else
 typedef int fault_is_not_built_in; /* ISO C wants a declaration in every file */
 #endif

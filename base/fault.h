@@ -3,7 +3,8 @@
  * Built in by the variant "fault" only (PSYBUILD_FAULT); elsewhere every point is the constant
  * false. PSYBUILD_FAULT_AT="write:3" makes the third write fail with EIO (ENOSPC for writes, NULL
  * for allocations); "exit:write:3" ends the process there with _exit(99). Points of all kinds are
- * counted together under the name "any". */
+ * counted together under the name "any". PSYBUILD_FAULT_CACHE="spare" lets every file be one that
+ * is too large for the page cache. */
 #ifndef PSYBUILD_BASE_FAULT_H
 #define PSYBUILD_BASE_FAULT_H
 
@@ -21,8 +22,10 @@ enum fault_kind {
 
 #ifdef PSYBUILD_FAULT
 bool fault_here(enum fault_kind kind); /* true: fail now; may not return */
+bool fault_has_no_cache(void);
 #else
 #define fault_here(kind) false
+#define fault_has_no_cache() false
 #endif
 
 #endif

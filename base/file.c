@@ -40,6 +40,10 @@ enum { TRANSFER_BYTES_MAX = 1 << 30, COPY_BYTES = 256 * 1024, NS_PER_SECOND = 10
  * many, and no folio, which is dropped whole or not at all, lies across its borders. */
 enum { WINDOW_BYTES = 16 << 20, WINDOWS_BEHIND = 16 };
 
+/* Around the page cache go whole blocks of every file system's and disk's, and none so short that
+ * the way to the disk takes longer than a copy. */
+enum { AROUND_BYTES = 4096, AROUND_BYTES_MIN = 64 << 10 };
+
 /* Of a file that spares the page cache. */
 struct passage {
     _Atomic uint32_t written_count;          /* of windows */
@@ -50,6 +54,8 @@ struct passage {
 
 struct file {
     int descriptor;
+    int around; /* the same file, opened for writes around the page cache, or -1 */
+    bool is_staged;
     uint64_t size_bytes;
     _Atomic uint64_t final_bytes; /* what file_start_writeback was told */
     pthread_mutex_t turn;         /* of those who write */
@@ -178,10 +184,29 @@ static bool is_half_cached(const struct file *file)
     munmap(map, size);
     return cached * 2 >= SAMPLES;
 }
+/* A second descriptor, for the flag is that of an opened file. */
+static int open_around(const struct file *file)
+{
+    struct stat mine, other;
+    int descriptor = open(file->path, O_WRONLY | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
+    if (descriptor < 0)
+        return -1; /* the file system cannot, or it is a path no more */
+    if (fstat(file->descriptor, &mine) == 0 && fstat(descriptor, &other) == 0 &&
+        mine.st_dev == other.st_dev && mine.st_ino == other.st_ino)
+        return descriptor;
+    close(descriptor);
+    return -1;
+}
 #else
 static void start_writing(const struct file *file, uint64_t offset, uint64_t size)
 {
     (void)file, (void)offset, (void)size;
+}
+
+static int open_around(const struct file *file)
+{
+    (void)file;
+    return -1;
 }
 
 static void drop_range(const struct file *file, uint64_t offset, uint64_t size)
@@ -205,6 +230,8 @@ static struct error *open_path(const char *path, int flags, const char *doing, s
     memcpy(file->path, path, length + 1);
     atomic_init(&file->final_bytes, 0);
     file->passage = NULL;
+    file->around = -1;
+    file->is_staged = (flags & O_CREAT) != 0;
     int code = 0;
     struct stat status;
     file->descriptor = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : open(path, flags, 0666);
@@ -254,6 +281,8 @@ void file_close(struct file *file)
         return;
     if (file->passage != NULL)
         drop_range(file, 0, 0); /* windows that were not moved whole */
+    if (file->around >= 0)
+        close(file->around);
     close(file->descriptor);
     pthread_mutex_destroy(&file->turn);
     memory_free(file->passage);
@@ -297,6 +326,8 @@ static uint64_t group_memory_bytes(void)
 
 uint64_t file_page_cache_bytes(void)
 {
+    if (fault_has_no_cache())
+        return 1;
     long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
     uint64_t group = group_memory_bytes();
     uint64_t machine =
@@ -319,6 +350,13 @@ void file_spare_cache(struct file *file)
     for (uint32_t i = 0; i < count; i++)
         atomic_init(&passage->moved[i], 0);
     file->passage = passage;
+    if (file->is_staged)
+        file->around = open_around(file);
+}
+
+bool file_spares_cache(const struct file *file)
+{
+    return file->passage != NULL;
 }
 
 /* Only what is on the disk can be dropped: a written window is when some others have been written
@@ -375,14 +413,14 @@ struct error *file_read_at(const struct file *file, uint64_t offset, void *buffe
     return NULL;
 }
 
-static struct error *write_all(
-    const struct file *file, uint64_t offset, const unsigned char *bytes, size_t size)
+static struct error *write_all(const struct file *file, int descriptor, uint64_t offset,
+    const unsigned char *bytes, size_t size)
 {
     for (size_t done = 0; done < size;) {
         size_t wanted = size - done < TRANSFER_BYTES_MAX ? size - done : TRANSFER_BYTES_MAX;
-        ssize_t count = fault_here(FAULT_WRITE) ? (errno = ENOSPC, -1)
-                                                : pwrite(file->descriptor, bytes + done, wanted,
-                                                      (off_t)(offset + done));
+        ssize_t count = fault_here(FAULT_WRITE)
+                            ? (errno = ENOSPC, -1)
+                            : pwrite(descriptor, bytes + done, wanted, (off_t)(offset + done));
         if (count < 0 && errno == EINTR)
             continue;
         if (count <= 0)
@@ -397,11 +435,24 @@ static struct error *write_all(
 struct error *file_write_at(struct file *file, uint64_t offset, const void *bytes, size_t size)
 {
     pthread_mutex_lock(&file->turn);
-    struct error *error = write_all(file, offset, bytes, size);
+    struct error *error = write_all(file, file->descriptor, offset, bytes, size);
     pthread_mutex_unlock(&file->turn);
     if (error == NULL)
         count_moved(file, offset, size, true);
     return error;
+}
+
+struct error *file_write_around(struct file *file, uint64_t offset, const void *bytes, size_t size)
+{
+    const unsigned char *from = bytes;
+    size_t head = (size_t)(-offset % AROUND_BYTES);
+    size_t middle = size > head ? (size - head) / AROUND_BYTES * AROUND_BYTES : 0;
+    if (file->around < 0 || middle < AROUND_BYTES_MIN)
+        return file_write_at(file, offset, bytes, size);
+    TRY(write_all(file, file->around, offset + head, from + head, middle));
+    TRY(file_write_at(file, offset, from, head));
+    size_t end = head + middle;
+    return file_write_at(file, offset + end, from + end, size - end);
 }
 
 struct error *file_set_size(struct file *file, uint64_t size_bytes)

@@ -72,6 +72,14 @@ void file_start_writeback(struct file *file, uint64_t size);
  * half is there already stays there, and so does one that belongs to another user and may not be
  * written: of such the system does not say. Call it before threads share the file. Never fails. */
 void file_spare_cache(struct file *file);
+/* Whether it does: whether file_spare_cache found reason to. */
+bool file_spares_cache(const struct file *file);
+/* Writes what a file that spares the cache is to hold, around the cache where the system can; there
+ * `bytes` lie in memory as they do in the file, at the same distance from a multiple of 4096.
+ * Unlike file_write_at it waits for the disk, and threads need not take turns. Short ranges and
+ * ragged ends go through the cache. */
+MUST_CHECK struct error *file_write_around(
+    struct file *file, uint64_t offset, const void *bytes, size_t size);
 /* Half of the memory of the machine, or of the container: files that are larger together push each
  * other, or what else is there, out of the page cache. */
 uint64_t file_page_cache_bytes(void);

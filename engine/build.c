@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/behind.h"
 #include "engine/plan.h"
 #include "engine/quick.h"
 #include "engine/stale.h"
@@ -158,6 +159,7 @@ void build_close(struct build *build)
             build->runs[i].status == STATUS_SEALED || build->runs[i].is_sealing);
         arena_end(&build->runs[i].arena);
     }
+    behind_close(build->behind);
     if (build->state != NULL)
         file_close(build->state->journal);
     file_lock_release(build->lock);

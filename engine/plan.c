@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/behind.h"
 #include "engine/seal.h"
 #include "engine/stale.h"
 #include "engine/takeover.h"
@@ -904,21 +905,27 @@ static struct error *check_space(struct plan *plan)
 
 /* What is downloaded is read again soon, at least by its digest; so are outputs that a hash is
  * declared of, and those that the cache has. */
-static void spare_cache(struct plan *plan)
+static struct error *spare_cache(struct plan *plan)
 {
     uint64_t limit = plan->build->options->page_cache_bytes;
     uint64_t moved = plan->bytes_to_read + plan->bytes_to_write;
     if (limit == 0 || moved <= limit || plan->node->type->is_network)
-        return;
+        return NULL;
     plan->spares_cache = true;
     for (uint32_t i = 0; i < plan->input_count; i++)
         if (plan->inputs[i].handle != NULL)
             file_spare_cache(plan->inputs[i].handle);
     if (plan->node->expected_hash != NULL || plan->restored != NULL)
-        return;
-    for (uint32_t i = 0; i < plan->output_count; i++)
-        if (plan->outputs[i].handle != NULL)
-            file_spare_cache(plan->outputs[i].handle);
+        return NULL;
+    for (uint32_t i = 0; i < plan->output_count; i++) {
+        struct plan_output *output = &plan->outputs[i];
+        if (output->handle == NULL || output->size_bytes == PLAN_SIZE_UNKNOWN)
+            continue;
+        file_spare_cache(output->handle);
+        if (file_spares_cache(output->handle))
+            TRY(behind_add(plan->build->behind, output->handle, &output->behind));
+    }
+    return NULL;
 }
 
 struct error *plan_stage(struct plan *plan)
@@ -932,8 +939,7 @@ struct error *plan_stage(struct plan *plan)
             TRY(stage_output(plan, &plan->outputs[i]));
     if (!plan->is_streamed && plan->piece_count > 0)
         TRY(begin_log(plan));
-    spare_cache(plan);
-    return NULL;
+    return spare_cache(plan);
 }
 
 void plan_close_input(struct plan_input *input)
@@ -947,6 +953,8 @@ void plan_close_files(struct plan *plan)
     for (uint32_t i = 0; i < plan->input_count; i++)
         plan_close_input(&plan->inputs[i]);
     for (uint32_t i = 0; i < plan->output_count; i++) {
+        behind_remove(plan->outputs[i].behind);
+        plan->outputs[i].behind = NULL;
         file_close(plan->outputs[i].handle);
         plan->outputs[i].handle = NULL;
     }

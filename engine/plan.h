@@ -42,6 +42,7 @@ struct plan_output {
     const char *identity;      /* expected or found; "" */
     const char *staged;        /* path of the staged file */
     struct file *handle;
+    struct behind_file *behind; /* NULL: pieces are written at once */
     bool has_tree;
     struct hash128 tree;
 };

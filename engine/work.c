@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine/behind.h"
 #include "engine/cache.h"
 
 enum { LANE_BYTES = 64, VERIFY_BYTES = 1 << 20 };
@@ -14,9 +15,10 @@ struct work {
     struct pool_worker *worker;
     unsigned char *inputs[PIECE_RANGES_MAX], *outputs[PIECE_RANGES_MAX], *scratch;
     bool is_read[PIECE_RANGES_MAX];
-    struct hash_stream *stream; /* of a piece that is written in order */
-    uint64_t position;          /* within its output range */
-    uint32_t segment;           /* and its segments: the one that grows */
+    bool is_placed[PIECE_RANGES_MAX]; /* the output's buffer is its place in a block */
+    struct hash_stream *stream;       /* of a piece that is written in order */
+    uint64_t position;                /* within its output range */
+    uint32_t segment;                 /* and its segments: the one that grows */
 };
 
 static uint64_t round_up(uint64_t size)
@@ -259,24 +261,76 @@ static void lay_out_buffers(struct work *work)
         at += round_up(piece->inputs[i].size_bytes);
     }
     for (uint32_t i = 0; i < piece->output_count && has_buffers(piece); i++) {
+        const struct piece_range *range = &piece->outputs[i];
+        struct behind_file *behind = work->plan->outputs[range->file].behind;
+        if (behind != NULL)
+            work->outputs[i] = behind_place(behind, range->offset, (size_t)range->size_bytes);
+        work->is_placed[i] = work->outputs[i] != NULL;
+        if (work->is_placed[i])
+            continue;
         work->outputs[i] = at;
-        at += round_up(piece->outputs[i].size_bytes);
+        at += round_up(range->size_bytes);
     }
     work->scratch = at;
 }
 
+static void leave_places(struct work *work)
+{
+    const struct piece *piece = work->piece;
+    for (uint32_t i = 0; i < piece->output_count; i++)
+        if (work->is_placed[i])
+            behind_placed(
+                work->plan->outputs[piece->outputs[i].file].behind, piece->outputs[i].offset);
+}
+
+static void hash_outputs(struct work *work)
+{
+    const struct piece *piece = work->piece;
+    for (uint32_t i = 0; i < piece->output_count; i++) {
+        const struct piece_range *range = &piece->outputs[i];
+        hash_range(work->plan->outputs[range->file].segments, range, work->outputs[i],
+            work->job->hashes + hash_place(work->plan, piece, piece->input_count + i));
+    }
+}
+
+/* Those that are not in their places. */
 static struct error *write_outputs(struct work *work)
 {
     const struct piece *piece = work->piece;
     for (uint32_t i = 0; i < piece->output_count; i++) {
         const struct piece_range *range = &piece->outputs[i];
         const struct plan_output *to = &work->plan->outputs[range->file];
-        hash_range(to->segments, range, work->outputs[i],
-            work->job->hashes + hash_place(work->plan, piece, piece->input_count + i));
-        TRY(file_write_at(to->handle, range->offset, work->outputs[i], (size_t)range->size_bytes));
-        file_start_writeback(to->handle, range->size_bytes);
-        work->job->bytes_written += range->size_bytes;
+        size_t size = (size_t)range->size_bytes;
+        if (to->behind != NULL && !work->is_placed[i])
+            TRY(behind_write(to->behind, range->offset, work->outputs[i], size));
+        if (to->behind == NULL) {
+            TRY(file_write_at(to->handle, range->offset, work->outputs[i], size));
+            file_start_writeback(to->handle, size);
+        }
+        work->job->bytes_written += size;
     }
+    return NULL;
+}
+
+/* In memory, with all hashes. */
+static struct error *make_bytes(struct work *work)
+{
+    const struct plan *plan = work->plan;
+    const struct piece *piece = work->piece;
+    TRY(plan->node->type->make(work, piece));
+    if (piece->is_streamed)
+        return NULL;
+    for (uint32_t i = 0; i < piece->input_count; i++) {
+        const void *bytes;
+        TRY(work_read(work, i, &bytes)); /* its hashes are wanted in any case */
+        count_progress(work->job, piece->inputs[i].size_bytes);
+    }
+    if (!piece->is_in_order)
+        hash_outputs(work);
+    else if (work->position != piece->outputs[0].size_bytes)
+        return error_new(ERROR_FAILED, "task \"%s\" wrote %llu of %llu bytes of a piece of %s",
+            plan->node->type->name, (unsigned long long)work->position,
+            (unsigned long long)piece->outputs[0].size_bytes, plan->node->name);
     return NULL;
 }
 
@@ -286,21 +340,9 @@ static struct error *make_piece(struct job *job, struct pool_worker *worker)
     const struct piece *piece = &plan->pieces[job->index].piece;
     struct work work = {.job = job, .plan = plan, .piece = piece, .worker = worker};
     lay_out_buffers(&work);
-    TRY(plan->node->type->make(&work, piece));
-    if (piece->is_streamed)
-        return NULL;
-    for (uint32_t i = 0; i < piece->input_count; i++) {
-        const void *bytes;
-        TRY(work_read(&work, i, &bytes)); /* its hashes are wanted in any case */
-        count_progress(job, piece->inputs[i].size_bytes);
-    }
-    if (!piece->is_in_order)
-        return write_outputs(&work);
-    if (work.position != piece->outputs[0].size_bytes)
-        return error_new(ERROR_FAILED, "task \"%s\" wrote %llu of %llu bytes of a piece of %s",
-            plan->node->type->name, (unsigned long long)work.position,
-            (unsigned long long)piece->outputs[0].size_bytes, plan->node->name);
-    return NULL;
+    struct error *error = make_bytes(&work);
+    leave_places(&work); /* before it waits for other blocks */
+    return error == NULL && has_buffers(piece) ? write_outputs(&work) : error;
 }
 
 /* The staged bytes of a recorded piece against its hashes, a segment at a time. */
@@ -398,12 +440,19 @@ static struct error *follow_output(struct job *job, struct pool_worker *worker)
     return plan->node->type->follow(&work, plan->node, job->span.offset, end);
 }
 
+static struct error *sync_staged(const struct plan_output *output)
+{
+    if (output->behind != NULL)
+        TRY(behind_flush(output->behind));
+    return file_sync(output->handle);
+}
+
 static struct error *flush_staged(struct job *job)
 {
     const struct plan *plan = job->build->runs[job->node].plan;
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (plan->outputs[i].handle != NULL)
-            TRY(file_sync(plan->outputs[i].handle));
+            TRY(sync_staged(&plan->outputs[i]));
     return pieces_sync(plan->log);
 }
 
@@ -415,7 +464,7 @@ static struct error *sync_output(struct job *job, struct pool_worker *worker)
     if (job->index == 0 && plan->node->type->seal != NULL)
         TRY(plan->node->type->seal(&work, plan->node));
     TRY(check_expected(job, worker, plan->node, output));
-    return file_sync(output->handle);
+    return sync_staged(output);
 }
 
 static void run_job(struct pool_job *pool_job, struct pool_worker *worker)

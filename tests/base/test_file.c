@@ -256,6 +256,43 @@ static unsigned char byte_at(uint64_t offset)
     return (unsigned char)(offset * 2654435761u >> 24);
 }
 
+static void what_is_written_around_the_cache_is_not_in_it(void **state)
+{
+    static const struct {
+        uint64_t offset;
+        size_t size;
+    } rows[] = {{4096 * 3, 1 << 20}, {5000, 1 << 20}, {100, 70000}, {8192, 65537}, {3, 5}};
+    unsigned char *allocation = test_malloc((2 << 20) + 4096);
+    unsigned char *bytes = allocation + (4096 - (uintptr_t)allocation % 4096);
+    struct file *file;
+    (void)state;
+    for (size_t i = 0; i < 2 << 20; i++)
+        bytes[i] = (unsigned char)(i * 2654435761u >> 24);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct arena arena = {0};
+        uint64_t offset = rows[i].offset;
+        tree_assert_ok(file_remove("f"));
+        tree_assert_ok(file_open_staged("f", &file));
+        tree_assert_ok(file_set_size(file, 2 << 20));
+        file_spare_cache(file);
+        assert_true(file_spares_cache(file));
+        tree_assert_ok(file_write_around(file, offset, bytes + offset, rows[i].size));
+        tree_assert_ok(file_sync(file));
+        size_t pages = count_cached_pages("f"); /* the ragged ends', where the system can */
+        drop_from_cache("f");
+        if (count_cached_pages("f") == 0 && rows[i].size > 1 << 17)
+            assert_true(pages <= 2);
+        struct text text = tree_read(&arena, "f");
+        for (size_t at = 0; at < text.length; at++)
+            if ((unsigned char)text.bytes[at] !=
+                (at < offset || at >= offset + rows[i].size ? 0 : bytes[at]))
+                fail_msg("another byte at %zu of row %zu", at, i);
+        file_close(file);
+        arena_end(&arena);
+    }
+    test_free(allocation);
+}
+
 /* Pieces that lie across the borders of windows; more windows than wait for the disk. */
 static void what_is_written_or_copied_goes_out_before_the_file_is_closed(void **state)
 {
@@ -793,6 +830,7 @@ int main(void)
         TREE_TEST(threads_share_one_file),
 #if defined(__linux__) && !defined(PSYBUILD_PORTABLE)
         TREE_TEST(a_spared_cache_holds_afterwards_what_it_held_before),
+        TREE_TEST(what_is_written_around_the_cache_is_not_in_it),
         TREE_TEST(what_is_written_or_copied_goes_out_before_the_file_is_closed),
 #endif
         TREE_TEST(small_files_are_read_whole),

@@ -12,8 +12,9 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "engine/behind.h"
 
-enum { BLOCK_BYTES = 4 << 20, THREADS_MAX = 64 };
+enum { BLOCK_BYTES = 4 << 20, THREADS_MAX = 64, MEMORY_BYTES = 48 << 20 };
 
 struct block {
     struct file *file;
@@ -23,6 +24,8 @@ struct block {
 
 struct copy {
     struct file *output;
+    struct behind *behind;
+    struct behind_file *output_behind; /* when the page cache is spared */
     uint64_t output_bytes;
     struct block *blocks;
     size_t block_count;
@@ -60,6 +63,8 @@ static void spare_cache(struct copy *copy)
     if (moved <= file_page_cache_bytes())
         return;
     file_spare_cache(copy->output);
+    check(behind_open(MEMORY_BYTES, &copy->behind));
+    check(behind_add(copy->behind, copy->output, &copy->output_behind));
     for (size_t i = 0; i < copy->block_count; i++)
         if (copy->blocks[i].offset == 0)
             file_spare_cache(copy->blocks[i].file);
@@ -75,8 +80,12 @@ static void *work(void *context)
         check(file_read_at(block->file, block->offset, buffer, block->size));
         while (at < end) {
             size_t size = end - at < BLOCK_BYTES ? (size_t)(end - at) : BLOCK_BYTES;
-            check(file_write_at(copy->output, at, buffer, size));
-            file_start_writeback(copy->output, size);
+            if (copy->output_behind != NULL) {
+                check(behind_write(copy->output_behind, at, buffer, size));
+            } else {
+                check(file_write_at(copy->output, at, buffer, size));
+                file_start_writeback(copy->output, size);
+            }
             at += size;
         }
     }
@@ -126,7 +135,11 @@ int main(int count, char **arguments)
             check(error_memory());
     for (unsigned long i = 0; i < threads; i++)
         pthread_join(ids[i], NULL);
+    if (copy.output_behind != NULL)
+        check(behind_flush(copy.output_behind));
     check(file_sync(output));
+    behind_remove(copy.output_behind);
+    behind_close(copy.behind);
     file_close(output);
     return 0;
 }

@@ -47,6 +47,7 @@ struct pair {
     struct snapshot left; /* in .psybuild, by the last build that ended badly without a model */
     bool has_left;
     bool has_users_file; /* README.md is the user's when a build begins */
+    bool spares_cache;   /* what pieces make is written behind */
 };
 
 static void make(struct pair *pair, unsigned which, const char *when)
@@ -128,7 +129,8 @@ static void assert_heals(struct pair *pair, unsigned which, struct arena *work, 
 static bool build_with_fault(struct pair *pair, unsigned next, const char *fault, bool is_deadly)
 {
     static const char *const arguments[] = {"-j1", "--progress=none", NULL};
-    const char *const environment[] = {"PSYBUILD_FAULT_AT", fault, NULL};
+    const char *const environment[] = {"PSYBUILD_FAULT_AT", fault, "PSYBUILD_FAULT_CACHE",
+        pair->spares_cache ? "spare" : "", NULL};
     struct arena work = {0};
     char when[64];
     snprintf(when, sizeof when, "%s, %u -> %u", fault, pair->now, next);
@@ -339,6 +341,19 @@ static void failing_at_any_point_says_so_and_harms_nothing(void **state)
     fail_at_each(&pair, build_first, "io");
 }
 
+static void written_behind_nothing_is_lost_at_any_point(void **state)
+{
+    (void)state;
+    need_faults();
+    struct pair pair = begin_pair(EIGHT_BITS, SEVEN_FILES);
+    pair.spares_cache = true;
+    die_at_each(&pair, rebuild, "io");
+    die_at_each(&pair, build_first, "io");
+    fail_at_each(&pair, rebuild, "io");
+    fail_at_each(&pair, build_first, "io");
+    fail_at_each(&pair, build_first, "alloc");
+}
+
 static void without_memory_it_says_so_and_harms_nothing(void **state)
 {
     (void)state;
@@ -391,6 +406,7 @@ int main(void)
         ROW(a_file_of_the_users_is_kept_though_a_staged_one_is_lost),
         ROW(failing_at_any_point_the_cache_harms_nothing),
         ROW(failing_at_any_point_says_so_and_harms_nothing),
+        ROW(written_behind_nothing_is_lost_at_any_point),
         ROW(without_memory_it_says_so_and_harms_nothing),
 #undef ROW
     };
