@@ -15,7 +15,7 @@ enum {
     BLOCKS_MAX = 16,
     SHARE = 4, /* of the budget is the blocks' */
     SPANS_MAX = 32,
-    THREADS = 2, /* one writes as fast while it writes, but not while it is called back */
+    THREADS = 4, /* two leave the disk idle now and then: 3 % of a conversion */
     ALIGNMENT = 4096,
     PLACE_BYTES = 64 /* what tasks find their buffers aligned to */
 };
