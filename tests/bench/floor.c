@@ -1,10 +1,11 @@
 /* floor.c - what a conversion costs when nothing is converted: the least a disk allows.
  *
- *     floor [-j THREADS] OUTPUT BYTES INPUT...
+ *     floor [-c] [-j THREADS] OUTPUT BYTES INPUT...
  *
  * Reads all of the inputs and writes BYTES into OUTPUT, synced, with psybuild's own calls
  * (base/file.h): the threads take turns at blocks of 4 MiB of input, and each block read writes its
- * share of the output. The page cache is spared when psybuild would. */
+ * share of the output. The page cache is spared when psybuild would; with -c what is written goes
+ * through it all the same, and is dropped from it later. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -55,7 +56,7 @@ static uint64_t share_begin(const struct copy *copy, size_t index)
            copy->output_bytes % copy->block_count * index / copy->block_count;
 }
 
-static void spare_cache(struct copy *copy)
+static void spare_cache(struct copy *copy, bool is_cached)
 {
     uint64_t moved = copy->output_bytes;
     for (size_t i = 0; i < copy->block_count; i++)
@@ -63,8 +64,10 @@ static void spare_cache(struct copy *copy)
     if (moved <= file_page_cache_bytes())
         return;
     file_spare_cache(copy->output);
-    check(behind_open(MEMORY_BYTES, &copy->behind));
-    check(behind_add(copy->behind, copy->output, &copy->output_behind));
+    if (!is_cached) {
+        check(behind_open(MEMORY_BYTES, &copy->behind));
+        check(behind_add(copy->behind, copy->output, &copy->output_behind));
+    }
     for (size_t i = 0; i < copy->block_count; i++)
         if (copy->blocks[i].offset == 0)
             file_spare_cache(copy->blocks[i].file);
@@ -113,12 +116,14 @@ int main(int count, char **arguments)
     struct file *output;
     unsigned long threads = 2;
     int at = 1;
-    if (count > 2 && strcmp(arguments[1], "-j") == 0) {
-        threads = strtoul(arguments[2], NULL, 10);
-        at = 3;
+    bool is_cached = count > at && strcmp(arguments[at], "-c") == 0;
+    at += is_cached;
+    if (count > at + 1 && strcmp(arguments[at], "-j") == 0) {
+        threads = strtoul(arguments[at + 1], NULL, 10);
+        at += 2;
     }
     if (count < at + 3 || threads < 1 || threads > THREADS_MAX) {
-        fprintf(stderr, "usage: floor [-j THREADS] OUTPUT BYTES INPUT...\n");
+        fprintf(stderr, "usage: floor [-c] [-j THREADS] OUTPUT BYTES INPUT...\n");
         return 2;
     }
     check(file_remove(arguments[at]));
@@ -128,7 +133,7 @@ int main(int count, char **arguments)
     check(file_set_size(output, copy.output_bytes));
     for (int i = at + 2; i < count; i++)
         add_file(&copy, arguments[i]);
-    spare_cache(&copy);
+    spare_cache(&copy, is_cached);
     pthread_t ids[THREADS_MAX];
     for (unsigned long i = 0; i < threads; i++)
         if (pthread_create(&ids[i], NULL, work, &copy) != 0)
