@@ -74,6 +74,7 @@ struct node_run {
     bool is_changed;      /* its outputs are to be renamed into place */
     bool is_sealing;      /* its staged files belong to an intent that is not carried out yet */
     struct record record; /* when MADE: what will be kept */
+    uint64_t size_heard;  /* of its file, by its task's hint; 0: nothing */
     uint64_t started_ns;
     bool is_begun;      /* its first piece was handed out */
     bool is_identified; /* a fetched file that was there has been looked at */

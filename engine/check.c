@@ -323,15 +323,18 @@ static bool waits_for_alike(struct schedule *schedule, uint32_t index)
     return true;
 }
 
-/* Large files are heard of before they are fetched: their readers can be planned meanwhile. */
+/* Large files are heard of before they are fetched, so that their readers can be planned meanwhile;
+ * files of unknown size, so that they can come in ranges. */
 static struct error *listen(struct schedule *schedule, uint32_t index, bool *out)
 {
     struct build *build = schedule->build;
     const struct node *node = &build->graph->nodes[index];
     struct node_run *run = &build->runs[index];
+    bool has_layout = schedule->first_reader[index] < schedule->first_reader[index + 1] &&
+                      segments_has_format(build->registry, node->name);
+    bool has_size = node->source == NULL || node->source->size_bytes != PLAN_SIZE_UNKNOWN;
     *out = node->type->hint != NULL && !run->is_listened && run->layout.length == 0 &&
-           schedule->first_reader[index] < schedule->first_reader[index + 1] &&
-           segments_has_format(build->registry, node->name);
+           (has_layout || !has_size);
     if (!*out)
         return NULL;
     run->is_listened = true;

@@ -569,6 +569,12 @@ unsigned plan_again(const struct plan *plan)
     return plan->build->runs[plan->index].again;
 }
 
+uint64_t plan_hint_size(const struct plan *plan)
+{
+    uint64_t size = plan->build->runs[plan->index].size_heard;
+    return size == 0 ? PLAN_SIZE_UNKNOWN : size;
+}
+
 const char *plan_alike(struct plan *plan)
 {
     const struct build *build = plan->build;

@@ -253,7 +253,7 @@ static struct error *take_filled(struct schedule *schedule, const struct job *jo
     return may_go ? giveback_input_done(schedule, input) : NULL;
 }
 
-/* What was heard of a large file. If nothing was, its readers wait for the file. */
+/* What was heard of a file. If its beginning was not, its readers wait for the file. */
 static struct error *take_heard(struct schedule *schedule, struct job *job)
 {
     struct build *build = schedule->build;
@@ -263,13 +263,17 @@ static struct error *take_heard(struct schedule *schedule, struct job *job)
         return NULL;
     error_free(job->pool.error); /* the download will say what is wrong */
     job->pool.error = NULL;
+    run->size_heard = job->hint_size;
     if (job->hint_bytes > 0) {
         char *copy = arena_copy(&build->arena, job->hint, job->hint_bytes);
         if (copy == NULL)
             return error_memory();
         run->layout = (struct text){copy, job->hint_bytes};
     }
-    return check_begin_stale(schedule, job->node);
+    struct error *error = check_begin_stale(schedule, job->node);
+    if (error != NULL)
+        schedule_fail(schedule, job->node, error);
+    return NULL;
 }
 
 static struct error *take_node_result(struct schedule *schedule, struct job *job)

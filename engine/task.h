@@ -189,6 +189,8 @@ void plan_output_blocks(struct plan *plan, uint32_t output);
 void plan_context(struct plan *plan, void *context, void (*end)(void *context));
 /* Flags that work_plan_again was called with: why the plans before this one were given up. */
 unsigned plan_again(const struct plan *plan);
+/* What hint found out; PLAN_SIZE_UNKNOWN: nothing. */
+uint64_t plan_hint_size(const struct plan *plan);
 /* Another file here that has this node's identity and is as it was made; NULL: none. */
 const char *plan_alike(struct plan *plan);
 /* Says something worth knowing that is no error; shown once. */
@@ -224,6 +226,8 @@ void *work_context(struct work *work); /* plan_context's */
 void **work_kept(struct work *work, void (*end)(void *kept));
 /* Of hint: the first bytes of the file, copied. */
 MUST_CHECK struct error *work_hint(struct work *work, const void *bytes, size_t size);
+/* Of hint: how long the file is, which its source does not know. */
+void work_hint_size(struct work *work, uint64_t size_bytes);
 /* Before make or seal returns an error: the node is to be planned again, from nothing, with these
  * flags added to plan_again's. When they were all set already the error counts. */
 void work_plan_again(struct work *work, unsigned flags);

@@ -240,6 +240,11 @@ struct error *work_hint(struct work *work, const void *bytes, size_t size)
     return NULL;
 }
 
+void work_hint_size(struct work *work, uint64_t size_bytes)
+{
+    work->job->hint_size = size_bytes;
+}
+
 void work_plan_again(struct work *work, unsigned flags)
 {
     work->job->again |= flags;

@@ -43,6 +43,7 @@ struct job {
     uint32_t read_count;
     char *hint; /* JOB_HINT: the file's first bytes; memory_alloc'd, or NULL */
     size_t hint_bytes;
+    uint64_t hint_size; /* of the whole file; 0: not found out */
     uint64_t bytes_read, bytes_written;
     unsigned char result[PIECE_RESULT_BYTES]; /* of JOB_MAKE */
     uint32_t result_bytes;

@@ -30,6 +30,7 @@ enum fetch_again { FETCH_AFRESH = 1, FETCH_WHOLE = 2, FETCH_NOT_LOCAL = 4 };
 enum {
     COPY_BYTES = 64 << 20, /* between two looks at the cancel flag */
     FOLLOW_BYTES = 256 << 10,
+    RANGE_BYTES_LEAST = 4 << 20,   /* the engine's blocks */
     HINT_FILE_BYTES_MIN = 4 << 20, /* a smaller file is here as soon as its header is */
     HINT_BYTES = 64 << 10,         /* of a safetensors file: most headers are shorter */
 };
@@ -165,19 +166,28 @@ static void end_content(void *context)
     memory_free(content->buffer);
 }
 
+/* Towards the end of a large file ranges are shorter: connections end together, and the digest,
+ * which cannot pass an unfinished range, has little left to do when the last is there. */
+static uint64_t range_bytes(uint64_t size, uint64_t rest)
+{
+    uint64_t bytes = HTTP_POLICY_DEFAULT.range_bytes;
+    while (size > 4 * bytes && bytes > RANGE_BYTES_LEAST && rest <= 4 * bytes)
+        bytes /= 2;
+    return bytes < rest ? bytes : rest;
+}
+
 static struct error *plan_ranges(struct plan *plan, uint32_t output, const struct request *request)
 {
     uint64_t size_bytes = request->file.size_bytes;
-    uint64_t step =
-        (request->again & FETCH_WHOLE) != 0 ? size_bytes : HTTP_POLICY_DEFAULT.range_bytes;
+    bool is_whole = (request->again & FETCH_WHOLE) != 0;
     struct content *content = arena_alloc(plan_arena(plan), sizeof *content);
     if (content == NULL)
         return error_memory();
     content->request = request;
     plan_context(plan, content, end_content);
     plan_output_blocks(plan, output);
-    for (uint64_t begin = 0; begin < size_bytes; begin += step) {
-        uint64_t end = step < size_bytes - begin ? begin + step : size_bytes;
+    for (uint64_t begin = 0, end; begin < size_bytes; begin = end) {
+        end = is_whole ? size_bytes : begin + range_bytes(size_bytes, size_bytes - begin);
         TRY(plan_range(plan, output, &(struct range){request, begin, end}));
     }
     return NULL;
@@ -212,6 +222,8 @@ static struct error *fetch_plan(struct plan *plan, const struct node *node)
         TRY(find_local(plan, request));
     TRY(check_online(plan, request));
     _Static_assert(HTTP_SIZE_UNKNOWN == PLAN_SIZE_UNKNOWN, "one word for it");
+    if (request->file.size_bytes == HTTP_SIZE_UNKNOWN && request->local == NULL)
+        request->file.size_bytes = plan_hint_size(plan);
     uint64_t size_bytes = request->file.size_bytes;
     TRY(plan_output(plan, request->name, size_bytes, &output));
     TRY(plan_output_identity(plan, output, request->identity));
@@ -313,14 +325,16 @@ static struct error *get_from_hub(
     return hub_fetch_range(work_arena(transfer->work), &hub, &fetch, NULL);
 }
 
-/* Ranged, so that a connection that breaks is taken up where it broke. */
-static struct error *get_from_url(struct transfer *transfer, struct connection *connection)
+/* Ranged even when it is all of the file: a connection that breaks is taken up where it broke. */
+static struct error *get_from_url(
+    struct transfer *transfer, struct connection *connection, const struct range *range)
 {
     struct http_request get = {.url = transfer->request->url,
         .is_ranged = true,
-        .end = HTTP_SIZE_UNKNOWN,
-        .size_total = HTTP_SIZE_UNKNOWN,
-        .size_max = UINT64_MAX,
+        .begin = range->begin,
+        .end = range->end,
+        .size_total = transfer->request->file.size_bytes,
+        .size_max = range->end - range->begin,
         .on_body = take_bytes,
         .context = transfer};
     struct http_reply reply;
@@ -343,7 +357,7 @@ static struct error *get(struct transfer *transfer, const struct range *range)
     struct connection *connection;
     TRY(connection_of(transfer->work, transfer->request, &connection));
     struct error *error = transfer->request->url != NULL
-                              ? get_from_url(transfer, connection)
+                              ? get_from_url(transfer, connection, range)
                               : get_from_hub(transfer, connection, range);
     if (error != NULL && connection->place.ignores_ranges)
         work_plan_again(transfer->work, FETCH_WHOLE);
@@ -560,14 +574,50 @@ static struct error *hear_of(struct work *work, struct request *request)
     return error;
 }
 
+static struct error *note_partial(void *context, const struct http_answer *answer)
+{
+    *(bool *)context = answer->status == 206;
+    return NULL;
+}
+
+static struct error *take_nothing(void *context, const void *bytes, size_t length)
+{
+    (void)context, (void)bytes, (void)length;
+    return NULL;
+}
+
+/* The size, of a server that sends ranges: one byte tells. */
+static struct error *hear_of_size(struct work *work, const struct request *request)
+{
+    struct connection *connection;
+    bool is_partial = false;
+    TRY(connection_of(work, request, &connection));
+    if (request->is_offline || connection->settings.is_offline)
+        return NULL;
+    struct http_request get = {.url = request->url,
+        .is_ranged = true,
+        .end = 1,
+        .size_total = HTTP_SIZE_UNKNOWN,
+        .size_max = 1,
+        .on_answer = note_partial,
+        .on_body = take_nothing,
+        .context = &is_partial};
+    struct http_reply reply;
+    TRY(http_get(connection->client, work_arena(work), &get, &reply));
+    if (is_partial && reply.status == 200)
+        work_hint_size(work, reply.size_total);
+    return NULL;
+}
+
 static struct error *fetch_hint(struct work *work, const struct node *node)
 {
     struct request request = request_of(node);
-    bool is_worth_it = request.url == NULL && request.file.size_bytes >= HINT_FILE_BYTES_MIN &&
-                       text_ends_with(text_of(request.name), ".safetensors");
-    if (!is_worth_it)
-        return NULL;
-    struct error *error = hear_of(work, &request);
+    struct error *error = NULL;
+    if (request.url != NULL && url_scheme_of(request.url) != URL_FILE)
+        error = hear_of_size(work, &request);
+    else if (request.url == NULL && request.file.size_bytes >= HINT_FILE_BYTES_MIN &&
+             text_ends_with(text_of(request.name), ".safetensors"))
+        error = hear_of(work, &request);
     return error == NULL ? NULL : wrap(work_arena(work), &request, error);
 }
 

@@ -160,7 +160,14 @@ pass "a shard's header comes first, and from the client's cache where that has i
 # Killed at 60 %, at the request of a range: what each connection was at is lost, and no more.
 mkdir -p "$work/large" "$work/killed"
 bytes=$((${HUB_FLOW_MIB:-96} * 1048576)) connections=${HUB_FLOW_CONNECTIONS:-2}
-count=$((bytes / 16777216))
+# ranges of 16 MiB, and of 8 and 4 towards the end
+count=0 rest=$((bytes / 1048576))
+while [ "$rest" -gt 0 ]; do
+    step=16
+    while [ "$step" -gt 4 ] && [ "$rest" -le $((4 * step)) ]; do step=$((step / 2)); done
+    [ "$step" -le "$rest" ] || step=$rest
+    rest=$((rest - step)) count=$((count + 1))
+done
 head -c "$bytes" /dev/urandom >"$work/large/model.safetensors"
 serve "$work/large"
 cd "$work/killed"

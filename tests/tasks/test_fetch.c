@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "tasks/formats/digest.h"
 #include "tasks/lock.h"
 #include "tests/support/fetch_fixture.h"
 #include "tests/support/tree.h"
@@ -507,6 +508,51 @@ static void addresses_are_fetched_and_verified(void **state)
     assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
 }
 
+/* The large file, by the address that the hub redirects. */
+static void declare_large_address(struct fetch_fixture *fixture)
+{
+    char hex[DIGEST_HEX_MAX];
+    char *path = arena_format(&fixture->arena, "%s/model.safetensors", fixture->hub->directory);
+    tree_assert_ok(digest_of_file(DIGEST_SHA256, path, NULL, hex));
+    fetch_write_manifest(
+        fixture, arena_format(&fixture->arena,
+                     "{\"files\": {\"model.safetensors\": {\"url\": "
+                     "\"%s/test/model/resolve/main/model.safetensors\", \"hash\": \"sha256:%s\"}}}",
+                     hub_server_url(fixture->hub->server), hex));
+    fixture->options.connections = 1;
+}
+
+static void finished_ranges_of_an_address_are_taken_up(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    struct hub_server *server = fixture->hub->server;
+    declare_large_address(fixture);
+    hub_server_add_fault_after(server, 3, /* the size, and two ranges */
+        &(struct hub_fault){
+            .kind = HUB_FAULT_STATUS, .target = "/storage/", .status = 404, .text = ""});
+    assert_false(fetch_build(fixture));
+    assert_false(tree_has("m/model.safetensors"));
+    assert_true(hub_server_bytes_sent(server) > LARGE_BYTES / 2);
+    hub_server_clear_faults(server);
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_int_equal(hub_server_bytes_sent(server), LARGE_BYTES + 2); /* the size was asked twice */
+    hub_server_clear_log(server);
+    fetch_must_build(fixture);
+    assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
+}
+
+static void an_address_without_ranges_is_fetched_at_once(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    declare_large_address(fixture);
+    hub_server_add_fault(fixture->hub->server,
+        &(struct hub_fault){.kind = HUB_FAULT_RANGE_IGNORED, .target = "/storage/"});
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_int_equal(fetch_count_requests(fixture, "storage GET "), 2);
+}
+
 static void an_address_with_other_content_is_refused(void **state)
 {
     struct fetch_fixture *fixture = *state;
@@ -536,7 +582,7 @@ static void nothing_of_a_longer_first_answer_remains(void **state)
             hub_server_url(fixture->hub->server)));
     hub_server_add_fault(fixture->hub->server, &(struct hub_fault){.kind = HUB_FAULT_BODY,
                                                    .target = "config.json",
-                                                   .count = 1,
+                                                   .count = 2, /* of the size, and of all */
                                                    .text = "a text that is longer than the file"});
     fetch_must_build(fixture);
     assert_string_equal(fetch_read_file(fixture, "m/a.json"), "{\"a\": 1}\n");
@@ -635,6 +681,8 @@ int main(void)
         TEST(two_files_of_one_content_are_fetched_once),
         TEST(the_hub_clients_notes_lie_beside_the_files),
         TEST(addresses_are_fetched_and_verified),
+        LARGE_TEST(finished_ranges_of_an_address_are_taken_up),
+        LARGE_TEST(an_address_without_ranges_is_fetched_at_once),
         TEST(an_address_with_other_content_is_refused),
         TEST(nothing_of_a_longer_first_answer_remains),
         TEST(an_address_that_is_not_there_is_named),
