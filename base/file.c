@@ -2,6 +2,7 @@
  * "portable" compiles that one (PSYBUILD_PORTABLE). */
 #include "base/file.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,9 +41,9 @@ enum { TRANSFER_BYTES_MAX = 1 << 30, COPY_BYTES = 256 * 1024, NS_PER_SECOND = 10
  * many, and no folio, which is dropped whole or not at all, lies across its borders. */
 enum { WINDOW_BYTES = 16 << 20, WINDOWS_BEHIND = 16 };
 
-/* Around the page cache go whole blocks of every file system's and disk's, and none so short that
- * the way to the disk takes longer than a copy. */
-enum { AROUND_BYTES = 4096, AROUND_BYTES_MIN = 64 << 10 };
+/* A range that is shorter goes through the page cache: its way to the disk would take longer. */
+enum { AROUND_BYTES_MIN = 64 << 10 };
+enum { AROUND_NOT_TRIED = -1, AROUND_REFUSED = -2 }; /* else a descriptor */
 
 /* Of a file that spares the page cache. */
 struct passage {
@@ -54,8 +55,8 @@ struct passage {
 
 struct file {
     int descriptor;
-    int around; /* the same file, opened for writes around the page cache, or -1 */
     bool is_staged;
+    _Atomic int around; /* the same file, opened for writes around the page cache */
     uint64_t size_bytes;
     _Atomic uint64_t final_bytes; /* what file_start_writeback was told */
     pthread_mutex_t turn;         /* of those who write */
@@ -154,6 +155,13 @@ struct error *file_stat_settled(const char *path, struct file_stamp *stamp)
     }
 }
 
+/* What the cache holds or drops as one. */
+static uint64_t page_bytes(void)
+{
+    long size = sysconf(_SC_PAGESIZE);
+    return size < 4096 ? 4096 : (uint64_t)size;
+}
+
 /* A size of 0 means up to the end. */
 #if USE_LINUX
 static void start_writing(const struct file *file, uint64_t offset, uint64_t size)
@@ -184,18 +192,19 @@ static bool is_half_cached(const struct file *file)
     munmap(map, size);
     return cached * 2 >= SAMPLES;
 }
+
 /* A second descriptor, for the flag is that of an opened file. */
 static int open_around(const struct file *file)
 {
     struct stat mine, other;
     int descriptor = open(file->path, O_WRONLY | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
     if (descriptor < 0)
-        return -1; /* the file system cannot, or it is a path no more */
+        return AROUND_REFUSED; /* or the path is another file's by now */
     if (fstat(file->descriptor, &mine) == 0 && fstat(descriptor, &other) == 0 &&
         mine.st_dev == other.st_dev && mine.st_ino == other.st_ino)
         return descriptor;
     close(descriptor);
-    return -1;
+    return AROUND_REFUSED;
 }
 #else
 static void start_writing(const struct file *file, uint64_t offset, uint64_t size)
@@ -206,7 +215,7 @@ static void start_writing(const struct file *file, uint64_t offset, uint64_t siz
 static int open_around(const struct file *file)
 {
     (void)file;
-    return -1;
+    return AROUND_REFUSED;
 }
 
 static void drop_range(const struct file *file, uint64_t offset, uint64_t size)
@@ -230,7 +239,7 @@ static struct error *open_path(const char *path, int flags, const char *doing, s
     memcpy(file->path, path, length + 1);
     atomic_init(&file->final_bytes, 0);
     file->passage = NULL;
-    file->around = -1;
+    atomic_init(&file->around, AROUND_NOT_TRIED);
     file->is_staged = (flags & O_CREAT) != 0;
     int code = 0;
     struct stat status;
@@ -350,8 +359,6 @@ void file_spare_cache(struct file *file)
     for (uint32_t i = 0; i < count; i++)
         atomic_init(&passage->moved[i], 0);
     file->passage = passage;
-    if (file->is_staged)
-        file->around = open_around(file);
 }
 
 bool file_spares_cache(const struct file *file)
@@ -413,8 +420,8 @@ struct error *file_read_at(const struct file *file, uint64_t offset, void *buffe
     return NULL;
 }
 
-static struct error *write_all(const struct file *file, int descriptor, uint64_t offset,
-    const unsigned char *bytes, size_t size)
+/* 0, or what errno was. */
+static int write_all(int descriptor, uint64_t offset, const unsigned char *bytes, size_t size)
 {
     for (size_t done = 0; done < size;) {
         size_t wanted = size - done < TRANSFER_BYTES_MAX ? size - done : TRANSFER_BYTES_MAX;
@@ -424,10 +431,10 @@ static struct error *write_all(const struct file *file, int descriptor, uint64_t
         if (count < 0 && errno == EINTR)
             continue;
         if (count <= 0)
-            return error_new_errno(count < 0 ? errno : EIO, file->path, "write");
+            return count < 0 ? errno : EIO;
         done += (size_t)count;
     }
-    return NULL;
+    return 0;
 }
 
 /* Where a file system lets one thread at a time write into a file, as ext4 and XFS do, the others
@@ -435,21 +442,50 @@ static struct error *write_all(const struct file *file, int descriptor, uint64_t
 struct error *file_write_at(struct file *file, uint64_t offset, const void *bytes, size_t size)
 {
     pthread_mutex_lock(&file->turn);
-    struct error *error = write_all(file, file->descriptor, offset, bytes, size);
+    int code = write_all(file->descriptor, offset, bytes, size);
     pthread_mutex_unlock(&file->turn);
-    if (error == NULL)
-        count_moved(file, offset, size, true);
-    return error;
+    if (code != 0)
+        return error_new_errno(code, file->path, "write");
+    count_moved(file, offset, size, true);
+    return NULL;
+}
+
+/* The descriptor for writes around the cache; less than 0 where that cannot be. */
+static int around_of(struct file *file)
+{
+    if (file->around != AROUND_NOT_TRIED)
+        return file->around;
+    pthread_mutex_lock(&file->turn);
+    if (file->around == AROUND_NOT_TRIED)
+        file->around =
+            file->passage != NULL && file->is_staged ? open_around(file) : AROUND_REFUSED;
+    pthread_mutex_unlock(&file->turn);
+    return file->around;
+}
+
+/* A file system may take the flag and refuse the write, and a disk that fills up may end one in the
+ * middle of a block: then all goes through the cache, and if there is an error it is told. */
+static bool is_refusal(int code)
+{
+    return code == EINVAL || code == ENOTSUP || code == EOPNOTSUPP;
 }
 
 struct error *file_write_around(struct file *file, uint64_t offset, const void *bytes, size_t size)
 {
     const unsigned char *from = bytes;
-    size_t head = (size_t)(-offset % AROUND_BYTES);
-    size_t middle = size > head ? (size - head) / AROUND_BYTES * AROUND_BYTES : 0;
-    if (file->around < 0 || middle < AROUND_BYTES_MIN)
+    const uint64_t page = page_bytes();
+    assert(((uintptr_t)from - offset) % FILE_AROUND_ALIGNMENT == 0);
+    size_t head = (size_t)(-offset % page);
+    size_t middle = size > head ? (size_t)((size - head) / page * page) : 0;
+    int around = middle < AROUND_BYTES_MIN ? AROUND_REFUSED : around_of(file);
+    if (around < 0)
         return file_write_at(file, offset, bytes, size);
-    TRY(write_all(file, file->around, offset + head, from + head, middle));
+    int code = write_all(around, offset + head, from + head, middle);
+    if (is_refusal(code))
+        return file_write_at(file, offset, bytes, size);
+    if (code != 0)
+        return error_new_errno(code, file->path, "write");
+    count_moved(file, offset + head, middle, true);
     TRY(file_write_at(file, offset, from, head));
     size_t end = head + middle;
     return file_write_at(file, offset + end, from + end, size - end);

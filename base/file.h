@@ -74,10 +74,11 @@ void file_start_writeback(struct file *file, uint64_t size);
 void file_spare_cache(struct file *file);
 /* Whether it does: whether file_spare_cache found reason to. */
 bool file_spares_cache(const struct file *file);
-/* Writes what a file that spares the cache is to hold, around the cache where the system can; there
- * `bytes` lie in memory as they do in the file, at the same distance from a multiple of 4096.
- * Unlike file_write_at it waits for the disk, and threads need not take turns. Short ranges and
- * ragged ends go through the cache. */
+/* Writes what a file that spares the cache is to hold, around the cache where the system can.
+ * `bytes` lie in memory as they do in the file, at the same distance from a multiple of the
+ * alignment, which no page is larger than. Unlike file_write_at it waits for the disk, and threads
+ * need not take turns. Short ranges and ragged ends go through the cache. */
+enum { FILE_AROUND_ALIGNMENT = 64 << 10 };
 MUST_CHECK struct error *file_write_around(
     struct file *file, uint64_t offset, const void *bytes, size_t size);
 /* Half of the memory of the machine, or of the container: files that are larger together push each

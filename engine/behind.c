@@ -1,9 +1,11 @@
 /* behind.c - one mutex; one condition for the threads that write, one for those who wait for them.
  *
- *     FREE --first bytes--> OPEN --full, flushed, or its room is wanted--> QUEUED --written--> FREE
+ *     FREE --first bytes--> OPEN --full, flushed, or its room is wanted--> QUEUED
+ *      ^                                                                     |
+ *      +------------------------ written ---- WRITING <----- a thread takes it
  *
- * Bytes are copied into an open block outside of the mutex; until its users are done, it stays
- * open. Blocks are few, so all searches are over all of them. */
+ * Bytes come into an open block outside of the mutex; until its users are done, it stays open.
+ * Blocks are few, so all searches are over all of them. */
 #include "engine/behind.h"
 
 #include <pthread.h>
@@ -15,16 +17,15 @@ enum {
     BLOCKS_MAX = 16,
     SHARE = 4, /* of the budget is the blocks' */
     SPANS_MAX = 32,
-    THREADS = 4, /* two leave the disk idle now and then: 3 % of a conversion */
-    ALIGNMENT = 4096,
+    THREADS = 4,     /* two leave the disk idle now and then: 3 % of a conversion */
     PLACE_BYTES = 64 /* what tasks find their buffers aligned to */
 };
 
-enum block_state { BLOCK_FREE, BLOCK_OPEN, BLOCK_QUEUED };
+enum block_state { BLOCK_FREE, BLOCK_OPEN, BLOCK_QUEUED, BLOCK_WRITING };
 
 struct block {
     enum block_state state;
-    unsigned users; /* threads that copy into it */
+    unsigned users; /* places in it, and copies into it, that are not done */
     struct behind_file *file;
     uint64_t begin, serial;       /* where in the file; the order in which blocks were opened */
     struct span spans[SPANS_MAX]; /* what was handed over, in order, no two of them adjacent */
@@ -36,8 +37,7 @@ struct block {
 struct behind_file {
     struct behind *behind;
     struct file *file;
-    struct error *error; /* of a write: whoever asks next gets it */
-    bool is_failed;
+    struct error *error; /* of the first write that failed */
 };
 
 struct behind {
@@ -132,17 +132,14 @@ static void *thread_main(void *argument)
             pthread_cond_wait(&behind->work, &behind->mutex);
             continue;
         }
-        block->users = 1; /* this thread: no other takes it */
+        block->state = BLOCK_WRITING;
         pthread_mutex_unlock(&behind->mutex);
         struct error *error = write_block(block);
         pthread_mutex_lock(&behind->mutex);
-        struct behind_file *file = block->file;
-        if (error != NULL && !file->is_failed)
-            file->error = error;
+        if (block->file->error == NULL)
+            block->file->error = error;
         else
             error_free(error);
-        file->is_failed |= error != NULL;
-        block->users = 0;
         block->state = BLOCK_FREE;
         pthread_cond_broadcast(&behind->changed);
     }
@@ -172,13 +169,12 @@ static void queue_block(struct behind *behind, struct block *block)
     pthread_cond_signal(&behind->work);
 }
 
-static struct error *take_error(struct behind_file *file)
+/* To everybody who asks: one of them is heard first, and should know why. */
+static struct error *error_of(const struct behind_file *file)
 {
-    struct error *error = file->error;
-    file->error = NULL;
-    if (error == NULL && file->is_failed)
-        error = error_new(ERROR_IO, "%s: an earlier write failed", file_path(file->file));
-    return error;
+    return file->error == NULL
+               ? NULL
+               : error_new(error_kind_of(file->error), "%s", error_text(file->error));
 }
 
 /* Adds a span to those of the block; false when there are too many. */
@@ -230,7 +226,7 @@ static struct error *open_block(
     if (block == NULL) {
         bool is_writing = false;
         for (unsigned i = 0; i < behind->block_count; i++)
-            is_writing |= behind->blocks[i].state == BLOCK_QUEUED;
+            is_writing |= behind->blocks[i].state >= BLOCK_QUEUED;
         struct block *victim = is_writing ? NULL : oldest(behind, BLOCK_OPEN);
         if (victim != NULL)
             queue_block(behind, victim);
@@ -238,11 +234,12 @@ static struct error *open_block(
     }
     TRY(start_threads(behind));
     if (block->bytes == NULL) {
-        block->allocation = memory_alloc(BLOCK_BYTES + ALIGNMENT);
+        block->allocation = memory_alloc(BLOCK_BYTES + FILE_AROUND_ALIGNMENT);
         if (block->allocation == NULL)
             return error_memory();
         uintptr_t address = (uintptr_t)block->allocation;
-        block->bytes = (unsigned char *)block->allocation + (ALIGNMENT - address % ALIGNMENT);
+        block->bytes = (unsigned char *)block->allocation +
+                       (FILE_AROUND_ALIGNMENT - address % FILE_AROUND_ALIGNMENT);
     }
     block->state = BLOCK_OPEN;
     block->file = file;
@@ -260,7 +257,7 @@ static struct error *enter_block(
     struct behind *behind = file->behind;
     uint64_t begin = offset / BLOCK_BYTES * BLOCK_BYTES;
     for (;;) {
-        TRY(take_error(file));
+        TRY(error_of(file));
         struct block *block = find_open(behind, file, begin);
         if (block == NULL)
             TRY(open_block(behind, file, begin, &block));
@@ -339,9 +336,9 @@ void *behind_place(struct behind_file *file, uint64_t offset, size_t size)
         return NULL;
     pthread_mutex_lock(&behind->mutex);
     struct block *block = find_open(behind, file, begin);
-    if (block == NULL && oldest(behind, BLOCK_FREE) != NULL)
+    if (file->error == NULL && block == NULL && oldest(behind, BLOCK_FREE) != NULL)
         error_free(open_block(behind, file, begin, &block)); /* behind_write will say it */
-    if (block != NULL && add_span(block, offset, size)) {
+    if (file->error == NULL && block != NULL && add_span(block, offset, size)) {
         block->users++;
         place = block->bytes + (offset - begin);
     }
@@ -380,7 +377,7 @@ struct error *behind_flush(struct behind_file *file)
     uint64_t serial = behind->serial;
     while (is_pending(behind, file, serial))
         pthread_cond_wait(&behind->changed, &behind->mutex);
-    struct error *error = take_error(file);
+    struct error *error = error_of(file);
     pthread_mutex_unlock(&behind->mutex);
     return error;
 }
@@ -390,5 +387,6 @@ void behind_remove(struct behind_file *file)
     if (file == NULL)
         return;
     error_free(behind_flush(file));
+    error_free(file->error);
     memory_free(file);
 }

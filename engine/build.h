@@ -187,7 +187,7 @@ struct build {
     struct file_run *files;      /* one a file of the state; grows with it */
     size_t file_capacity;
     struct pool *pool;
-    struct behind *behind; /* NULL: no node spares the page cache */
+    struct behind *behind; /* NULL: no output was written behind yet */
     struct file_lock *lock;
     _Atomic uint64_t bytes_done; /* for the progress; workers add */
     uint64_t bytes_total;

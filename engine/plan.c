@@ -909,6 +909,16 @@ static struct error *check_space(struct plan *plan)
         size_print(want, wanted), size_print(have, found));
 }
 
+static struct error *write_behind(struct build *build, struct plan_output *output)
+{
+    uint64_t memory_bytes = build->options->memory_bytes;
+    if (build->behind == NULL) {
+        TRY(behind_open(memory_bytes, &build->behind));
+        pool_give_up(build->pool, behind_memory(memory_bytes));
+    }
+    return behind_add(build->behind, output->handle, &output->behind);
+}
+
 /* What is downloaded is read again soon, at least by its digest; so are outputs that a hash is
  * declared of, and those that the cache has. */
 static struct error *spare_cache(struct plan *plan)
@@ -928,8 +938,8 @@ static struct error *spare_cache(struct plan *plan)
         if (output->handle == NULL || output->size_bytes == PLAN_SIZE_UNKNOWN)
             continue;
         file_spare_cache(output->handle);
-        if (file_spares_cache(output->handle))
-            TRY(behind_add(plan->build->behind, output->handle, &output->behind));
+        if (file_spares_cache(output->handle) && !output->is_text)
+            TRY(write_behind(plan->build, output));
     }
     return NULL;
 }

@@ -218,6 +218,13 @@ struct pool_job *pool_collect(struct pool *pool, unsigned wait_ms)
     return list;
 }
 
+void pool_give_up(struct pool *pool, uint64_t memory_bytes)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pool->memory_bytes -= memory_bytes < pool->memory_bytes ? memory_bytes : pool->memory_bytes;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
 void pool_allow(struct pool *pool, unsigned count)
 {
     pthread_mutex_lock(&pool->mutex);

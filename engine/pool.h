@@ -41,6 +41,8 @@ MUST_CHECK struct error *pool_submit(struct pool *pool, struct pool_job *job);
  * long as twice as many jobs wait as there are threads and none failed, it waits for a batch of
  * them, or for `wait_ms`. */
 struct pool_job *pool_collect(struct pool *pool, unsigned wait_ms);
+/* So much of the memory is something else's from now on. */
+void pool_give_up(struct pool *pool, uint64_t memory_bytes);
 /* At most so many jobs that are not the network's run at once from now on; those that run, go on.
  */
 void pool_allow(struct pool *pool, unsigned count);

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/jobserver.h"
-#include "engine/behind.h"
 #include "engine/cache.h"
 #include "engine/plan.h"
 #include "engine/quick.h"
@@ -623,14 +622,8 @@ static struct error *run_real(struct schedule *schedule)
 {
     struct build *build = schedule->build;
     TRY(seal_finish_intent(build));
-    uint64_t memory_bytes = build->options->memory_bytes;
-    if (build->options->page_cache_bytes > 0) {
-        TRY(behind_open(memory_bytes, &build->behind));
-        uint64_t share = behind_memory(memory_bytes);
-        memory_bytes -= share < memory_bytes ? share : memory_bytes;
-    }
-    TRY(pool_open(
-        build->options->threads, build->options->connections, memory_bytes, &build->pool));
+    TRY(pool_open(build->options->threads, build->options->connections,
+        build->options->memory_bytes, &build->pool));
     TRY(open_jobserver(schedule));
     loop(schedule);
     jobserver_close(schedule->jobserver);

@@ -298,7 +298,7 @@ static void hash_outputs(struct work *work)
     }
 }
 
-/* Those that are not in their places. */
+/* What is not in its place already. */
 static struct error *write_outputs(struct work *work)
 {
     const struct piece *piece = work->piece;
@@ -445,19 +445,15 @@ static struct error *follow_output(struct job *job, struct pool_worker *worker)
     return plan->node->type->follow(&work, plan->node, job->span.offset, end);
 }
 
-static struct error *sync_staged(const struct plan_output *output)
-{
-    if (output->behind != NULL)
-        TRY(behind_flush(output->behind));
-    return file_sync(output->handle);
-}
-
 static struct error *flush_staged(struct job *job)
 {
     const struct plan *plan = job->build->runs[job->node].plan;
     for (uint32_t i = 0; i < plan->output_count; i++)
+        if (plan->outputs[i].behind != NULL)
+            TRY(behind_flush(plan->outputs[i].behind));
+    for (uint32_t i = 0; i < plan->output_count; i++)
         if (plan->outputs[i].handle != NULL)
-            TRY(sync_staged(&plan->outputs[i]));
+            TRY(file_sync(plan->outputs[i].handle));
     return pieces_sync(plan->log);
 }
 
@@ -466,10 +462,12 @@ static struct error *sync_output(struct job *job, struct pool_worker *worker)
     const struct plan *plan = job->build->runs[job->node].plan;
     const struct plan_output *output = &plan->outputs[job->index];
     struct work work = {.job = job, .plan = plan, .worker = worker};
+    if (output->behind != NULL)
+        TRY(behind_flush(output->behind)); /* before anybody reads it */
     if (job->index == 0 && plan->node->type->seal != NULL)
         TRY(plan->node->type->seal(&work, plan->node));
     TRY(check_expected(job, worker, plan->node, output));
-    return sync_staged(output);
+    return file_sync(output->handle);
 }
 
 static void run_job(struct pool_job *pool_job, struct pool_worker *worker)

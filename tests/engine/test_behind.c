@@ -50,22 +50,38 @@ struct ranges {
     struct span *spans;
     size_t count;
     _Atomic size_t next;
-    _Atomic unsigned failures;
+    _Atomic unsigned placed, failures;
 };
+
+static void fill(unsigned char *bytes, const struct span *span)
+{
+    for (size_t i = 0; i < span->size_bytes; i++)
+        bytes[i] = byte_at(span->offset + i);
+}
+
+/* Made in its place if it may be. */
+static void hand_over_one(struct ranges *ranges, const struct span *span, unsigned char *bytes)
+{
+    size_t size = (size_t)span->size_bytes;
+    void *place = behind_place(ranges->file, span->offset, size);
+    if (place != NULL) {
+        fill(place, span);
+        behind_placed(ranges->file, span->offset);
+        ranges->placed++;
+        return;
+    }
+    fill(bytes, span);
+    struct error *error = behind_write(ranges->file, span->offset, bytes, size);
+    ranges->failures += error != NULL;
+    error_free(error);
+}
 
 static void *hand_over(void *context)
 {
     struct ranges *ranges = context;
     unsigned char *bytes = test_malloc(STEP_MAX);
-    for (size_t i; (i = atomic_fetch_add(&ranges->next, 1)) < ranges->count;) {
-        const struct span *span = &ranges->spans[i];
-        for (size_t at = 0; at < span->size_bytes; at++)
-            bytes[at] = byte_at(span->offset + at);
-        struct error *error =
-            behind_write(ranges->file, span->offset, bytes, (size_t)span->size_bytes);
-        ranges->failures += error != NULL;
-        error_free(error);
-    }
+    for (size_t i; (i = atomic_fetch_add(&ranges->next, 1)) < ranges->count;)
+        hand_over_one(ranges, &ranges->spans[i], bytes);
     test_free(bytes);
     return NULL;
 }
@@ -74,9 +90,12 @@ static void *hand_over(void *context)
 static void cut(struct ranges *ranges, uint64_t size, size_t step_max, size_t reach)
 {
     ranges->count = 0;
-    ranges->next = 0;
+    ranges->next = ranges->placed = ranges->failures = 0;
     for (uint64_t at = 0; at < size;) {
         uint64_t step = 1 + (uint64_t)rand() % step_max;
+        if (rand() % 4 != 0 && step > 64)
+            step = step / 64 * 64 + (64 - at % 64) % 64; /* so the next may be made in its place */
+        step = step < STEP_MAX ? step : STEP_MAX;
         step = step < size - at ? step : size - at;
         ranges->spans[ranges->count++] = (struct span){at, step};
         at += step;
@@ -120,6 +139,7 @@ static void ranges_in_any_order_arrive_whole(void **state)
         for (unsigned t = 0; t < WRITERS; t++)
             pthread_join(threads[t], NULL);
         assert_int_equal(ranges.failures, 0);
+        assert_in_range(ranges.placed, 1, ranges.count - 1);
         tree_assert_ok(behind_flush(ranges.file));
         assert_bytes(rows[i].name, FILE_BYTES);
         behind_remove(ranges.file);
@@ -137,10 +157,10 @@ static void a_file_that_is_removed_is_written_first(void **state)
     (void)state;
     tree_assert_ok(behind_open(0, &behind));
     for (unsigned i = 0; i < 2; i++) {
-        files[i] = open_file(i == 0 ? "a" : "b", 5, true);
+        files[i] = open_file(i == 0 ? "a" : "b", 6, true);
         tree_assert_ok(behind_add(behind, files[i], &added[i]));
     }
-    for (unsigned char i = 0; i < 5; i++) {
+    for (unsigned char i = 0; i < 5; i++) { /* their blocks are never full */
         unsigned char byte = byte_at(i);
         tree_assert_ok(behind_write(added[i % 2], i, &byte, 1));
         tree_assert_ok(behind_write(added[1 - i % 2], i, &byte, 1));
@@ -148,6 +168,7 @@ static void a_file_that_is_removed_is_written_first(void **state)
     for (unsigned i = 0; i < 2; i++)
         behind_remove(added[i]);
     for (unsigned i = 0; i < 2; i++) {
+        tree_assert_ok(file_set_size(files[i], 5));
         assert_bytes(i == 0 ? "a" : "b", 5);
         file_close(files[i]);
     }
@@ -179,42 +200,56 @@ static void a_flush_reaches_what_was_handed_over_before(void **state)
     }
     for (unsigned t = 0; t < OTHERS; t++)
         pthread_join(threads[t], NULL);
+    assert_int_equal(ranges.failures, 0);
     behind_remove(ranges.file);
     behind_close(behind);
+    tree_assert_ok(file_set_size(file, FILE_BYTES));
+    assert_bytes("f", FILE_BYTES);
     file_close(file);
     test_free(ranges.spans);
 }
 
-static void a_write_that_fails_is_told_once_and_then_remembered(void **state)
+/* Of the size of files: a full disk that asks for no disk of its own. */
+static void limit_files(rlim_t bytes)
 {
-    enum { LIMIT = 2 * MIB };
-    unsigned char *bytes = test_calloc(4 * MIB, 1);
-    struct rlimit before;
-    struct behind *behind;
-    struct behind_file *failing, *other;
-    struct file *file = open_file("f", 4 * MIB, true), *small = open_file("g", MIB, true);
-    (void)state;
+    struct rlimit limit;
     signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    struct rlimit less = {.rlim_cur = LIMIT, .rlim_max = before.rlim_max};
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &less), 0);
-    tree_assert_ok(behind_open(64 * MIB, &behind));
-    tree_assert_ok(behind_add(behind, file, &failing));
-    tree_assert_ok(behind_add(behind, small, &other));
-    struct error *error = behind_write(failing, 0, bytes, 4 * MIB);
-    if (error == NULL)
-        error = behind_flush(failing);
-    tree_assert_report(error, "f: cannot write: File too large\n");
-    tree_assert_report(behind_flush(failing), "f: an earlier write failed\n");
-    tree_assert_report(behind_write(failing, 0, bytes, 1), "f: an earlier write failed\n");
-    tree_assert_ok(behind_write(other, 0, bytes, MIB));
-    tree_assert_ok(behind_flush(other));
-    behind_remove(failing);
-    behind_remove(other);
-    behind_close(behind);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    file_close(file);
-    file_close(small);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* The limits end a write before, in, and at the end of a block of the disk. */
+static void a_write_that_fails_is_told_to_everybody_who_asks(void **state)
+{
+    static const rlim_t limits[] = {2 * MIB, 2 * MIB + 100, 1000};
+    unsigned char *bytes = test_calloc(4 * MIB, 1);
+    (void)state;
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        struct behind *behind;
+        struct behind_file *failing, *other;
+        tree_assert_ok(file_remove("f"));
+        struct file *file = open_file("f", 4 * MIB, true), *small = open_file("g", 512, true);
+        limit_files(limits[i]);
+        tree_assert_ok(behind_open(64 * MIB, &behind));
+        tree_assert_ok(behind_add(behind, file, &failing));
+        tree_assert_ok(behind_add(behind, small, &other));
+        struct error *error = behind_write(failing, 0, bytes, 4 * MIB);
+        if (error == NULL)
+            error = behind_flush(failing);
+        tree_assert_report(error, "f: cannot write: File too large\n");
+        tree_assert_report(behind_flush(failing), "f: cannot write: File too large\n");
+        tree_assert_report(behind_write(failing, 0, bytes, 1), "f: cannot write: File too large\n");
+        assert_null(behind_place(failing, 0, 1));
+        tree_assert_ok(behind_write(other, 0, bytes, 512));
+        tree_assert_ok(behind_flush(other));
+        behind_remove(failing);
+        behind_remove(other);
+        behind_close(behind);
+        limit_files(RLIM_INFINITY);
+        file_close(file);
+        file_close(small);
+    }
     test_free(bytes);
 }
 
@@ -235,7 +270,7 @@ int main(void)
         TREE_TEST(ranges_in_any_order_arrive_whole),
         TREE_TEST(a_file_that_is_removed_is_written_first),
         TREE_TEST(a_flush_reaches_what_was_handed_over_before),
-        TREE_TEST(a_write_that_fails_is_told_once_and_then_remembered),
+        TREE_TEST(a_write_that_fails_is_told_to_everybody_who_asks),
         TREE_TEST(the_blocks_are_a_share_of_the_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
