@@ -256,12 +256,11 @@ static void end_connection(void *kept)
     memory_free(kept);
 }
 
-static struct error *connect_client(
-    struct connection *connection, const struct work *work, const struct request *request)
+static struct error *connect_client(struct connection *connection, const struct work *work,
+    const struct request *request, unsigned retry_count_max)
 {
     struct http_policy policy = HTTP_POLICY_DEFAULT;
-    if (connection->client != NULL)
-        return NULL;
+    policy.retry_count_max = retry_count_max;
     TRY(hub_settings_read(&connection->arena, &connection->settings));
     hub_settings_apply(&connection->settings, &policy);
     policy.cancel = work_cancel_flag(work);
@@ -284,7 +283,8 @@ static struct error *connection_of(
     }
     if ((request->again & FETCH_AFRESH) != 0)
         disconnect(connection);
-    TRY(connect_client(connection, work, request));
+    if (connection->client == NULL)
+        TRY(connect_client(connection, work, request, HTTP_POLICY_DEFAULT.retry_count_max));
     *out = connection;
     return NULL;
 }
@@ -586,14 +586,10 @@ static struct error *take_nothing(void *context, const void *bytes, size_t lengt
     return NULL;
 }
 
-/* The size, of a server that sends ranges: one byte tells. */
-static struct error *hear_of_size(struct work *work, const struct request *request)
+static struct error *ask_size(
+    struct work *work, const struct request *request, struct http_client *client)
 {
-    struct connection *connection;
     bool is_partial = false;
-    TRY(connection_of(work, request, &connection));
-    if (request->is_offline || connection->settings.is_offline)
-        return NULL;
     struct http_request get = {.url = request->url,
         .is_ranged = true,
         .end = 1,
@@ -603,10 +599,22 @@ static struct error *hear_of_size(struct work *work, const struct request *reque
         .on_body = take_nothing,
         .context = &is_partial};
     struct http_reply reply;
-    TRY(http_get(connection->client, work_arena(work), &get, &reply));
+    TRY(http_get(client, work_arena(work), &get, &reply));
     if (is_partial && reply.status == 200)
         work_hint_size(work, reply.size_total);
     return NULL;
+}
+
+/* The size, of a server that sends ranges: one byte tells. Tried once, for what heals with time is
+ * the download's to wait for. */
+static struct error *hear_of_size(struct work *work, const struct request *request)
+{
+    struct connection once = {0};
+    struct error *error = connect_client(&once, work, request, 0);
+    if (error == NULL && !request->is_offline && !once.settings.is_offline)
+        error = ask_size(work, request, once.client);
+    disconnect(&once);
+    return error;
 }
 
 static struct error *fetch_hint(struct work *work, const struct node *node)

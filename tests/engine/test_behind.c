@@ -90,7 +90,9 @@ static void *hand_over(void *context)
 static void cut(struct ranges *ranges, uint64_t size, size_t step_max, size_t reach)
 {
     ranges->count = 0;
-    ranges->next = ranges->placed = ranges->failures = 0;
+    ranges->next = 0;
+    ranges->placed = 0;
+    ranges->failures = 0;
     for (uint64_t at = 0; at < size;) {
         uint64_t step = 1 + (uint64_t)rand() % step_max;
         if (rand() % 4 != 0 && step > 64)
