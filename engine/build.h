@@ -74,7 +74,6 @@ struct node_run {
     bool is_changed;      /* its outputs are to be renamed into place */
     bool is_sealing;      /* its staged files belong to an intent that is not carried out yet */
     struct record record; /* when MADE: what will be kept */
-    uint64_t size_heard;  /* of its file, by its task's hint; 0: nothing */
     uint64_t started_ns;
     bool is_begun;      /* its first piece was handed out */
     bool is_identified; /* a fetched file that was there has been looked at */
@@ -87,10 +86,11 @@ struct node_run {
     bool is_demanded;   /* and wanted again */
     bool has_slot;      /* in its pool */
     uint32_t flushes_left;
-    bool is_given_up;  /* its plan is: planned again when its last job is back */
-    unsigned again;    /* the flags of work_plan_again */
-    uint32_t alike;    /* a wanted node that fetches the same content, or NODE_NONE */
-    uint32_t followed; /* pieces that were handed to the task's follow */
+    uint64_t size_heard; /* of its file, by its task's hint; 0: nothing */
+    bool is_given_up;    /* its plan is: planned again when its last job is back */
+    unsigned again;      /* the flags of work_plan_again */
+    uint32_t alike;      /* a wanted node that fetches the same content, or NODE_NONE */
+    uint32_t followed;   /* pieces that were handed to the task's follow */
     bool is_following;
     _Atomic uint64_t bytes_done; /* of its pieces, for the progress; workers add */
 };

@@ -323,6 +323,15 @@ static bool waits_for_alike(struct schedule *schedule, uint32_t index)
     return true;
 }
 
+/* Another node has the content: it is copied. */
+static bool has_alike(const struct build *build, const struct node_run *run)
+{
+    if (run->alike == NODE_NONE)
+        return false;
+    enum node_status status = build->runs[run->alike].status;
+    return status == STATUS_SEALED || status == STATUS_FRESH;
+}
+
 /* Large files are heard of before they are fetched, so that their readers can be planned meanwhile;
  * files of unknown size, so that they can come in ranges. */
 static struct error *listen(struct schedule *schedule, uint32_t index, bool *out)
@@ -332,7 +341,8 @@ static struct error *listen(struct schedule *schedule, uint32_t index, bool *out
     struct node_run *run = &build->runs[index];
     bool has_layout = schedule->first_reader[index] < schedule->first_reader[index + 1] &&
                       segments_has_format(build->registry, node->name);
-    bool has_size = node->source == NULL || node->source->size_bytes != PLAN_SIZE_UNKNOWN;
+    bool has_size = node->source == NULL || node->source->size_bytes != PLAN_SIZE_UNKNOWN ||
+                    has_alike(build, run);
     *out = node->type->hint != NULL && !run->is_listened && run->layout.length == 0 &&
            (has_layout || !has_size);
     if (!*out)
@@ -416,9 +426,9 @@ struct error *check_begin_stale(struct schedule *schedule, uint32_t index)
         return NULL;
     TRY(may_be_there(schedule, index, &is_busy));
     if (!is_busy)
-        TRY(listen(schedule, index, &is_busy));
-    if (!is_busy)
         TRY(restore(schedule, index, &is_busy));
+    if (!is_busy)
+        TRY(listen(schedule, index, &is_busy));
     if (is_busy || waits_for_small(schedule, index))
         return NULL;
     bool is_fetched = build->graph->nodes[index].is_fetched;

@@ -569,10 +569,19 @@ unsigned plan_again(const struct plan *plan)
     return plan->build->runs[plan->index].again;
 }
 
-uint64_t plan_hint_size(const struct plan *plan)
+struct error *plan_hint_size(struct plan *plan, uint64_t *out)
 {
-    uint64_t size = plan->build->runs[plan->index].size_heard;
-    return size == 0 ? PLAN_SIZE_UNKNOWN : size;
+    uint64_t heard = plan->build->runs[plan->index].size_heard;
+    struct piece_log *log;
+    char *path = path_join(plan->arena, plan->directory, "pieces");
+    if (path == NULL)
+        return error_memory();
+    TRY(pieces_load(plan->arena, path, &log));
+    if (heard == 0 && log->output_count == 1)
+        heard = log->outputs[0].size_bytes;
+    if (heard != 0)
+        *out = heard;
+    return NULL;
 }
 
 const char *plan_alike(struct plan *plan)

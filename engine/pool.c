@@ -1,7 +1,8 @@
 /* pool.c - one mutex, one condition for the workers, one for the main thread.
  *
  * The main thread is not woken for each job: a piece takes a third of a millisecond, and waking
- * costs a tenth of that. It is woken when a lane's work runs out, for a batch, and for an error. */
+ * costs a tenth of that. It is woken when the work runs out, for a batch, for an error, and for
+ * what the network brings. */
 #include "engine/pool.h"
 
 #include <pthread.h>
@@ -30,7 +31,8 @@ struct pool {
     struct queue waiting[LANES]; /* 0: conversion, 1: network */
     struct queue finished;
     uint64_t memory_bytes, memory_used;
-    uint64_t kept_bytes_max; /* of an idle thread's buffer: together they stay within the budget */
+    /* Of an idle thread's buffer: together they stay within the budget. */
+    _Atomic uint64_t kept_bytes_max;
     unsigned running[LANES], allowed;
     bool is_closing;
     unsigned threads_wanted[LANES];
@@ -105,10 +107,11 @@ static void run_job(struct thread *thread, struct pool_job *job)
         give_back(thread);
 }
 
-/* Whether the main thread has to hear of it now. */
+/* Whether the main thread has to hear of it now. Of a download in any case: what it has not
+ * recorded when it is killed is fetched again. */
 static bool is_pressing(const struct pool *pool, unsigned lane, const struct pool_job *job)
 {
-    return job->error != NULL || pool->finished.count >= BATCH_JOBS ||
+    return job->error != NULL || lane == 1 || pool->finished.count >= BATCH_JOBS ||
            pool->waiting[lane].count < 2 * (size_t)pool->threads_wanted[lane];
 }
 
@@ -139,6 +142,14 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
+/* Network jobs have no buffers. */
+static void set_kept_bytes(struct pool *pool)
+{
+    unsigned threads = pool->threads_wanted[0];
+    uint64_t share = pool->memory_bytes / (threads > 0 ? threads : 1);
+    pool->kept_bytes_max = share < BUFFER_KEPT_BYTES ? share : BUFFER_KEPT_BYTES;
+}
+
 struct error *pool_open(
     unsigned threads, unsigned connections, uint64_t memory_bytes, struct pool **out)
 {
@@ -147,8 +158,7 @@ struct error *pool_open(
         return error_memory();
     *pool = (struct pool){
         .memory_bytes = memory_bytes, .allowed = threads, .threads_wanted = {threads, connections}};
-    uint64_t share = memory_bytes / (threads > 0 ? threads : 1); /* network jobs have no buffers */
-    pool->kept_bytes_max = share < BUFFER_KEPT_BYTES ? share : BUFFER_KEPT_BYTES;
+    set_kept_bytes(pool);
     for (unsigned lane = 0; lane < LANES; lane++) {
         size_t size = pool->threads_wanted[lane] * sizeof *pool->threads[lane];
         pool->threads[lane] = memory_alloc(size);
@@ -222,6 +232,7 @@ void pool_give_up(struct pool *pool, uint64_t memory_bytes)
 {
     pthread_mutex_lock(&pool->mutex);
     pool->memory_bytes -= memory_bytes < pool->memory_bytes ? memory_bytes : pool->memory_bytes;
+    set_kept_bytes(pool);
     pthread_mutex_unlock(&pool->mutex);
 }
 

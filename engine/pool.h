@@ -1,9 +1,10 @@
 /* pool.h - threads that run jobs, within a memory budget.
  *
  * The main thread submits jobs and collects them when they are done; a job is owned by one side at
- * a time, so its fields need no lock. The pool's mutex is the engine's only lock. Jobs run in the
- * order of their submission; one that does not fit into the budget waits until others are done, and
- * one larger than the whole budget runs alone. Network jobs have threads and a queue of their own.
+ * a time, so its fields need no lock. The pool's mutex is the only lock that jobs meet. Jobs run in
+ * the order of their submission; one that does not fit into the budget waits until others are done,
+ * and one larger than the whole budget runs alone. Network jobs have threads and a queue of their
+ * own.
  */
 #ifndef PSYBUILD_ENGINE_POOL_H
 #define PSYBUILD_ENGINE_POOL_H

@@ -4,7 +4,8 @@
  * manifests, `psybuild help TASK` and the JSON Schema; its functions do the work:
  *
  *   hint   optional, on a network thread, before the plan: the first bytes of a large file that is
- *          not here yet, so that its readers can be planned before it is made.
+ *          not here yet, so that its readers can be planned before it is made; or the size of one
+ *          whose source does not know it. Its errors are not told: what fails, make will meet, too.
  *   plan   on the main thread, reads headers and small files only, through plan_read_*, which
  *          record each read with its hash. Declares the outputs, their sizes, the layout and the
  *          pieces.
@@ -189,8 +190,8 @@ void plan_output_blocks(struct plan *plan, uint32_t output);
 void plan_context(struct plan *plan, void *context, void (*end)(void *context));
 /* Flags that work_plan_again was called with: why the plans before this one were given up. */
 unsigned plan_again(const struct plan *plan);
-/* What hint found out; PLAN_SIZE_UNKNOWN: nothing. */
-uint64_t plan_hint_size(const struct plan *plan);
+/* What hint found out, or what a plan before found whose partial is there; else untouched. */
+MUST_CHECK struct error *plan_hint_size(struct plan *plan, uint64_t *out);
 /* Another file here that has this node's identity and is as it was made; NULL: none. */
 const char *plan_alike(struct plan *plan);
 /* Says something worth knowing that is no error; shown once. */

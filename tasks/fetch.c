@@ -4,11 +4,12 @@
  * side, the engine hashes and logs them as they come, so the next run takes up what is there.
  * Behind the completed beginning follows the file's own hash (SHA-256, or git's), which seal
  * compares before the file gets its name. What lies here already, in the cache of the hub's own
- * client or made by another node, is copied and verified instead. A file of unknown size is one
- * piece, and so is an empty one.
+ * client or made by another node, is copied and verified instead. An address is asked for one byte
+ * before, which tells its size; if it does not, the file is one piece, and so is an empty one.
  *
  *   why a plan is given up (work_plan_again)       what the next one does
- *   FETCH_AFRESH      other bytes came than must   new connections, a new redirect for each range
+ *   FETCH_AFRESH      other bytes came than must   new connections, a new redirect for each range;
+ *                                                  an address in one piece
  *   FETCH_WHOLE       the server knows no ranges   one piece
  *   FETCH_NOT_LOCAL   what lies here is damaged    downloads
  *
@@ -18,6 +19,7 @@
 
 #include "base/wire.h"
 #include "tasks/formats/digest.h"
+#include "tasks/formats/http_header.h"
 #include "tasks/formats/hub.h"
 #include "tasks/formats/hub_cache.h"
 #include "tasks/formats/hub_local.h"
@@ -30,10 +32,11 @@ enum fetch_again { FETCH_AFRESH = 1, FETCH_WHOLE = 2, FETCH_NOT_LOCAL = 4 };
 enum {
     COPY_BYTES = 64 << 20, /* between two looks at the cancel flag */
     FOLLOW_BYTES = 256 << 10,
-    RANGE_BYTES_LEAST = 4 << 20,   /* the engine's blocks */
-    HINT_FILE_BYTES_MIN = 4 << 20, /* a smaller file is here as soon as its header is */
-    HINT_BYTES = 64 << 10,         /* of a safetensors file: most headers are shorter */
+    RANGE_BYTES_MIN = PIECE_BYTES_MAX, /* whole blocks of the engine's */
+    HINT_FILE_BYTES_MIN = 4 << 20,     /* a smaller file is here as soon as its header is */
+    HINT_BYTES = 64 << 10,             /* of a safetensors file: most headers are shorter */
 };
+#define ADDRESS_BYTES_MAX ((uint64_t)1 << 40) /* that a stranger's word is planned for */
 
 /* ---- what is wanted ---- */
 
@@ -171,7 +174,7 @@ static void end_content(void *context)
 static uint64_t range_bytes(uint64_t size, uint64_t rest)
 {
     uint64_t bytes = HTTP_POLICY_DEFAULT.range_bytes;
-    while (size > 4 * bytes && bytes > RANGE_BYTES_LEAST && rest <= 4 * bytes)
+    while (size > 4 * bytes && bytes > RANGE_BYTES_MIN && rest <= 4 * bytes)
         bytes /= 2;
     return bytes < rest ? bytes : rest;
 }
@@ -210,6 +213,15 @@ static struct error *plan_at_once(struct plan *plan, uint32_t output, const stru
     return plan_piece(plan, &piece);
 }
 
+/* Only the hash is the user's word. After damage, or without ranges, the file is streamed, whatever
+ * its size is said to be. */
+static struct error *find_size(struct plan *plan, struct request *request)
+{
+    if (request->local != NULL || (request->again & (FETCH_AFRESH | FETCH_WHOLE)) != 0)
+        return NULL;
+    return plan_hint_size(plan, &request->file.size_bytes);
+}
+
 static struct error *fetch_plan(struct plan *plan, const struct node *node)
 {
     struct request *request = arena_alloc(plan_arena(plan), sizeof *request);
@@ -222,8 +234,8 @@ static struct error *fetch_plan(struct plan *plan, const struct node *node)
         TRY(find_local(plan, request));
     TRY(check_online(plan, request));
     _Static_assert(HTTP_SIZE_UNKNOWN == PLAN_SIZE_UNKNOWN, "one word for it");
-    if (request->file.size_bytes == HTTP_SIZE_UNKNOWN && request->local == NULL)
-        request->file.size_bytes = plan_hint_size(plan);
+    if (request->url != NULL)
+        TRY(find_size(plan, request));
     uint64_t size_bytes = request->file.size_bytes;
     TRY(plan_output(plan, request->name, size_bytes, &output));
     TRY(plan_output_identity(plan, output, request->identity));
@@ -325,20 +337,57 @@ static struct error *get_from_hub(
     return hub_fetch_range(work_arena(transfer->work), &hub, &fetch, NULL);
 }
 
+/* An address whose parts are asked for. */
+struct parts {
+    struct transfer *transfer;
+    struct hub_place *place;
+    bool are_parts;
+};
+
+static struct error *check_part(void *context, const struct http_answer *answer)
+{
+    const struct parts *parts = context;
+    uint64_t begin, end, size, known = parts->transfer->request->file.size_bytes;
+    struct text field = http_header(answer, "Content-Range");
+    if (!parts->are_parts)
+        return NULL;
+    if (answer->status == 200) {
+        parts->place->ignores_ranges = true;
+        return error_new(
+            ERROR_NETWORK, "%s: a part was asked for, the whole file was sent", answer->url);
+    }
+    if (answer->status == 206 && http_parse_content_range(field, &begin, &end, &size) &&
+        size != known)
+        return error_new(ERROR_DAMAGE, "%s: the file has %llu bytes now, it had %llu", answer->url,
+            (unsigned long long)size, (unsigned long long)known);
+    return NULL;
+}
+
+static struct error *take_part(void *context, const void *bytes, size_t length)
+{
+    const struct parts *parts = context;
+    return take_bytes(parts->transfer, bytes, length);
+}
+
 /* Ranged even when it is all of the file: a connection that breaks is taken up where it broke. */
 static struct error *get_from_url(
     struct transfer *transfer, struct connection *connection, const struct range *range)
 {
+    struct parts parts = {transfer, &connection->place,
+        range->end - range->begin < transfer->request->file.size_bytes};
     struct http_request get = {.url = transfer->request->url,
         .is_ranged = true,
         .begin = range->begin,
         .end = range->end,
-        .size_total = transfer->request->file.size_bytes,
+        .size_total = HTTP_SIZE_UNKNOWN,
         .size_max = range->end - range->begin,
-        .on_body = take_bytes,
-        .context = transfer};
+        .on_answer = check_part,
+        .on_body = take_part,
+        .context = &parts};
     struct http_reply reply;
+    TRY(hub_place_use(&connection->place, &get));
     TRY(http_get(connection->client, work_arena(transfer->work), &get, &reply));
+    TRY(hub_place_learn(&connection->place, &reply));
     return reply.status == 200 ? NULL : http_status_error(&reply);
 }
 
@@ -600,7 +649,7 @@ static struct error *ask_size(
         .context = &is_partial};
     struct http_reply reply;
     TRY(http_get(client, work_arena(work), &get, &reply));
-    if (is_partial && reply.status == 200)
+    if (is_partial && reply.status == 200 && reply.size_total <= ADDRESS_BYTES_MAX)
         work_hint_size(work, reply.size_total);
     return NULL;
 }

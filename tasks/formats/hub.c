@@ -444,8 +444,7 @@ void hub_place_forget(struct hub_place *place)
     *place = (struct hub_place){0};
 }
 
-/* Makes the place this file's, and puts what it knows into the request. */
-static struct error *use_place(struct hub_place *place, struct http_request *request)
+struct error *hub_place_use(struct hub_place *place, struct http_request *request)
 {
     if (place == NULL)
         return NULL;
@@ -461,7 +460,7 @@ static struct error *use_place(struct hub_place *place, struct http_request *req
 }
 
 /* Only another host's address is worth keeping: the hub's own are where one asks anyway. */
-static struct error *learn_place(struct hub_place *place, const struct http_reply *reply)
+struct error *hub_place_learn(struct hub_place *place, const struct http_reply *reply)
 {
     if (place == NULL || reply->is_home || reply->status != 200)
         return NULL;
@@ -492,9 +491,9 @@ static struct error *fetch_range(struct arena *arena, struct call *call, struct 
     TRY(check_online(call, "download its files"));
     if (request.url == NULL)
         return error_memory();
-    TRY(use_place(fetch->place, &request));
+    TRY(hub_place_use(fetch->place, &request));
     TRY(http_get(call->hub->client, arena, &request, reply));
-    TRY(learn_place(fetch->place, reply));
+    TRY(hub_place_learn(fetch->place, reply));
     return reply->status == 200 ? NULL : status_error(call, reply);
 }
 

@@ -60,6 +60,10 @@ struct hub_place {
         ignores_ranges; /* the last call failed because the whole file was sent instead of a part */
 };
 void hub_place_forget(struct hub_place *place); /* all of it; nothing is left to be freed */
+/* For files that are asked for elsewhere: makes the place that of the request's URL and puts what
+ * it knows into the request; then, what the reply taught. NULL is fine. */
+MUST_CHECK struct error *hub_place_use(struct hub_place *place, struct http_request *request);
+MUST_CHECK struct error *hub_place_learn(struct hub_place *place, const struct http_reply *reply);
 
 struct hub_fetch {
     const struct hub_repo *repo;

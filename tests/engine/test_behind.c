@@ -126,6 +126,7 @@ static void ranges_in_any_order_arrive_whole(void **state)
         {"through the page cache", 8 * MIB, STEP_MAX, 4, false},
     };
     struct ranges ranges = {.spans = test_malloc(FILE_BYTES / 100 * sizeof(struct span))};
+    size_t placed = 0, copied = 0;
     (void)state;
     srand(1);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -141,13 +142,15 @@ static void ranges_in_any_order_arrive_whole(void **state)
         for (unsigned t = 0; t < WRITERS; t++)
             pthread_join(threads[t], NULL);
         assert_int_equal(ranges.failures, 0);
-        assert_in_range(ranges.placed, 1, ranges.count - 1);
+        placed += ranges.placed;
+        copied += ranges.count - ranges.placed;
         tree_assert_ok(behind_flush(ranges.file));
         assert_bytes(rows[i].name, FILE_BYTES);
         behind_remove(ranges.file);
         behind_close(behind);
         file_close(file);
     }
+    assert_true(placed > 0 && copied > 0);
     test_free(ranges.spans);
 }
 

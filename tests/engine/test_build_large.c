@@ -225,7 +225,7 @@ static void kill_at_random(bool is_behind)
     static const char *const arguments[] = {"-q", "-j2", NULL};
     unsigned seed = number_of("PSYBUILD_TEST_SEED", (unsigned)time(NULL));
     unsigned kills = number_of("PSYBUILD_TEST_KILLS", 40);
-    unsigned killed = 0, resumed = 0;
+    unsigned killed = 0, resumed = 0, lost = 0;
     print_message("PSYBUILD_TEST_SEED=%u\n", seed);
     unsigned factor = is_behind ? 2 : 1; /* more blocks than wait to be full */
     checkpoint_write(&(struct checkpoint){4, 256 * factor, 512 * factor, 2048 * factor}, SOURCE);
@@ -261,10 +261,12 @@ static void kill_at_random(bool is_behind)
             fail_msg("%s: %u pieces were finished, %lld were kept and %lld made again", when,
                 recorded, (long long)pieces.kept, (long long)pieces.made);
         resumed += pieces.kept > 0;
+        lost += pieces.are_planned && pieces.kept < recorded;
         arena_end(&work);
     }
     print_message("%u of %u were killed in time, %u resumed\n", killed, kills, resumed);
     assert_true(resumed > 0);
+    assert_true(!is_behind || lost > 0);
 }
 
 static void killed_at_random_it_goes_on_where_it_was(void **state)

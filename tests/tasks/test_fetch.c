@@ -542,6 +542,94 @@ static void finished_ranges_of_an_address_are_taken_up(void **state)
     assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
 }
 
+/* The partial says how long the file is when the server does not. */
+static void an_address_that_is_not_there_for_a_while_loses_nothing(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    struct hub_server *server = fixture->hub->server;
+    declare_large_address(fixture);
+    hub_server_add_fault_after(server, 3,
+        &(struct hub_fault){
+            .kind = HUB_FAULT_STATUS, .target = "/storage/", .status = 404, .text = ""});
+    assert_false(fetch_build(fixture));
+    assert_false(fetch_build(fixture)); /* as long as it is away */
+    hub_server_clear_faults(server);
+    hub_server_add_fault(server, &(struct hub_fault){.kind = HUB_FAULT_STATUS,
+                                     .target = "/storage/",
+                                     .count = 1, /* of the size */
+                                     .status = 503,
+                                     .text = ""});
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_int_equal(hub_server_bytes_sent(server), LARGE_BYTES + 1);
+}
+
+/* What is said of the size is nobody's word: at the end the hash decides. */
+static void an_address_that_lies_about_its_size_is_streamed(void **state)
+{
+    static const struct {
+        const char *name, *text;
+        unsigned count; /* of the answers that lie */
+    } rows[] = {
+        {"too much for anybody", "Content-Range: bytes 0-0/9000000000000000000\r\n", 1},
+        {"half", "Content-Range: bytes 0-0/17301506\r\n", 1},
+        {"more", "Content-Range: bytes 0-0/50000000\r\n", 1},
+        {"nothing", "Content-Range: bytes 0-0/0\r\n", 1},
+    };
+    struct fetch_fixture *fixture = *state;
+    declare_large_address(fixture);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        print_message("%s\n", rows[i].name);
+        hub_server_add_fault(fixture->hub->server, &(struct hub_fault){.kind = HUB_FAULT_HEADER,
+                                                       .target = "/storage/",
+                                                       .count = rows[i].count,
+                                                       .text = rows[i].text});
+        fetch_must_build(fixture);
+        assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+        tree_remove("m");
+        tree_remove(".psybuild");
+        hub_server_clear_faults(fixture->hub->server);
+    }
+}
+
+static void an_address_that_forgets_ranges_is_fetched_whole_once(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    declare_large_address(fixture);
+    hub_server_add_fault_after(fixture->hub->server, 2,
+        &(struct hub_fault){.kind = HUB_FAULT_RANGE_IGNORED, .target = "/storage/"});
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    assert_true(hub_server_bytes_sent(fixture->hub->server) < 3 * (uint64_t)LARGE_BYTES);
+}
+
+static void an_empty_address_is_an_empty_file(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture,
+        arena_format(&fixture->arena,
+            "{\"files\": {\"empty\": {\"url\": \"%s/test/model/resolve/main/empty\", \"hash\": "
+            "\"sha256:" EMPTY_SHA256 "\"}}}",
+            hub_server_url(fixture->hub->server)));
+    fetch_must_build(fixture);
+    assert_string_equal(fetch_read_file(fixture, "m/empty"), "");
+}
+
+static void an_address_of_content_that_another_file_has_is_not_asked(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    char *config = arena_format(&fixture->arena, "%s/config.json", fixture->hub->directory);
+    fetch_write_manifest(fixture,
+        arena_format(&fixture->arena,
+            "{\"files\": {\"a.json\": {\"url\": \"file://%s\", \"hash\": \"sha256:" CONFIG_SHA256
+            "\"}, \"b.json\": {\"url\": \"%s/test/model/resolve/main/config.json\", \"hash\": "
+            "\"sha256:" CONFIG_SHA256 "\"}}}",
+            config, hub_server_url(fixture->hub->server)));
+    fetch_must_build(fixture);
+    assert_string_equal(fetch_read_file(fixture, "m/b.json"), "{\"a\": 1}\n");
+    assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
+}
+
 static void an_address_without_ranges_is_fetched_at_once(void **state)
 {
     struct fetch_fixture *fixture = *state;
@@ -682,6 +770,11 @@ int main(void)
         TEST(the_hub_clients_notes_lie_beside_the_files),
         TEST(addresses_are_fetched_and_verified),
         LARGE_TEST(finished_ranges_of_an_address_are_taken_up),
+        LARGE_TEST(an_address_that_is_not_there_for_a_while_loses_nothing),
+        LARGE_TEST(an_address_that_lies_about_its_size_is_streamed),
+        LARGE_TEST(an_address_that_forgets_ranges_is_fetched_whole_once),
+        TEST(an_empty_address_is_an_empty_file),
+        TEST(an_address_of_content_that_another_file_has_is_not_asked),
         LARGE_TEST(an_address_without_ranges_is_fetched_at_once),
         TEST(an_address_with_other_content_is_refused),
         TEST(nothing_of_a_longer_first_answer_remains),
