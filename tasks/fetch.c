@@ -337,27 +337,33 @@ static struct error *get_from_hub(
     return hub_fetch_range(work_arena(transfer->work), &hub, &fetch, NULL);
 }
 
-/* An address whose parts are asked for. */
+/* An address from which a range is asked for. */
 struct parts {
     struct transfer *transfer;
     struct hub_place *place;
-    bool are_parts;
+    bool are_parts; /* the range is not the whole file, as far as one knows */
 };
+
+/* Of the whole file. */
+static bool tells_size(const struct http_answer *answer, uint64_t *size)
+{
+    uint64_t begin, end;
+    return answer->status == 206
+               ? http_parse_content_range(http_header(answer, "Content-Range"), &begin, &end, size)
+               : answer->status == 200 &&
+                     http_parse_number(http_header(answer, "Content-Length"), size);
+}
 
 static struct error *check_part(void *context, const struct http_answer *answer)
 {
     const struct parts *parts = context;
-    uint64_t begin, end, size, known = parts->transfer->request->file.size_bytes;
-    struct text field = http_header(answer, "Content-Range");
-    if (!parts->are_parts)
-        return NULL;
-    if (answer->status == 200) {
+    uint64_t size, known = parts->transfer->request->file.size_bytes;
+    if (parts->are_parts && answer->status == 200) {
         parts->place->ignores_ranges = true;
         return error_new(
             ERROR_NETWORK, "%s: a part was asked for, the whole file was sent", answer->url);
     }
-    if (answer->status == 206 && http_parse_content_range(field, &begin, &end, &size) &&
-        size != known)
+    if (known != HTTP_SIZE_UNKNOWN && tells_size(answer, &size) && size != known)
         return error_new(ERROR_DAMAGE, "%s: the file has %llu bytes now, it had %llu", answer->url,
             (unsigned long long)size, (unsigned long long)known);
     return NULL;

@@ -592,6 +592,30 @@ static void an_address_that_lies_about_its_size_is_streamed(void **state)
     }
 }
 
+/* Of a file that comes in one range. */
+static void a_small_address_that_lies_about_its_size_is_streamed(void **state)
+{
+    static const char *const lies[] = {
+        "Content-Range: bytes 0-0/5\r\n", "Content-Range: bytes 0-0/1000\r\n"};
+    struct fetch_fixture *fixture = *state;
+    fetch_write_manifest(fixture,
+        arena_format(&fixture->arena,
+            "{\"files\": {\"a.json\": {\"url\": \"%s/test/model/resolve/main/config.json\", "
+            "\"hash\": \"sha256:" CONFIG_SHA256 "\"}}}",
+            hub_server_url(fixture->hub->server)));
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        hub_server_add_fault(
+            fixture->hub->server, &(struct hub_fault){.kind = HUB_FAULT_HEADER,
+                                      .target = "config.json",
+                                      .count = 2,
+                                      /* a redirect's, and the one after it */ .text = lies[i]});
+        fetch_must_build(fixture);
+        assert_string_equal(fetch_read_file(fixture, "m/a.json"), "{\"a\": 1}\n");
+        tree_remove("m");
+        tree_remove(".psybuild");
+    }
+}
+
 static void an_address_that_forgets_ranges_is_fetched_whole_once(void **state)
 {
     struct fetch_fixture *fixture = *state;
@@ -772,6 +796,7 @@ int main(void)
         LARGE_TEST(finished_ranges_of_an_address_are_taken_up),
         LARGE_TEST(an_address_that_is_not_there_for_a_while_loses_nothing),
         LARGE_TEST(an_address_that_lies_about_its_size_is_streamed),
+        TEST(a_small_address_that_lies_about_its_size_is_streamed),
         LARGE_TEST(an_address_that_forgets_ranges_is_fetched_whole_once),
         TEST(an_empty_address_is_an_empty_file),
         TEST(an_address_of_content_that_another_file_has_is_not_asked),
