@@ -178,15 +178,15 @@ static void drop_range(const struct file *file, uint64_t offset, uint64_t size)
 static bool is_half_cached(const struct file *file)
 {
     enum { SAMPLES = 64 };
-    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)file->size_bytes;
+    size_t unit = (size_t)page_bytes(), size = (size_t)file->size_bytes;
     void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, file->descriptor, 0);
     if (map == MAP_FAILED)
         return true;
     unsigned cached = 0;
     for (size_t i = 0; i < SAMPLES; i++) {
         unsigned char state = 1;
-        size_t page = (size - 1) / page_bytes * i / (SAMPLES - 1);
-        mincore((char *)map + page * page_bytes, page_bytes, &state);
+        size_t page = (size - 1) / unit * i / (SAMPLES - 1);
+        mincore((char *)map + page * unit, unit, &state);
         cached += state & 1;
     }
     munmap(map, size);
@@ -337,10 +337,9 @@ uint64_t file_page_cache_bytes(void)
 {
     if (fault_has_no_cache())
         return 1;
-    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    long pages = sysconf(_SC_PHYS_PAGES);
     uint64_t group = group_memory_bytes();
-    uint64_t machine =
-        pages < 0 || page_bytes < 0 ? UINT64_MAX : (uint64_t)pages * (uint64_t)page_bytes;
+    uint64_t machine = pages < 0 ? UINT64_MAX : (uint64_t)pages * page_bytes();
     return (machine < group ? machine : group) / 2;
 }
 

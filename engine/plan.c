@@ -573,14 +573,16 @@ struct error *plan_hint_size(struct plan *plan, uint64_t *out)
 {
     uint64_t heard = plan->build->runs[plan->index].size_heard;
     struct piece_log *log;
+    if (heard != 0) {
+        *out = heard;
+        return NULL;
+    }
     char *path = path_join(plan->arena, plan->directory, "pieces");
     if (path == NULL)
         return error_memory();
     TRY(pieces_load(plan->arena, path, &log));
-    if (heard == 0 && log->output_count == 1)
-        heard = log->outputs[0].size_bytes;
-    if (heard != 0)
-        *out = heard;
+    if (log->output_count == 1)
+        *out = log->outputs[0].size_bytes;
     return NULL;
 }
 

@@ -308,6 +308,9 @@ struct transfer {
     const struct request *request;
     uint64_t position;     /* in the file, of the next byte */
     struct digest *digest; /* NULL: the content is followed instead */
+    /* of an address: */
+    struct hub_place *place;
+    bool is_part; /* less than the whole file is asked for, as far as one knows */
 };
 
 static struct error *take_bytes(void *context, const void *bytes, size_t length)
@@ -337,13 +340,6 @@ static struct error *get_from_hub(
     return hub_fetch_range(work_arena(transfer->work), &hub, &fetch, NULL);
 }
 
-/* An address from which a range is asked for. */
-struct parts {
-    struct transfer *transfer;
-    struct hub_place *place;
-    bool are_parts; /* the range is not the whole file, as far as one knows */
-};
-
 /* Of the whole file. */
 static bool tells_size(const struct http_answer *answer, uint64_t *size)
 {
@@ -354,12 +350,12 @@ static bool tells_size(const struct http_answer *answer, uint64_t *size)
                      http_parse_number(http_header(answer, "Content-Length"), size);
 }
 
-static struct error *check_part(void *context, const struct http_answer *answer)
+static struct error *check_answer(void *context, const struct http_answer *answer)
 {
-    const struct parts *parts = context;
-    uint64_t size, known = parts->transfer->request->file.size_bytes;
-    if (parts->are_parts && answer->status == 200) {
-        parts->place->ignores_ranges = true;
+    const struct transfer *transfer = context;
+    uint64_t size, known = transfer->request->file.size_bytes;
+    if (transfer->is_part && answer->status == 200) {
+        transfer->place->ignores_ranges = true;
         return error_new(
             ERROR_NETWORK, "%s: a part was asked for, the whole file was sent", answer->url);
     }
@@ -369,27 +365,21 @@ static struct error *check_part(void *context, const struct http_answer *answer)
     return NULL;
 }
 
-static struct error *take_part(void *context, const void *bytes, size_t length)
-{
-    const struct parts *parts = context;
-    return take_bytes(parts->transfer, bytes, length);
-}
-
 /* Ranged even when it is all of the file: a connection that breaks is taken up where it broke. */
 static struct error *get_from_url(
     struct transfer *transfer, struct connection *connection, const struct range *range)
 {
-    struct parts parts = {transfer, &connection->place,
-        range->end - range->begin < transfer->request->file.size_bytes};
+    transfer->place = &connection->place;
+    transfer->is_part = range->end - range->begin < transfer->request->file.size_bytes;
     struct http_request get = {.url = transfer->request->url,
         .is_ranged = true,
         .begin = range->begin,
         .end = range->end,
         .size_total = HTTP_SIZE_UNKNOWN,
         .size_max = range->end - range->begin,
-        .on_answer = check_part,
-        .on_body = take_part,
-        .context = &parts};
+        .on_answer = check_answer,
+        .on_body = take_bytes,
+        .context = transfer};
     struct http_reply reply;
     TRY(hub_place_use(&connection->place, &get));
     TRY(http_get(connection->client, work_arena(transfer->work), &get, &reply));
