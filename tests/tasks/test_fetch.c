@@ -548,6 +548,33 @@ static void finished_ranges_of_an_address_are_taken_up(void **state)
     assert_int_equal(fetch_count_requests(fixture, "GET "), 0);
 }
 
+/* The first ranges are of the file as it was: they do not make the content that is declared. */
+static void an_address_whose_file_changes_between_two_runs_is_streamed(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    struct hub_server *server = fixture->hub->server;
+    unsigned char declared, other;
+    struct file *file;
+    declare_large_address(fixture);
+    tree_assert_ok(file_open_staged(
+        arena_format(&fixture->arena, "%s/model.safetensors", fixture->hub->directory), &file));
+    tree_assert_ok(file_read_at(file, 20000000, &declared, 1));
+    other = declared ^ 1;
+    tree_assert_ok(file_write_at(file, 20000000, &other, 1));
+    hub_server_add_fault_after(server, 3,
+        &(struct hub_fault){
+            .kind = HUB_FAULT_STATUS, .target = "/storage/", .status = 404, .text = ""});
+    assert_false(fetch_build(fixture));
+    assert_true(hub_server_bytes_sent(server) > LARGE_BYTES / 2);
+    tree_assert_ok(file_write_at(file, 20000000, &declared, 1));
+    file_close(file);
+    hub_server_clear_faults(server);
+    fetch_must_build(fixture);
+    assert_true(fetch_is_model(fixture, "m/model.safetensors"));
+    /* the size again, the last range, then everything */
+    assert_int_equal(hub_server_bytes_sent(server), LARGE_BYTES + 2 + LARGE_BYTES);
+}
+
 /* The partial says how long the file is when the server does not. */
 static void an_address_that_is_not_there_for_a_while_loses_nothing(void **state)
 {
@@ -776,6 +803,7 @@ int main(void)
         TEST(the_hub_clients_notes_lie_beside_the_files),
         TEST(addresses_are_fetched_and_verified),
         LARGE_TEST(finished_ranges_of_an_address_are_taken_up),
+        LARGE_TEST(an_address_whose_file_changes_between_two_runs_is_streamed),
         LARGE_TEST(an_address_that_is_not_there_for_a_while_loses_nothing),
         LARGE_TEST(an_address_that_lies_about_its_size_is_streamed),
         TEST(a_small_address_that_lies_about_its_size_is_streamed),
