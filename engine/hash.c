@@ -7,20 +7,22 @@
 
 enum { READ_BYTES = 512 * 1024, HEADER_BYTES_MAX = 100 << 20 };
 
-static struct hash128 (*hash_of)(const void *bytes, size_t size) = hash_at_once;
+static const struct hash_code hash_code_baseline = {0, hash_at_once, hash_more};
+static const struct hash_code *hash_code = &hash_code_baseline;
 
 void hash_init(unsigned cpu_mask)
 {
-    const struct hash_code *const codes[] = {&hash_code_avx512, &hash_code_avx2};
-    hash_of = hash_at_once;
-    for (size_t i = 0; hash_of == hash_at_once && i < sizeof codes / sizeof codes[0]; i++)
-        if (codes[i]->of != NULL && (codes[i]->features & ~cpu_mask) == 0)
-            hash_of = codes[i]->of;
+    const struct hash_code *const codes[] = {
+        &hash_code_avx512, &hash_code_avx2, &hash_code_baseline};
+    size_t i = 0;
+    while (codes[i]->of == NULL || (codes[i]->features & ~cpu_mask) != 0)
+        i++;
+    hash_code = codes[i];
 }
 
 struct hash128 hash_bytes(const void *bytes, size_t size)
 {
-    return hash_of(bytes, size);
+    return hash_code->of(bytes, size);
 }
 
 struct hash128 hash_text(struct text text)
@@ -62,7 +64,7 @@ struct hash_stream *hash_stream_new(struct arena *arena)
 
 void hash_stream_update(struct hash_stream *stream, const void *bytes, size_t size)
 {
-    XXH3_128bits_update(&stream->state, bytes, size);
+    hash_code->more(&stream->state, bytes, size);
 }
 
 struct hash128 hash_stream_take(struct hash_stream *stream)
@@ -244,7 +246,7 @@ static struct error *hash_span(const struct file *file, struct span span, unsign
         uint64_t rest = span.size_bytes - done;
         size_t step = rest < READ_BYTES ? (size_t)rest : READ_BYTES;
         TRY(file_read_at(file, span.offset + done, buffer, step));
-        XXH3_128bits_update(&state, buffer, step);
+        hash_code->more(&state, buffer, step);
         done += step;
     }
     *out = hash_canonical(XXH3_128bits_digest(&state));

@@ -10,10 +10,15 @@ static struct hash128 hash(const void *bytes, size_t size)
     return hash_at_once(bytes, size);
 }
 
-const struct hash_code hash_code_avx2 = {CPU_AVX2, hash};
+static void hash_update(XXH3_state_t *state, const void *bytes, size_t size)
+{
+    hash_more(state, bytes, size);
+}
+
+const struct hash_code hash_code_avx2 = {CPU_AVX2, hash, hash_update};
 
 #else
 
-const struct hash_code hash_code_avx2 = {CPU_AVX2, NULL};
+const struct hash_code hash_code_avx2 = {.features = CPU_AVX2};
 
 #endif

@@ -15,6 +15,7 @@
 struct hash_code {
     unsigned features; /* enum cpu_feature: what must be at hand */
     struct hash128 (*of)(const void *bytes, size_t size); /* NULL: not compiled for this machine */
+    void (*more)(XXH3_state_t *state, const void *bytes, size_t size);
 };
 extern const struct hash_code hash_code_avx2, hash_code_avx512;
 
@@ -31,6 +32,12 @@ static inline struct hash128 hash_canonical(XXH128_hash_t hash)
 static inline struct hash128 hash_at_once(const void *bytes, size_t size)
 {
     return hash_canonical(XXH3_128bits(bytes, size));
+}
+
+/* A state is the same for all of them. */
+static inline void hash_more(XXH3_state_t *state, const void *bytes, size_t size)
+{
+    XXH3_128bits_update(state, bytes, size);
 }
 
 #endif
