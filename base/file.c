@@ -532,6 +532,8 @@ static struct error *copy_through_memory(const struct file *from, uint64_t from_
         error = file_read_at(from, from_offset + done, buffer, step);
         if (error == NULL)
             error = file_write_at(to, to_offset + done, buffer, step);
+        if (error == NULL)
+            file_start_writeback(to, step);
         done += step;
     }
     memory_free(buffer);
@@ -573,7 +575,7 @@ struct error *file_copy_range(const struct file *from, uint64_t from_offset, str
     }
     while (size > 0) {
         off_t in = (off_t)from_offset, out = (off_t)to_offset;
-        size_t step = size < TRANSFER_BYTES_MAX ? (size_t)size : TRANSFER_BYTES_MAX;
+        size_t step = size < WINDOW_BYTES ? (size_t)size : WINDOW_BYTES;
         ssize_t count = copy_file_range(from->descriptor, &in, to->descriptor, &out, step, 0);
         if (count < 0 && errno == EINTR)
             continue;
@@ -583,6 +585,7 @@ struct error *file_copy_range(const struct file *from, uint64_t from_offset, str
             break; /* not between these files: the long way, which also finds a truncation */
         count_moved(from, from_offset, (uint64_t)count, false);
         count_moved(to, to_offset, (uint64_t)count, true);
+        file_start_writeback(to, (uint64_t)count);
         from_offset += (uint64_t)count;
         to_offset += (uint64_t)count;
         size -= (uint64_t)count;

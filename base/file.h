@@ -85,7 +85,8 @@ MUST_CHECK struct error *file_write_around(
  * other, or what else is there, out of the page cache. */
 uint64_t file_page_cache_bytes(void);
 /* Copies a range between files: by reference where the file system can, else in the kernel, else
- * through `buffer`. `*is_shared` (may be NULL) tells whether any part was shared by reference. */
+ * through memory; what was not shared begins its way to the disk (file_start_writeback).
+ * `*is_shared` (may be NULL) tells whether any part was shared by reference. */
 MUST_CHECK struct error *file_copy_range(const struct file *from, uint64_t from_offset,
     struct file *to, uint64_t to_offset, uint64_t size, bool *is_shared);
 
