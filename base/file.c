@@ -520,6 +520,12 @@ void file_start_writeback(struct file *file, uint64_t size)
         start_writing(file, 0, 0);
 }
 
+void file_start_writeback_of(const struct file *file, uint64_t offset, uint64_t size)
+{
+    if (file->passage == NULL)
+        start_writing(file, offset, size);
+}
+
 static struct error *copy_through_memory(const struct file *from, uint64_t from_offset,
     struct file *to, uint64_t to_offset, uint64_t size)
 {

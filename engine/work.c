@@ -152,7 +152,11 @@ struct error *work_write(
     if (work->piece->is_in_order)
         TRY(hash_next(work, offset, bytes, size));
     work->job->bytes_written += size;
-    return file_write_at(to->handle, offset, bytes, size);
+    TRY(file_write_at(to->handle, offset, bytes, size));
+    uint64_t block = offset / SEGMENT_BYTES;
+    if ((offset + size) / SEGMENT_BYTES != block)
+        file_start_writeback_of(to->handle, block * SEGMENT_BYTES, SEGMENT_BYTES);
+    return NULL;
 }
 
 const char *work_staged_path(const struct work *work, size_t output)
