@@ -66,7 +66,7 @@ MUST_CHECK struct error *file_sync(const struct file *file); /* data and size re
  * from whatever thread, all that is dirty begins its way to the disk, where the system can, so that
  * file_sync finds little left. Not needed by a file that spares the cache. Never fails. */
 void file_start_writeback(struct file *file, uint64_t size);
-/* The same for one range, at once: where others of the file are still being written. */
+/* The same for one range, at once and uncounted: where the rest of the file is being written. */
 void file_start_writeback_of(const struct file *file, uint64_t offset, uint64_t size);
 /* From now on what is read of it or written goes out of the page cache again, 16 MiB at a time,
  * where the system can: for files that are too large to be found there by the next who reads them.

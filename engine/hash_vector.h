@@ -1,6 +1,6 @@
 /* hash_vector.h - XXH3-128 with the widest registers that the file including it is compiled for.
  *
- * For hash.c and its companions alone: they compile the same function, xxHash's own, with SSE2 or
+ * For hash.c and its companions alone: they compile the same functions, xxHash's own, with SSE2 or
  * what else is the baseline, AVX2 and AVX-512. All give the same hashes. */
 #ifndef PSYBUILD_ENGINE_HASH_VECTOR_H
 #define PSYBUILD_ENGINE_HASH_VECTOR_H
@@ -15,7 +15,7 @@
 struct hash_code {
     unsigned features; /* enum cpu_feature: what must be at hand */
     struct hash128 (*of)(const void *bytes, size_t size); /* NULL: not compiled for this machine */
-    void (*more)(XXH3_state_t *state, const void *bytes, size_t size);
+    void (*more)(XXH3_state_t *state, const void *bytes, size_t size); /* of a stream; as `of` */
 };
 extern const struct hash_code hash_code_avx2, hash_code_avx512;
 

@@ -211,7 +211,7 @@ uint64_t work_input_size(const struct work *work, size_t input);
 /* Keeps something found out about the piece: at most PIECE_RESULT_BYTES, the last one counts. */
 void work_result(struct work *work, const void *bytes, size_t size);
 bool work_wants_figures(const struct work *work); /* false under --no-stats */
-/* For streamed pieces: */
+/* For streamed pieces, and those in order; each 4 MiB begin their way to the disk when they end: */
 MUST_CHECK struct error *work_write(
     struct work *work, size_t output, uint64_t offset, const void *bytes, size_t size);
 const char *work_staged_path(const struct work *work, size_t output); /* where the file grows */

@@ -153,9 +153,10 @@ struct error *work_write(
         TRY(hash_next(work, offset, bytes, size));
     work->job->bytes_written += size;
     TRY(file_write_at(to->handle, offset, bytes, size));
-    uint64_t block = offset / SEGMENT_BYTES;
-    if ((offset + size) / SEGMENT_BYTES != block)
-        file_start_writeback_of(to->handle, block * SEGMENT_BYTES, SEGMENT_BYTES);
+    uint64_t begin = offset / SEGMENT_BYTES * SEGMENT_BYTES;
+    uint64_t end = (offset + size) / SEGMENT_BYTES * SEGMENT_BYTES;
+    if (begin != end)
+        file_start_writeback_of(to->handle, begin, end - begin);
     return NULL;
 }
 

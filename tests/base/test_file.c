@@ -111,6 +111,7 @@ static void staged_files_are_made_kept_and_never_reached_through_links(void **st
     assert_int_equal(file_size(file), 4);
     tree_assert_ok(file_set_size(file, 5));
     file_start_writeback(file, 5);
+    file_start_writeback_of(file, 0, 5);
     file_spare_cache(file);
     file_close(file);
     assert_true(text_equal(tree_read(&arena, "s"), (struct text){"x\0\0a\0", 5}));
@@ -504,6 +505,28 @@ static void ranges_are_copied_whatever_their_alignment(void **state)
     test_free(other);
 }
 
+/* More than is copied by one call. */
+static void a_long_range_is_copied_in_steps(void **state)
+{
+    enum { SIZE = (33 << 20) + 5, SKIP = 3 };
+    unsigned char *bytes = test_malloc(SIZE);
+    struct arena arena = {0};
+    struct file *from, *to;
+    (void)state;
+    fill(bytes, SIZE, 1);
+    tree_write_bytes("from", bytes, SIZE);
+    tree_assert_ok(file_open("from", &from));
+    tree_assert_ok(file_open_staged("to", &to));
+    tree_assert_ok(file_copy_range(from, SKIP, to, 0, SIZE - SKIP, NULL));
+    file_close(to);
+    file_close(from);
+    struct text got = tree_read(&arena, "to");
+    assert_int_equal(got.length, SIZE - SKIP);
+    assert_memory_equal(got.bytes, bytes + SKIP, SIZE - SKIP);
+    arena_end(&arena);
+    test_free(bytes);
+}
+
 static void a_range_past_the_end_is_an_error(void **state)
 {
     struct file *from, *to;
@@ -853,6 +876,7 @@ int main(void)
         TREE_TEST(a_settled_stamp_is_shared_by_no_later_change),
         TREE_TEST(settling_an_old_file_does_not_wait),
         TREE_TEST(ranges_are_copied_whatever_their_alignment),
+        TREE_TEST(a_long_range_is_copied_in_steps),
         TREE_TEST(a_range_past_the_end_is_an_error),
         TREE_TEST(a_range_is_copied_to_another_file_system_through_memory),
         TREE_TEST(replacing_is_atomic_and_leaves_nothing_beside),
