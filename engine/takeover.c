@@ -8,7 +8,7 @@
 #include "engine/stale.h"
 #include "engine/work.h"
 
-enum { COPY_BYTES_MAX = 16 << 20 }; /* of a run: larger ones keep the disk waiting */
+enum { COPY_BYTES_MAX = 64 << 20 };
 
 static bool is_input_unchanged(
     const struct plan *plan, const struct record *record, const struct plan_input *input)
