@@ -47,6 +47,18 @@ static struct error *new_error(enum error_kind kind)
     return error;
 }
 
+/* What a message names may hold a newline; the message is one line all the same. Other control
+ * characters are for who prints it to show. */
+PRINTF_LIKE(2, 0)
+static char *render_message(struct arena *arena, const char *format, va_list list)
+{
+    char *message = arena_format_list(arena, format, list);
+    for (char *c = message; c != NULL && *c != '\0'; c++)
+        if (*c == '\n')
+            *c = ' ';
+    return message;
+}
+
 struct error *error_new(enum error_kind kind, const char *format, ...)
 {
     struct error *error = new_error(kind);
@@ -54,7 +66,7 @@ struct error *error_new(enum error_kind kind, const char *format, ...)
         return &out_of_memory;
     va_list list;
     va_start(list, format);
-    error->text = arena_format_list(&error->arena, format, list);
+    error->text = render_message(&error->arena, format, list);
     va_end(list);
     if (error->text == NULL) {
         error_free(error);
@@ -112,7 +124,7 @@ struct error *error_new_at(enum error_kind kind, const char *name, const char *t
         end = offset;
     va_list list;
     va_start(list, format);
-    char *message = arena_format_list(&error->arena, format, list);
+    char *message = render_message(&error->arena, format, list);
     va_end(list);
     if (message != NULL)
         error->text =
@@ -140,7 +152,7 @@ struct error *error_wrap(struct error *cause, const char *format, ...)
         return cause;
     va_list list;
     va_start(list, format);
-    char *message = arena_format_list(&cause->arena, format, list);
+    char *message = render_message(&cause->arena, format, list);
     va_end(list);
     const char *whiles =
         message == NULL ? NULL

@@ -40,7 +40,8 @@ enum error_kind {
 
 struct error;
 
-/* One line, no full stop, no newline. Never NULL: without memory it is the static ERROR_MEMORY. */
+/* One line, no full stop; a newline becomes a space. Never NULL: without memory it is the static
+ * ERROR_MEMORY. */
 struct error *error_new(enum error_kind kind, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* An error at byte `offset` of a text: its message starts with `name:line:column: ` and it carries

@@ -94,6 +94,20 @@ static void excerpt_shows_no_control_characters(void **state)
     error_free(error);
 }
 
+/* A key of a manifest may hold a newline. */
+static void messages_are_one_line(void **state)
+{
+    (void)state;
+    struct error *error = error_new(ERROR_FORMAT, "a\nb\n");
+    assert_string_equal(error_text(error), "a b ");
+    error = error_wrap(error, "reading \"%s\"", "\n");
+    assert_string_equal(error_report(error), "a b \n    while reading \" \"\n");
+    error_free(error);
+    error = error_new_at(ERROR_FORMAT, "m", "x", 1, 0, "unknown key \"%s\"", "i\n");
+    assert_string_equal(error_report(error), "m:1:1: unknown key \"i \"\n    x\n    ^\n");
+    error_free(error);
+}
+
 static void errno_becomes_kind_and_words(void **state)
 {
     static const struct {
@@ -137,6 +151,7 @@ int main(void)
         cmocka_unit_test(error_past_the_end_points_at_the_end),
         cmocka_unit_test(excerpt_of_a_long_line_is_cut_around_the_caret),
         cmocka_unit_test(excerpt_shows_no_control_characters),
+        cmocka_unit_test(messages_are_one_line),
         cmocka_unit_test(errno_becomes_kind_and_words),
         cmocka_unit_test(out_of_memory_needs_no_memory),
     };
