@@ -5,17 +5,7 @@
 
 #if defined(__x86_64__) && defined(__AVX2__)
 
-static struct hash128 hash(const void *bytes, size_t size)
-{
-    return hash_at_once(bytes, size);
-}
-
-static void hash_update(XXH3_state_t *state, const void *bytes, size_t size)
-{
-    hash_more(state, bytes, size);
-}
-
-const struct hash_code hash_code_avx2 = {CPU_AVX2, hash, hash_update};
+const struct hash_code hash_code_avx2 = {CPU_AVX2, hash_at_once, hash_more};
 
 #else
 

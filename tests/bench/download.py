@@ -149,10 +149,10 @@ def run(bench):
         tools.remove(directory)
         costs = {name: tools.Cost.median(each) for name, each in costs.items()}
         verify = tools.Cost.median(bench.measure("sha256sum", *shards, times=bench.reps))
-    report(bench, shards, place, costs, verify)
+    report(hub.size, bench.reps, place, costs, verify)
 
 
-def report(bench, shards, place, costs, verify):
+def report(size, reps, place, costs, verify):
     ours = costs["psybuild"]
     rows = []
     for name, cost in costs.items():
@@ -164,7 +164,6 @@ def report(bench, shards, place, costs, verify):
             whole = cost.seconds + (0 if name == "psybuild" else verify.seconds)
             row[4], row[6] = tools.time_text(whole), f"{ours.seconds / whole:.2f} ×"
         rows.append(row)
-    size_gb = sum(os.path.getsize(path) for path in shards) / 1e9
-    print(f"\n{size_gb:.2f} GB in {SHARDS} shards from nginx on loopback to {place}; {bench.reps} runs, medians; "
+    print(f"\n{size / 1e9:.2f} GB in {SHARDS} shards from nginx on loopback to {place}; {reps} runs, medians; "
           f"sha256sum of all takes {tools.time_text(verify.seconds)}:")
     tools.table(["", "download", "processor", "peak", "verified", "psybuild / download", "psybuild / verified"], rows)
