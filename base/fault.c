@@ -3,6 +3,7 @@
 
 #ifdef PSYBUILD_FAULT
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +27,8 @@ bool fault_here(enum fault_kind kind)
     if (plan == NULL)
         return false;
     bool must_exit = strncmp(plan, "exit:", 5) == 0;
-    if (must_exit)
-        plan += 5;
+    bool must_pause = strncmp(plan, "pause:", 6) == 0;
+    plan += must_exit ? 5 : must_pause ? 6 : 0;
     const char *colon = strchr(plan, ':');
     if (colon == NULL || !matches(kind, plan, (size_t)(colon - plan)))
         return false;
@@ -36,7 +37,9 @@ bool fault_here(enum fault_kind kind)
         return false;
     if (must_exit)
         _exit(99);
-    return true;
+    if (must_pause)
+        raise(SIGSTOP); /* whoever started it looks around, and lets it go on */
+    return !must_pause;
 }
 
 bool fault_has_no_cache(void)

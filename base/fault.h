@@ -2,8 +2,9 @@
  *
  * Built in by the variant "fault" only (PSYBUILD_FAULT); elsewhere every point is the constant
  * false. PSYBUILD_FAULT_AT="write:3" makes the third write fail with EIO (ENOSPC for writes, NULL
- * for allocations); "exit:write:3" ends the process there with _exit(99). Points of all kinds are
- * counted together under the name "any". PSYBUILD_FAULT_CACHE="spare" lets every file be one that
+ * for allocations); "exit:write:3" ends the process there with _exit(99); "pause:write:3" stops it
+ * there (SIGSTOP) until it is continued. Points of all kinds are counted together under the name
+ * "any", all but allocations under "io". PSYBUILD_FAULT_CACHE="spare" lets every file be one that
  * is too large for the page cache. */
 #ifndef PSYBUILD_BASE_FAULT_H
 #define PSYBUILD_BASE_FAULT_H
