@@ -48,6 +48,14 @@ bool fault_has_no_cache(void)
     return cache != NULL && strcmp(cache, "spare") == 0;
 }
 
+uint64_t fault_inode(uint64_t inode)
+{
+    static _Atomic uint32_t count;
+    if (getenv("PSYBUILD_FAULT_INODES") == NULL)
+        return inode;
+    return inode ^ ((uint64_t)getpid() << 32 | (atomic_fetch_add(&count, 1) + 1));
+}
+
 #else
 typedef int fault_is_not_built_in; /* ISO C wants a declaration in every file */
 #endif

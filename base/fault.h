@@ -5,11 +5,14 @@
  * for allocations); "exit:write:3" ends the process there with _exit(99); "pause:write:3" stops it
  * there (SIGSTOP) until it is continued. Points of all kinds are counted together under the name
  * "any", all but allocations under "io". PSYBUILD_FAULT_CACHE="spare" lets every file be one that
- * is too large for the page cache. */
+ * is too large for the page cache. PSYBUILD_FAULT_INODES (any value) stands for a file system
+ * without stable inode numbers: each look at a file finds another one, in this process and the
+ * next. */
 #ifndef PSYBUILD_BASE_FAULT_H
 #define PSYBUILD_BASE_FAULT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum fault_kind {
     FAULT_ALLOC,
@@ -24,9 +27,11 @@ enum fault_kind {
 #ifdef PSYBUILD_FAULT
 bool fault_here(enum fault_kind kind); /* true: fail now; may not return */
 bool fault_has_no_cache(void);
+uint64_t fault_inode(uint64_t inode);
 #else
 #define fault_here(kind) false
 #define fault_has_no_cache() false
+#define fault_inode(inode) (inode)
 #endif
 
 #endif

@@ -77,7 +77,7 @@ static int64_t to_ns(struct timespec time)
 
 static struct file_stamp to_stamp(const struct stat *status)
 {
-    return (struct file_stamp){.inode = (uint64_t)status->st_ino,
+    return (struct file_stamp){.inode = fault_inode((uint64_t)status->st_ino),
         .size_bytes = (uint64_t)status->st_size,
 #ifdef __APPLE__
         .mtime_ns = to_ns(status->st_mtimespec),
@@ -153,6 +153,28 @@ struct error *file_stat_settled(const char *path, struct file_stamp *stamp)
             return NULL;
         nanosleep(&(struct timespec){.tv_nsec = WAIT_STEP_NS}, NULL);
     }
+}
+
+struct error *file_is_still(
+    const char *path, const struct file_stamp *was, bool may_be_renamed, bool *out)
+{
+    enum { LOOKS = 2 };
+    uint64_t inodes[LOOKS];
+    for (int i = 0; i < LOOKS; i++) {
+        enum file_kind kind;
+        struct file_stamp now;
+        TRY(file_stat(path, &kind, &now));
+        bool is_alike = kind == FILE_REGULAR && now.size_bytes == was->size_bytes &&
+                        now.mtime_ns == was->mtime_ns &&
+                        (may_be_renamed || now.ctime_ns == was->ctime_ns);
+        inodes[i] = now.inode;
+        if (!is_alike || now.inode == was->inode) {
+            *out = is_alike;
+            return NULL;
+        }
+    }
+    *out = inodes[0] != inodes[1];
+    return NULL;
 }
 
 /* What the cache holds or drops as one. */

@@ -15,7 +15,9 @@
 #include "base/error.h"
 #include "base/text.h"
 
-/* What says that a file is still the one it was, without reading it. Compared for equality only. */
+/* What says that a file is still the one it was, without reading it. Compared for equality only:
+ * with file_stamp_equal, where a difference costs a look at the bytes; with file_is_still, where it
+ * would be an error. */
 struct file_stamp {
     uint64_t inode, size_bytes;
     int64_t mtime_ns, ctime_ns;
@@ -34,6 +36,14 @@ MUST_CHECK struct error *file_kind_itself(const char *path, enum file_kind *kind
  * waits that tick out (at most 20 ms) and takes the stamp again. ERROR_MISSING when there is no
  * such file. */
 MUST_CHECK struct error *file_stat_settled(const char *path, struct file_stamp *stamp);
+
+/* Whether at `path`, links followed, there is a regular file and it is the one that had the stamp
+ * `was`: all fields are equal. With `may_be_renamed` the ctime does not count, which a rename
+ * moves. Where only the inode differs it is asked for once more: on a file system that gives
+ * another one each time it says nothing, and the other fields decide. Absent is no error: it is
+ * not. */
+MUST_CHECK struct error *file_is_still(
+    const char *path, const struct file_stamp *was, bool may_be_renamed, bool *out);
 
 struct span { /* of a file */
     uint64_t offset, size_bytes;

@@ -455,6 +455,72 @@ static void settling_an_old_file_does_not_wait(void **state)
     assert_true(clock_now_ns() - start < 500000000); /* 50 waits would be at least this */
 }
 
+static void assert_is_still(
+    const char *path, const struct file_stamp *was, bool may_be_renamed, bool want)
+{
+    bool is_still = !want;
+    tree_assert_ok(file_is_still(path, was, may_be_renamed, &is_still));
+    assert_int_equal(is_still, want);
+}
+
+static void a_file_is_still_the_one_whose_stamp_it_has(void **state)
+{
+    struct file_stamp was, moved;
+    enum file_kind kind;
+    (void)state;
+    tree_write("f", "one");
+    assert_int_equal(symlink("f", "link"), 0);
+    assert_int_equal(mkdir("d", 0777), 0);
+    tree_assert_ok(file_stat_settled("f", &was));
+    assert_is_still("f", &was, false, true);
+    assert_is_still("link", &was, false, true);
+    assert_is_still("nosuch", &was, true, false);
+    assert_is_still("f/x", &was, true, false);
+    tree_assert_ok(file_stat("d", &kind, &moved));
+    assert_is_still("d", &moved, false, false);
+    assert_int_equal(rename("f", "g"), 0);
+    tree_assert_ok(file_stat("g", &kind, &moved));
+    assert_is_still("g", &was, false, moved.ctime_ns == was.ctime_ns);
+    assert_is_still("g", &was, true, true);
+    assert_is_still("link", &was, true, false);
+    const struct {
+        const char *what;
+        struct file_stamp stamp;
+    } rows[] = {
+        {"inode", {was.inode + 1, was.size_bytes, was.mtime_ns, was.ctime_ns}},
+        {"size", {was.inode, was.size_bytes + 1, was.mtime_ns, was.ctime_ns}},
+        {"mtime", {was.inode, was.size_bytes, was.mtime_ns + 1, was.ctime_ns}},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        bool is_still = true;
+        tree_assert_ok(file_is_still("g", &rows[i].stamp, true, &is_still));
+        if (is_still)
+            fail_msg("another %s was not seen", rows[i].what);
+    }
+}
+
+#ifdef PSYBUILD_FAULT
+static void without_stable_inodes_the_rest_decides(void **state)
+{
+    struct file_stamp was, now, other;
+    enum file_kind kind;
+    (void)state;
+    tree_write("f", "one");
+    setenv("PSYBUILD_FAULT_INODES", "1", 1);
+    tree_assert_ok(file_stat_settled("f", &was));
+    tree_assert_ok(file_stat("f", &kind, &now));
+    assert_false(file_stamp_equal(&was, &now));
+    assert_is_still("f", &was, false, true);
+    other = was;
+    other.ctime_ns++;
+    assert_is_still("f", &other, false, false);
+    assert_is_still("f", &other, true, true);
+    other.size_bytes++;
+    assert_is_still("f", &other, true, false);
+    unsetenv("PSYBUILD_FAULT_INODES");
+}
+#endif
+
 /* ---- copying ranges ---- */
 
 static void fill(unsigned char *bytes, size_t size, unsigned seed)
@@ -875,6 +941,10 @@ int main(void)
         TREE_TEST(stat_tells_kinds_and_follows_links),
         TREE_TEST(a_settled_stamp_is_shared_by_no_later_change),
         TREE_TEST(settling_an_old_file_does_not_wait),
+        TREE_TEST(a_file_is_still_the_one_whose_stamp_it_has),
+#ifdef PSYBUILD_FAULT
+        TREE_TEST(without_stable_inodes_the_rest_decides),
+#endif
         TREE_TEST(ranges_are_copied_whatever_their_alignment),
         TREE_TEST(a_long_range_is_copied_in_steps),
         TREE_TEST(a_range_past_the_end_is_an_error),
