@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -908,46 +909,153 @@ struct file_lock {
     char path[];
 };
 
-struct error *file_lock_take(const char *path, bool wait, struct file_lock **out)
+/* 0, or what errno was. The path is looked at as it was opened: not through a link. */
+static int look_at_both(
+    int descriptor, const char *path, struct stat *opened, struct stat *named, uint64_t inodes[2])
+{
+    if (fstat(descriptor, opened) != 0 || lstat(path, named) != 0)
+        return errno;
+    inodes[0] = fault_inode((uint64_t)opened->st_ino);
+    inodes[1] = fault_inode((uint64_t)named->st_ino);
+    return 0;
+}
+
+/* Whether the path names the open file. Inodes count as in file_is_still. 0, or what errno was. */
+static int find_open_at(int descriptor, const char *path, bool *out)
+{
+    struct stat opened, named;
+    uint64_t first[2] = {0}, second[2] = {0};
+    *out = false;
+    int code = look_at_both(descriptor, path, &opened, &named, first);
+    if (code == ENOENT || code == ENOTDIR || code == ESTALE)
+        return 0;
+    if (code != 0 || opened.st_dev != named.st_dev || opened.st_nlink == 0)
+        return code;
+    *out = first[0] == first[1];
+    if (*out || look_at_both(descriptor, path, &opened, &named, second) != 0)
+        return 0;
+    struct file_stamp a = to_stamp(&opened), b = to_stamp(&named);
+    b.inode = a.inode;
+    *out = first[0] != second[0] && first[1] != second[1] && file_stamp_equal(&a, &b);
+    return 0;
+}
+
+/* 0 unless the file names a process that lives. */
+static long read_holder(int descriptor)
+{
+    char text[24] = "", *end;
+    if (pread(descriptor, text, sizeof text - 1, 0) <= 0 || text[0] < '1' || text[0] > '9')
+        return 0;
+    long id = strtol(text, &end, 10);
+    if ((*end != '\n' && *end != '\0') || (long)(pid_t)id != id)
+        return 0;
+    return kill((pid_t)id, 0) == 0 || errno == EPERM ? id : 0;
+}
+
+/* Over what stands there, which is cut afterwards: the line ends where the id does, so there is no
+ * moment in which it names nobody. A disk that is full takes no name; the lock is held all the
+ * same, for what makes room needs it, too. */
+static void name_holder(int descriptor)
+{
+    char line[24];
+    int length = snprintf(line, sizeof line, "%ld\n", (long)getpid());
+    bool is_named = pwrite(descriptor, line, (size_t)length, 0) == length;
+    int cut = ftruncate(descriptor, is_named ? length : 0);
+    (void)cut;
+}
+
+/* 0, or what errno was; EWOULDBLOCK when another holds it. One that has just begun or is about to
+ * end is given the time to. */
+static int lock_open_file(int descriptor, bool wait, long *holder)
+{
+    enum { LOOK_NS = 5000000, LOOKS_MAX = 20 };
+    for (int looks = 0;; looks++) {
+        if (flock(descriptor, wait ? LOCK_EX : LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK || holder == NULL)
+            return errno;
+        *holder = read_holder(descriptor);
+        if (*holder != 0 || looks == LOOKS_MAX)
+            return EWOULDBLOCK;
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+    }
+}
+
+/* Opens and locks what is at the path, again while that is another file than the locked one: who
+ * held it may have removed it. 0, or what errno was; `*out` is less than 0 unless it is locked. */
+static int lock_path(const char *path, bool wait, int *out, long *holder, const char **doing)
+{
+    enum { FILES_MAX = 100 };
+    for (int files = 0; files < FILES_MAX; files++) {
+        bool is_there = false;
+        int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        if (descriptor < 0 && *out >= 0 && (errno == ENOENT || errno == ENOTDIR))
+            return 0; /* its directory is gone: the lock on what was there will do */
+        *doing = "open";
+        int code = descriptor < 0 ? errno : 0;
+        if (*out >= 0)
+            close(*out);
+        *out = descriptor;
+        if (code != 0)
+            return code;
+        *doing = "lock";
+        code = lock_open_file(descriptor, wait, holder);
+        if (code == 0)
+            code = find_open_at(descriptor, path, &is_there);
+        if (code != 0) {
+            close(descriptor);
+            *out = -1;
+        }
+        if (code != 0 || is_there)
+            return code;
+    }
+    return 0; /* some file system's whim */
+}
+
+struct error *file_lock_take(const char *path, bool wait, struct file_lock **out, long *holder)
 {
     size_t length = strlen(path);
     struct file_lock *lock = memory_alloc(sizeof *lock + length + 1);
     if (lock == NULL)
         return error_memory();
     memcpy(lock->path, path, length + 1);
-    lock->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (lock->descriptor < 0) {
-        int code = errno;
-        memory_free(lock);
-        return error_new_errno(code, path, "open");
-    }
-    if (flock(lock->descriptor, wait ? LOCK_EX : LOCK_EX | LOCK_NB) == 0) {
+    lock->descriptor = -1;
+    const char *doing = "";
+    int code = lock_path(path, wait, &lock->descriptor, holder, &doing);
+    if (code == 0) {
+        name_holder(lock->descriptor);
         *out = lock;
         return NULL;
     }
-    int code = errno;
-    file_lock_release(lock);
+    memory_free(lock);
     if (code == EWOULDBLOCK) {
         *out = NULL;
         return NULL;
     }
     if (code == EINTR)
         return error_new(ERROR_INTERRUPTED, "interrupted while waiting for %s", path);
-    return error_new_errno(code, path, "lock");
+    return error_new_errno(code, path, doing);
 }
 
-struct error *file_lock_say(struct file_lock *lock, struct text text)
+struct error *file_lock_check(const struct file_lock *lock)
 {
-    if (ftruncate(lock->descriptor, 0) != 0 ||
-        pwrite(lock->descriptor, text.bytes, text.length, 0) != (ssize_t)text.length)
-        return error_new_errno(errno, lock->path, "write");
+    bool is_there;
+    int code = find_open_at(lock->descriptor, lock->path, &is_there);
+    if (code != 0)
+        return error_new_errno(code, lock->path, "stat");
+    if (!is_there)
+        return error_new(ERROR_FAILED, "%s was removed while psybuild was at work", lock->path);
     return NULL;
 }
 
+/* Unlocked by name: a child that has not come to its exec yet still has the descriptor. */
 void file_lock_release(struct file_lock *lock)
 {
     if (lock == NULL)
         return;
+    int cut = ftruncate(lock->descriptor, 0);
+    (void)cut; /* else it names one who has ended */
+    flock(lock->descriptor, LOCK_UN);
     close(lock->descriptor);
     memory_free(lock);
 }

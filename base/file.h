@@ -138,13 +138,17 @@ MUST_CHECK struct error *file_space_free(const char *path, uint64_t *size_bytes)
 /* Whether both paths (or their nearest existing parents) lie on one file system. */
 MUST_CHECK struct error *file_same_device(const char *a, const char *b, bool *out);
 
-/* An exclusive lock that dies with the process. `*out` is NULL when another holds it and `wait` is
- * false. With `wait`, returns ERROR_INTERRUPTED when a signal comes first. The file holds the text.
- */
+/* An exclusive lock that dies with the process; its file, never reached through a link, names the
+ * process while that holds it. `*out` is NULL when another holds it and `wait` is false: then
+ * `*holder` (may be NULL) is the id of that process, asked for until it is one that lives, for 0.1
+ * s at most; 0 when not known. With `wait`, returns ERROR_INTERRUPTED when a signal comes first. */
 struct file_lock;
-MUST_CHECK struct error *file_lock_take(const char *path, bool wait, struct file_lock **out);
-MUST_CHECK struct error *file_lock_say(struct file_lock *lock, struct text text);
-void file_lock_release(struct file_lock *lock);
+MUST_CHECK struct error *file_lock_take(
+    const char *path, bool wait, struct file_lock **out, long *holder);
+/* ERROR_FAILED unless the file that is locked is still the one at its path. Else others may hold a
+ * lock there, too. One whose directory went while it was waited for is such from the beginning. */
+MUST_CHECK struct error *file_lock_check(const struct file_lock *lock);
+void file_lock_release(struct file_lock *lock); /* NULL is fine */
 
 MUST_CHECK struct error *file_change_directory(const char *path);
 MUST_CHECK struct error *file_current_directory(struct arena *arena, char **out);

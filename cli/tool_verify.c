@@ -69,7 +69,7 @@ static struct error *unmask(const struct verification *verification)
     struct arena arena = {0};
     struct file_lock *lock;
     struct state *state;
-    TRY(file_lock_take(STATE_DIRECTORY "/lock", false, &lock));
+    TRY(file_lock_take(STATE_DIRECTORY "/lock", false, &lock, NULL));
     if (lock == NULL)
         return NULL;
     struct error *error = state_load(&arena, STATE_DIRECTORY, &state);

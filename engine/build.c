@@ -171,24 +171,20 @@ struct error *build_lock(struct build *build)
 {
     TRY(file_make_directories(STATE_DIRECTORY));
     const char *path = STATE_DIRECTORY "/lock";
-    TRY(file_lock_take(path, false, &build->lock));
-    if (build->lock == NULL) {
-        struct text holder = TEXT_EMPTY;
-        error_free(file_read_whole(&build->arena, path, 4096, &holder));
-        char *line = arena_format(&build->arena, "another psybuild is at work here (process %.*s)",
-            (int)holder.length, holder.bytes);
-        if (line == NULL)
-            return error_memory();
-        if (build->options->no_wait)
-            return error_new(ERROR_BUSY, "%s", line);
-        line = arena_format(&build->arena, "waiting: %s", line);
-        if (line == NULL)
-            return error_memory();
-        build_say(build, EVENT_NOTE, NULL, line);
-        TRY(file_lock_take(path, true, &build->lock));
-    }
-    char *holder = arena_format(&build->arena, "%ld", (long)getpid());
-    return holder == NULL ? error_memory() : file_lock_say(build->lock, text_of(holder));
+    long holder = 0;
+    TRY(file_lock_take(path, false, &build->lock, &holder));
+    if (build->lock != NULL)
+        return NULL;
+    const char *line = "another psybuild is at work here";
+    if (holder != 0)
+        line = arena_format(&build->arena, "%s (process %ld)", line, holder);
+    if (line != NULL && build->options->no_wait)
+        return error_new(ERROR_BUSY, "%s", line);
+    line = line == NULL ? NULL : arena_format(&build->arena, "waiting: %s", line);
+    if (line == NULL)
+        return error_memory();
+    build_say(build, EVENT_NOTE, NULL, line);
+    return file_lock_take(path, true, &build->lock, NULL);
 }
 
 struct error *build_is_null(

@@ -54,7 +54,7 @@ struct error *hub_local_note(
         file->sha256[0] != '\0' ? file->sha256 : file->git, (long long)time(NULL));
     if (lock_path == NULL || note_path == NULL || note == NULL)
         return error_memory();
-    TRY(file_lock_take(lock_path, false, &lock));
+    TRY(file_lock_take(lock_path, false, &lock, NULL));
     if (lock == NULL)
         return NULL;
     struct error *error = file_replace_hint(note_path, text_of(note));

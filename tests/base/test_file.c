@@ -810,28 +810,142 @@ static void the_working_directory_can_be_changed(void **state)
 
 /* ---- locks ---- */
 
-static void a_lock_has_one_holder_and_says_who(void **state)
+static const char *own_line(struct arena *arena)
+{
+    return arena_format(arena, "%ld\n", (long)getpid());
+}
+
+static void a_lock_has_one_holder_and_names_it(void **state)
 {
     struct arena arena = {0};
     struct file_lock *lock = NULL, *other;
+    long holder = 0;
     (void)state;
-    tree_assert_ok(file_lock_take("lock", false, &lock));
+    tree_write("lock", "1234567890 of another time");
+    tree_assert_ok(file_lock_take("lock", false, &lock, &holder));
     assert_non_null(lock);
-    tree_assert_ok(file_lock_say(lock, TEXT_LITERAL("a long text")));
-    tree_assert_ok(file_lock_say(lock, TEXT_LITERAL("42")));
-    assert_true(text_is(tree_read(&arena, "lock"), "42"));
+    assert_true(text_is(tree_read(&arena, "lock"), own_line(&arena)));
     other = lock;
-    tree_assert_ok(file_lock_take("lock", false, &other));
+    tree_assert_ok(file_lock_take("lock", false, &other, &holder));
+    assert_null(other);
+    assert_int_equal(holder, getpid());
+    other = lock;
+    tree_assert_ok(file_lock_take("lock", false, &other, NULL));
     assert_null(other);
     file_lock_release(lock);
-    tree_assert_ok(file_lock_take("lock", true, &other));
+    assert_int_equal(tree_read(&arena, "lock").length, 0);
+    tree_assert_ok(file_lock_take("lock", true, &other, NULL));
     assert_non_null(other);
     file_lock_release(other);
     file_lock_release(NULL);
-    tree_assert_report(file_lock_take("no/such", false, &other),
+    tree_assert_report(file_lock_take("no/such", false, &other, NULL),
         "no/such: cannot open: No such file or directory\n");
     arena_end(&arena);
 }
+
+static void a_lock_is_not_reached_through_a_link(void **state)
+{
+    struct arena arena = {0};
+    struct file_lock *lock = NULL;
+    (void)state;
+    tree_write("victim", "mine");
+    assert_int_equal(symlink("victim", "lock"), 0);
+    tree_assert_report(file_lock_take("lock", false, &lock, NULL),
+        "lock: cannot open: Too many levels of symbolic links\n");
+    assert_null(lock);
+    assert_true(text_is(tree_read(&arena, "victim"), "mine"));
+    arena_end(&arena);
+}
+
+static void who_holds_a_lock_is_a_process_that_lives(void **state)
+{
+    char never[32];
+    const char *const rows[] = {"", never, "0\n", "-1\n", "12x\n", "99999999999999999999\n", "x"};
+    struct file_lock *lock = NULL, *other;
+    int status;
+    (void)state;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    snprintf(never, sizeof never, "%ld\n", (long)child);
+    tree_assert_ok(file_lock_take("lock", false, &lock, NULL));
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        long holder = 1;
+        tree_write("lock", rows[i]);
+        tree_assert_ok(file_lock_take("lock", false, &other, &holder));
+        assert_null(other);
+        if (holder != 0)
+            fail_msg("row %zu names %ld", i, holder);
+    }
+    file_lock_release(lock);
+}
+
+/* The file names a dead process until the holder comes to write its own id. */
+static void who_holds_a_lock_is_waited_for(void **state)
+{
+    struct file_lock *lock = NULL, *other;
+    long holder = 0;
+    int status;
+    (void)state;
+    tree_assert_ok(file_lock_take("lock", false, &lock, NULL));
+    tree_write("lock", "");
+    pid_t child = fork();
+    if (child == 0) {
+        char line[32];
+        int descriptor = open("lock", O_WRONLY);
+        int length = snprintf(line, sizeof line, "%ld\n", (long)getppid());
+        usleep(20000);
+        _exit(write(descriptor, line, (size_t)length) != length);
+    }
+    tree_assert_ok(file_lock_take("lock", false, &other, &holder));
+    assert_null(other);
+    assert_int_equal(holder, getpid());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    file_lock_release(lock);
+}
+
+static void a_lock_whose_file_is_gone_is_not_good(void **state)
+{
+    static const char want[] = "d/lock was removed while psybuild was at work\n";
+    struct file_lock *lock = NULL, *other = NULL;
+    (void)state;
+    tree_write("d/lock", "");
+    tree_assert_ok(file_lock_take("d/lock", false, &lock, NULL));
+    tree_assert_ok(file_lock_check(lock));
+    assert_int_equal(rename("d/lock", "d/moved"), 0);
+    struct error *error = file_lock_check(lock);
+    assert_int_equal(error_kind_of(error), ERROR_FAILED);
+    tree_assert_report(error, want);
+    tree_assert_ok(file_lock_take("d/lock", false, &other, NULL));
+    assert_non_null(other);
+    tree_assert_report(file_lock_check(lock), want);
+    tree_assert_ok(file_lock_check(other));
+    assert_int_equal(rename("d/moved", "d/lock"), 0);
+    tree_assert_ok(file_lock_check(lock));
+    tree_assert_report(file_lock_check(other), want);
+    assert_int_equal(rename("d", "e"), 0);
+    tree_assert_report(file_lock_check(lock), want);
+    file_lock_release(lock);
+    file_lock_release(other);
+}
+
+#ifdef PSYBUILD_FAULT
+static void a_lock_needs_no_stable_inodes(void **state)
+{
+    struct file_lock *lock = NULL;
+    (void)state;
+    setenv("PSYBUILD_FAULT_INODES", "1", 1);
+    tree_assert_ok(file_lock_take("lock", false, &lock, NULL));
+    tree_assert_ok(file_lock_check(lock));
+    tree_remove("lock");
+    tree_assert_report(file_lock_check(lock), "lock was removed while psybuild was at work\n");
+    tree_write("lock", "");
+    tree_assert_report(file_lock_check(lock), "lock was removed while psybuild was at work\n");
+    file_lock_release(lock);
+    unsetenv("PSYBUILD_FAULT_INODES");
+}
+#endif
 
 /* Holds the lock until its standard input ends, or it is killed. */
 static pid_t start_holder(int *gate)
@@ -844,7 +958,7 @@ static pid_t start_holder(int *gate)
     if (child == 0) {
         struct file_lock *lock = NULL;
         close(open_gate[1]);
-        if (file_lock_take("lock", true, &lock) != NULL || write(ready[1], "r", 1) != 1)
+        if (file_lock_take("lock", true, &lock, NULL) != NULL || write(ready[1], "r", 1) != 1)
             _exit(1);
         while (read(open_gate[0], &byte, 1) < 0)
             continue;
@@ -864,14 +978,49 @@ static void a_lock_dies_with_its_process(void **state)
     int gate, status;
     (void)state;
     pid_t child = start_holder(&gate);
-    tree_assert_ok(file_lock_take("lock", false, &lock));
+    tree_assert_ok(file_lock_take("lock", false, &lock, NULL));
     assert_null(lock);
     kill(child, SIGKILL);
-    tree_assert_ok(file_lock_take("lock", true, &lock)); /* waits until it is gone */
+    tree_assert_ok(file_lock_take("lock", true, &lock, NULL)); /* waits until it is gone */
     assert_non_null(lock);
     file_lock_release(lock);
     assert_int_equal(waitpid(child, &status, 0), child);
     close(gate);
+}
+
+/* What is locked then is the file at the path; or the old one, where there can be none. */
+static void who_waited_for_a_lock_that_was_removed_has_the_new_one(void **state)
+{
+    static const struct {
+        const char *gone;
+        bool is_good;
+    } rows[] = {{"d/lock", true}, {"d", false}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct file_lock *lock = NULL, *mine = NULL;
+        int ready[2], status;
+        char byte;
+        assert_int_equal(pipe(ready), 0);
+        tree_write("d/lock", "");
+        pid_t child = fork();
+        if (child == 0) {
+            if (file_lock_take("d/lock", false, &lock, NULL) != NULL || write(ready[1], "r", 1) < 1)
+                _exit(1);
+            usleep(50000); /* the other waits by now; if not, it has less to do */
+            tree_remove(rows[i].gone);
+            _exit(0);
+        }
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        tree_assert_ok(file_lock_take("d/lock", true, &mine, NULL));
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        struct error *error = file_lock_check(mine);
+        assert_int_equal(error == NULL, rows[i].is_good);
+        error_free(error);
+        file_lock_release(mine);
+        close(ready[0]);
+        close(ready[1]);
+    }
 }
 
 static void on_alarm(int number)
@@ -888,7 +1037,7 @@ static void waiting_for_a_lock_ends_with_a_signal(void **state)
     pid_t child = start_holder(&gate);
     sigaction(SIGALRM, &action, &old);
     ualarm(20000, 20000); /* again and again: the first may come before the wait */
-    struct error *error = file_lock_take("lock", true, &lock);
+    struct error *error = file_lock_take("lock", true, &lock, NULL);
     ualarm(0, 0);
     sigaction(SIGALRM, &old, NULL);
     assert_non_null(error);
@@ -956,8 +1105,16 @@ int main(void)
         TREE_TEST(directories_are_listed_in_byte_order),
         TREE_TEST(devices_and_free_space_are_those_of_the_nearest_directory),
         TREE_TEST(the_working_directory_can_be_changed),
-        TREE_TEST(a_lock_has_one_holder_and_says_who),
+        TREE_TEST(a_lock_has_one_holder_and_names_it),
+        TREE_TEST(a_lock_is_not_reached_through_a_link),
+        TREE_TEST(who_holds_a_lock_is_a_process_that_lives),
+        TREE_TEST(who_holds_a_lock_is_waited_for),
+        TREE_TEST(a_lock_whose_file_is_gone_is_not_good),
+#ifdef PSYBUILD_FAULT
+        TREE_TEST(a_lock_needs_no_stable_inodes),
+#endif
         TREE_TEST(a_lock_dies_with_its_process),
+        TREE_TEST(who_waited_for_a_lock_that_was_removed_has_the_new_one),
         TREE_TEST(waiting_for_a_lock_ends_with_a_signal),
         TREE_TEST(programs_run_and_their_status_comes_back),
     };

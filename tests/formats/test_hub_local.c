@@ -64,7 +64,7 @@ static void what_another_process_is_at_work_on_is_left_alone(void **state)
     (void)state;
     tree_write(NOTES "download/a.txt.lock", "");
     tree_write(NOTES ".gitignore", "mine\n");
-    tree_assert_ok(file_lock_take(NOTES "download/a.txt.lock", false, &lock));
+    tree_assert_ok(file_lock_take(NOTES "download/a.txt.lock", false, &lock, NULL));
     tree_assert_ok(hub_local_note(&arena, "m", COMMIT, &small));
     assert_false(tree_has(NOTES "download/a.txt.metadata"));
     file_lock_release(lock);
