@@ -2,7 +2,6 @@
 #include "engine/build.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/behind.h"
 #include "engine/plan.h"
