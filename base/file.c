@@ -1060,6 +1060,20 @@ void file_lock_release(struct file_lock *lock)
     memory_free(lock);
 }
 
+/* Without /dev/null it is a directory: nothing can be written there, either. Inherited by the
+ * commands that are run. */
+void file_open_standard(void)
+{
+    int descriptor;
+    do {
+        descriptor = open("/dev/null", O_RDWR);
+        if (descriptor < 0)
+            descriptor = open("/", O_RDONLY);
+    } while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+    if (descriptor > STDERR_FILENO)
+        close(descriptor);
+}
+
 struct error *file_change_directory(const char *path)
 {
     if (path[0] != '\0' && chdir(path) != 0)

@@ -150,6 +150,10 @@ MUST_CHECK struct error *file_lock_take(
 MUST_CHECK struct error *file_lock_check(const struct file_lock *lock);
 void file_lock_release(struct file_lock *lock); /* NULL is fine */
 
+/* First of all in main(): whichever of the descriptors 0, 1 and 2 are closed become /dev/null, so
+ * that no file of ours gets such a number, and with it what is meant for the terminal. */
+void file_open_standard(void);
+
 MUST_CHECK struct error *file_change_directory(const char *path);
 MUST_CHECK struct error *file_current_directory(struct arena *arena, char **out);
 

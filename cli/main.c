@@ -3,6 +3,7 @@
 
 #include "config.h"
 
+#include "base/file.h"
 #include "cli/signals.h"
 #include "cli/tools.h"
 #include "tasks/registry.h"
@@ -111,6 +112,7 @@ int main(int argc, char **argv)
     struct options options;
     struct terminal terminal;
     struct status status;
+    file_open_standard();
     struct error *error = options_parse(&arena, argc, argv, &options);
     if (error == NULL)
         error = read_environment(&arena, &options);

@@ -465,6 +465,34 @@ static void damage_under_the_same_stamp_is_found_by_verify_and_mended(void **sta
     }
 }
 
+/* ---- standard descriptors ---- */
+
+/* What is said must not go into a file that got such a number: the lock, the journal, an output. */
+static void without_standard_descriptors_no_file_is_written_to(void **state)
+{
+    static const char *const plain[] = {"--progress=plain", "-v", NULL};
+    (void)state;
+    for (unsigned closed = 1; closed < 8; closed++) {
+        char *in = arena_format(&arena, "change %u\n", closed);
+        tree_write("in", in);
+        tree_write("sub/mine", "my own\n");
+        struct program program = program_start_closed(&arena, plain, closed);
+        program_end(&program);
+        if (program.exit_code != 0)
+            fail_msg("without %u: %d, %s", closed, program.exit_code, program.said.bytes);
+        assert_holds(".psybuild/lock", "");
+        assert_holds("a", in);
+        assert_holds("sub/b", in);
+        assert_holds("in", in);
+        assert_holds("sub/mine", "my own\n");
+        assert_holds("psybuild.json", manifest);
+        snapshot_assert_no_strays(&arena, "closed");
+        assert_int_equal(RUN("-t", "verify").exit_code, 0);
+        assert_int_equal(commands_run(), closed);
+        assert_heals();
+    }
+}
+
 /* ---- two at once ---- */
 
 static void the_second_of_two_waits_and_finds_nothing_to_do(void **state)
@@ -517,6 +545,7 @@ int main(void)
         ROW(a_source_that_vanished_is_named_and_its_reader_kept),
         ROW(a_change_counts_whatever_its_time),
         ROW(damage_under_the_same_stamp_is_found_by_verify_and_mended),
+        ROW(without_standard_descriptors_no_file_is_written_to),
         ROW(the_second_of_two_waits_and_finds_nothing_to_do),
 #undef BOUND
 #undef ROW

@@ -35,7 +35,8 @@ void program_find(void)
 }
 
 /* In the child; does not return. */
-static void run(const char *const *arguments, const char *const *environment, int output)
+static void run(
+    const char *const *arguments, const char *const *environment, int output, unsigned closed)
 {
     char *words[ARGUMENTS_MAX] = {program_path};
     char data[PATH_MAX + 16];
@@ -46,16 +47,19 @@ static void run(const char *const *arguments, const char *const *environment, in
     setenv("PSYBUILD_DATA_DIR", data, 1);
     for (size_t i = 0; environment != NULL && environment[i] != NULL; i += 2)
         setenv(environment[i], environment[i + 1], 1);
-    int nothing = open("/dev/null", O_RDONLY);
+    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
         dup2(output, STDERR_FILENO) < 0)
         _exit(127);
+    for (int descriptor = 0; descriptor <= STDERR_FILENO; descriptor++)
+        if (closed >> descriptor & 1)
+            close(descriptor);
     execv(program_path, words);
     _exit(127);
 }
 
-struct program program_start(
-    struct arena *arena, const char *const *arguments, const char *const *environment)
+static struct program start(struct arena *arena, const char *const *arguments,
+    const char *const *environment, unsigned closed)
 {
     struct program program = {.arena = arena, .said = TEXT_EMPTY};
     int ends[2];
@@ -66,10 +70,22 @@ struct program program_start(
     program.id = fork();
     assert_true(program.id >= 0);
     if (program.id == 0)
-        run(arguments, environment, ends[1]);
+        run(arguments, environment, ends[1], closed);
     close(ends[1]);
     program.output = ends[0];
     return program;
+}
+
+struct program program_start(
+    struct arena *arena, const char *const *arguments, const char *const *environment)
+{
+    return start(arena, arguments, environment, 0);
+}
+
+struct program program_start_closed(
+    struct arena *arena, const char *const *arguments, unsigned closed)
+{
+    return start(arena, arguments, NULL, closed);
 }
 
 /* False at the end. */

@@ -25,6 +25,9 @@ struct program {
  * name and value on top of the test's own. */
 struct program program_start(
     struct arena *arena, const char *const *arguments, const char *const *environment);
+/* Without some of its standard descriptors: bit n of `closed` stands for descriptor n. */
+struct program program_start_closed(
+    struct arena *arena, const char *const *arguments, unsigned closed);
 /* Reads until it has said `words`; false if it ended before. */
 bool program_wait_for(struct program *program, const char *words);
 bool program_is_running(const struct program *program);
