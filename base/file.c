@@ -771,7 +771,36 @@ struct error *file_remove_tree(const char *path)
     return error_new_errno(errno, path, "remove");
 }
 
-struct error *file_make_directories(const char *path)
+/* Where the name of `path` stands; the root for what lies in it. */
+static char *parent_of(struct arena *arena, const char *path)
+{
+    char *parent = path_directory(arena, path);
+    return parent != NULL && parent[0] == '\0' && path[0] == '/' ? arena_copy(arena, "/", 1)
+                                                                 : parent;
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+static struct error *make_directory(
+    struct arena *arena, const char *path, bool is_last, bool is_synced)
+{
+    int result = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : mkdir(path, 0777);
+    int code = result == 0 ? 0 : errno;
+    if (code == EEXIST && (!is_last || is_directory(path)))
+        return NULL;
+    if (code != 0)
+        return error_new_errno(code, path, "make the directory");
+    if (!is_synced)
+        return NULL;
+    char *parent = parent_of(arena, path);
+    return parent == NULL ? error_memory() : file_sync_directory(parent);
+}
+
+static struct error *make_directories(const char *path, bool is_synced)
 {
     struct arena arena = {0};
     char *part = arena_copy(&arena, path, strlen(path));
@@ -782,19 +811,22 @@ struct error *file_make_directories(const char *path)
         slash = strchr(slash + 1, '/');
         if (slash != NULL)
             *slash = '\0';
-        int result = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : mkdir(part, 0777);
-        int code = result == 0 ? 0 : errno;
-        struct stat status;
-        if (code == EEXIST &&
-            (slash != NULL || (stat(part, &status) == 0 && S_ISDIR(status.st_mode))))
-            code = 0;
-        if (code != 0)
-            error = error_new_errno(code, part, "make the directory");
+        error = make_directory(&arena, part, slash == NULL, is_synced);
         if (slash != NULL)
             *slash = '/';
     }
     arena_end(&arena);
     return error;
+}
+
+struct error *file_make_directories(const char *path)
+{
+    return make_directories(path, false);
+}
+
+struct error *file_make_directories_synced(const char *path)
+{
+    return make_directories(path, true);
 }
 
 struct error *file_sync_directory(const char *path)

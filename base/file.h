@@ -123,6 +123,8 @@ MUST_CHECK struct error *file_remove_directory(const char *path); /* absent or n
 /* A directory with all below it, or a file; links are removed, never followed. Absent is fine. */
 MUST_CHECK struct error *file_remove_tree(const char *path);
 MUST_CHECK struct error *file_make_directories(const char *path); /* with parents; "" is fine */
+/* The same; what it had to make survives a power failure. */
+MUST_CHECK struct error *file_make_directories_synced(const char *path);
 /* Makes renames and removals in a directory durable. */
 MUST_CHECK struct error *file_sync_directory(const char *path);
 

@@ -717,6 +717,36 @@ static void directories_are_made_with_their_parents(void **state)
     arena_end(&arena);
 }
 
+static void directories_are_made_to_survive_a_power_failure(void **state)
+{
+    struct arena arena = {0};
+    char *here;
+    (void)state;
+    tree_assert_ok(file_make_directories_synced(""));
+    tree_assert_ok(file_make_directories_synced("a/b/c"));
+    tree_assert_ok(file_make_directories_synced("a/b/c"));
+    tree_assert_ok(file_make_directories_synced("/"));
+    tree_assert_ok(file_current_directory(&arena, &here));
+    tree_assert_ok(file_make_directories_synced(arena_format(&arena, "%s/p/q", here)));
+    assert_true(tree_has("a/b/c") && tree_has("p/q"));
+    tree_write("file", "x");
+    tree_assert_report(
+        file_make_directories_synced("file"), "file: cannot make the directory: File exists\n");
+    arena_end(&arena);
+}
+
+#ifdef PSYBUILD_FAULT
+static void each_new_name_of_a_directory_is_synced(void **state)
+{
+    (void)state;
+    tree_assert_ok(file_make_directories("a"));
+    setenv("PSYBUILD_FAULT_AT", "sync:2", 1);
+    tree_assert_report(
+        file_make_directories_synced("a/b/c"), "a/b: cannot sync: Input/output error\n");
+    unsetenv("PSYBUILD_FAULT_AT");
+}
+#endif
+
 static void a_tree_is_removed_without_following_links(void **state)
 {
     (void)state;
@@ -1101,6 +1131,10 @@ int main(void)
         TREE_TEST(replacing_is_atomic_and_leaves_nothing_beside),
         TREE_TEST(renames_and_removals_say_what_they_could_not),
         TREE_TEST(directories_are_made_with_their_parents),
+        TREE_TEST(directories_are_made_to_survive_a_power_failure),
+#ifdef PSYBUILD_FAULT
+        TREE_TEST(each_new_name_of_a_directory_is_synced),
+#endif
         TREE_TEST(a_tree_is_removed_without_following_links),
         TREE_TEST(directories_are_listed_in_byte_order),
         TREE_TEST(devices_and_free_space_are_those_of_the_nearest_directory),
