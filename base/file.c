@@ -178,6 +178,37 @@ struct error *file_is_still(
     return NULL;
 }
 
+/* 0, or what errno was. The path is looked at as it was opened: not through a link. */
+static int look_at_both(
+    int descriptor, const char *path, struct stat *opened, struct stat *named, uint64_t inodes[2])
+{
+    if (fstat(descriptor, opened) != 0 || lstat(path, named) != 0)
+        return errno;
+    inodes[0] = fault_inode((uint64_t)opened->st_ino);
+    inodes[1] = fault_inode((uint64_t)named->st_ino);
+    return 0;
+}
+
+/* Whether the path names the open file. Inodes count as in file_is_still. 0, or what errno was. */
+static int find_open_at(int descriptor, const char *path, bool *out)
+{
+    struct stat opened, named;
+    uint64_t first[2] = {0}, second[2] = {0};
+    *out = false;
+    int code = look_at_both(descriptor, path, &opened, &named, first);
+    if (code == ENOENT || code == ENOTDIR || code == ESTALE)
+        return 0;
+    if (code != 0 || opened.st_dev != named.st_dev || opened.st_nlink == 0)
+        return code;
+    *out = first[0] == first[1];
+    if (*out || look_at_both(descriptor, path, &opened, &named, second) != 0)
+        return 0;
+    struct file_stamp a = to_stamp(&opened), b = to_stamp(&named);
+    b.inode = a.inode;
+    *out = first[0] != second[0] && first[1] != second[1] && file_stamp_equal(&a, &b);
+    return 0;
+}
+
 /* What the cache holds or drops as one. */
 static uint64_t page_bytes(void)
 {
@@ -253,7 +284,8 @@ static bool is_half_cached(const struct file *file)
 }
 #endif
 
-static struct error *open_path(const char *path, int flags, const char *doing, struct file **out)
+static struct error *open_path(
+    const char *path, int flags, mode_t mode, const char *doing, struct file **out)
 {
     size_t length = strlen(path);
     struct file *file = memory_alloc(sizeof *file + length + 1);
@@ -266,7 +298,7 @@ static struct error *open_path(const char *path, int flags, const char *doing, s
     file->is_staged = (flags & O_CREAT) != 0;
     int code = 0;
     struct stat status;
-    file->descriptor = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : open(path, flags, 0666);
+    file->descriptor = fault_here(FAULT_OPEN) ? (errno = EACCES, -1) : open(path, flags, mode);
     if (file->descriptor < 0) {
         code = errno;
     } else if (fstat(file->descriptor, &status) != 0) {
@@ -299,12 +331,12 @@ struct error *file_open_descriptor(const char *path, int flags, int *out)
 
 struct error *file_open(const char *path, struct file **out)
 {
-    return open_path(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, "open", out);
+    return open_path(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0, "open", out);
 }
 
 struct error *file_open_staged(const char *path, struct file **out)
 {
-    return open_path(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, "create", out);
+    return open_path(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666, "create", out);
 }
 
 void file_close(struct file *file)
@@ -623,19 +655,51 @@ struct error *file_copy_range(const struct file *from, uint64_t from_offset, str
     return copy_through_memory(from, from_offset, to, to_offset, size);
 }
 
+/* Of its own, or an error: what another made meanwhile is not written into. */
+static struct error *open_new(const char *path, mode_t mode, struct file **out)
+{
+    return open_path(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode, "create", out);
+}
+
+/* Some file systems know neither, or not of this user: the bytes count. */
+static void set_mode_and_time(const struct file *file, const struct stat *like)
+{
+#ifdef __APPLE__
+    struct timespec mtime = like->st_mtimespec;
+#else
+    struct timespec mtime = like->st_mtim;
+#endif
+    int mode_set = fchmod(file->descriptor, like->st_mode & 0777);
+    int time_set =
+        futimens(file->descriptor, (const struct timespec[2]){{.tv_nsec = UTIME_OMIT}, mtime});
+    (void)mode_set, (void)time_set;
+}
+
+static struct error *copy_to_new(struct file *in, const char *to)
+{
+    struct stat like;
+    struct file *out;
+    if (fstat(in->descriptor, &like) != 0)
+        return error_new_errno(errno, in->path, "stat");
+    TRY(file_remove(to));
+    TRY(open_new(to, like.st_mode & 0777, &out)); /* nobody may read it who may not the other */
+    struct error *error = file_copy_range(in, 0, out, 0, in->size_bytes, NULL);
+    if (error == NULL) {
+        set_mode_and_time(out, &like);
+        error = file_sync(out);
+    }
+    file_close(out);
+    if (error != NULL)
+        unlink(to);
+    return error;
+}
+
 struct error *file_copy_whole(const char *from, const char *to)
 {
-    struct file *in, *out = NULL;
+    struct file *in;
     TRY(file_open(from, &in));
-    struct error *error = file_remove(to);
-    if (error == NULL)
-        error = file_open_staged(to, &out);
-    if (error == NULL)
-        error = file_copy_range(in, 0, out, 0, in->size_bytes, NULL);
-    if (error == NULL)
-        error = file_sync(out);
+    struct error *error = copy_to_new(in, to);
     file_close(in);
-    file_close(out);
     return error;
 }
 
@@ -659,33 +723,87 @@ struct error *file_read_whole(
     return error;
 }
 
+/* Where the name of `path` stands; the root for what lies in it. */
+static char *parent_of(struct arena *arena, const char *path)
+{
+    char *parent = path_directory(arena, path);
+    return parent != NULL && parent[0] == '\0' && path[0] == '/' ? arena_copy(arena, "/", 1)
+                                                                 : parent;
+}
+
+/* Locks an open file, so that those who write to it take turns. `*is_there` is false when it is not
+ * at the path any more. Where there are no locks, each goes on as if alone. */
+static struct error *wait_for_turn(int descriptor, const char *path, bool *is_there)
+{
+    bool is_locked = flock(descriptor, LOCK_EX) == 0;
+    if (!is_locked && errno == EINTR)
+        return error_new(ERROR_INTERRUPTED, "interrupted while waiting for %s", path);
+    if (!is_locked || find_open_at(descriptor, path, is_there) != 0)
+        *is_there = true;
+    return NULL;
+}
+
+/* What a killed process left goes, never written through: it may be a link, or have other names. */
+static struct error *remove_leftover(const char *path)
+{
+    struct error *error = NULL;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    bool is_there = descriptor >= 0 || errno != ENOENT; /* what is made from now on is another's */
+    if (descriptor >= 0)
+        error = wait_for_turn(descriptor, path, &is_there);
+    if (error == NULL && is_there)
+        error = file_remove(path);
+    if (descriptor >= 0)
+        close(descriptor);
+    return error;
+}
+
+/* The name is fixed, so that whatever is left there by a killed process goes with the next. Who has
+ * the lock on the file at the path writes; between making it and locking it, another may take it
+ * for a leftover. */
+static struct error *open_temporary(const char *path, struct file **out)
+{
+    enum { TURNS_MAX = 1000 };
+    for (int turns = 1;; turns++) {
+        bool is_there;
+        struct file *file;
+        TRY(remove_leftover(path));
+        TRY(file_open_staged(path, &file));
+        struct error *error = wait_for_turn(file->descriptor, path, &is_there);
+        if (error == NULL && (is_there || turns == TURNS_MAX)) {
+            *out = file;
+            return NULL;
+        }
+        file_close(file);
+        TRY(error);
+    }
+}
+
+static struct error *write_whole(struct file *file, struct text text, bool is_synced)
+{
+    TRY(file_set_size(file, 0));
+    TRY(file_write_at(file, 0, text.bytes, text.length));
+    return is_synced ? file_sync(file) : NULL;
+}
+
 static struct error *replace_whole(const char *path, struct text text, bool is_synced)
 {
     struct arena arena = {0};
     struct file *file = NULL;
-    struct error *error = NULL;
     char *temporary = arena_format(&arena, "%s.tmp", path);
-    char *directory = path_directory(&arena, path);
-    if (temporary == NULL || directory == NULL)
-        error = error_memory();
-    if (error == NULL)
-        error = file_remove(temporary); /* left by a killed process: never written through */
-    if (error == NULL)
-        error = file_open_staged(temporary, &file);
+    char *directory = parent_of(&arena, path);
+    struct error *error =
+        temporary == NULL || directory == NULL ? error_memory() : open_temporary(temporary, &file);
     if (error == NULL) {
-        error = file_set_size(file, 0);
-        if (error == NULL)
-            error = file_write_at(file, 0, text.bytes, text.length);
-        if (error == NULL && is_synced)
-            error = file_sync(file);
-        file_close(file);
+        error = write_whole(file, text, is_synced);
         if (error == NULL)
             error = file_rename(temporary, path);
-        if (error == NULL && is_synced)
-            error = file_sync_directory(directory);
         if (error != NULL)
             unlink(temporary);
+        else if (is_synced)
+            error = file_sync_directory(directory);
     }
+    file_close(file);
     arena_end(&arena);
     return error;
 }
@@ -698,6 +816,52 @@ struct error *file_replace_whole(const char *path, struct text text)
 struct error *file_replace_hint(const char *path, struct text text)
 {
     return replace_whole(path, text, false);
+}
+
+/* The counter begins with the time: in another container, or on another machine that shares the
+ * directory, there may be a process of the same number. */
+char *file_temporary_name(struct arena *arena, const char *path)
+{
+    static _Atomic uint64_t counter;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t none = 0;
+    atomic_compare_exchange_strong(&counter, &none, (uint64_t)to_ns(now) / 1000);
+    return arena_format(arena, "%s.%ld.%llu.tmp", path, (long)getpid(),
+        (unsigned long long)atomic_fetch_add(&counter, 1));
+}
+
+/* Not over what is there; but where a file system has no such links, what is there is what another
+ * process has just made. */
+static struct error *link_new(const char *from, const char *to)
+{
+    int result = fault_here(FAULT_RENAME) ? (errno = EIO, -1) : link(from, to);
+    if (result == 0 || errno == EEXIST)
+        return NULL;
+    if (errno == EIO || errno == ENOSPC || errno == EDQUOT || errno == EROFS)
+        return error_new_errno(errno, to, "create");
+    return file_rename(from, to);
+}
+
+struct error *file_create_whole(const char *path, struct text text)
+{
+    struct arena arena = {0};
+    struct file *file = NULL;
+    enum file_kind kind;
+    char *temporary = file_temporary_name(&arena, path);
+    struct error *error = temporary == NULL ? error_memory() : file_kind_itself(path, &kind);
+    if (error == NULL && kind == FILE_ABSENT) {
+        error = open_new(temporary, 0666, &file);
+        if (error == NULL) {
+            error = write_whole(file, text, true);
+            if (error == NULL)
+                error = link_new(temporary, path);
+            unlink(temporary);
+        }
+    }
+    file_close(file);
+    arena_end(&arena);
+    return error;
 }
 
 struct error *file_rename(const char *from, const char *to)
@@ -735,7 +899,9 @@ struct error *file_touch(const char *path)
 {
     int result = fault_here(FAULT_WRITE) ? (errno = EIO, -1)
                                          : utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);
-    return result == 0 ? NULL : error_new_errno(errno, path, "touch");
+    if (result == 0 || errno == ENOENT || errno == ENOTDIR)
+        return NULL;
+    return error_new_errno(errno, path, "touch");
 }
 
 struct error *file_remove(const char *path)
@@ -769,14 +935,6 @@ struct error *file_remove_tree(const char *path)
     if (nftw(path, remove_visited, DESCRIPTORS_MAX, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT)
         return NULL;
     return error_new_errno(errno, path, "remove");
-}
-
-/* Where the name of `path` stands; the root for what lies in it. */
-static char *parent_of(struct arena *arena, const char *path)
-{
-    char *parent = path_directory(arena, path);
-    return parent != NULL && parent[0] == '\0' && path[0] == '/' ? arena_copy(arena, "/", 1)
-                                                                 : parent;
 }
 
 static bool is_directory(const char *path)
@@ -940,37 +1098,6 @@ struct file_lock {
     int descriptor;
     char path[];
 };
-
-/* 0, or what errno was. The path is looked at as it was opened: not through a link. */
-static int look_at_both(
-    int descriptor, const char *path, struct stat *opened, struct stat *named, uint64_t inodes[2])
-{
-    if (fstat(descriptor, opened) != 0 || lstat(path, named) != 0)
-        return errno;
-    inodes[0] = fault_inode((uint64_t)opened->st_ino);
-    inodes[1] = fault_inode((uint64_t)named->st_ino);
-    return 0;
-}
-
-/* Whether the path names the open file. Inodes count as in file_is_still. 0, or what errno was. */
-static int find_open_at(int descriptor, const char *path, bool *out)
-{
-    struct stat opened, named;
-    uint64_t first[2] = {0}, second[2] = {0};
-    *out = false;
-    int code = look_at_both(descriptor, path, &opened, &named, first);
-    if (code == ENOENT || code == ENOTDIR || code == ESTALE)
-        return 0;
-    if (code != 0 || opened.st_dev != named.st_dev || opened.st_nlink == 0)
-        return code;
-    *out = first[0] == first[1];
-    if (*out || look_at_both(descriptor, path, &opened, &named, second) != 0)
-        return 0;
-    struct file_stamp a = to_stamp(&opened), b = to_stamp(&named);
-    b.inode = a.inode;
-    *out = first[0] != second[0] && first[1] != second[1] && file_stamp_equal(&a, &b);
-    return 0;
-}
 
 /* 0 unless the file names a process that lives. */
 static long read_holder(int descriptor)

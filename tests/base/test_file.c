@@ -636,7 +636,195 @@ static void a_range_is_copied_to_another_file_system_through_memory(void **state
     unlink(path);
 }
 
+static void a_whole_copy_has_mode_and_time_of_the_other(void **state)
+{
+    static const mode_t modes[] = {0600, 0644, 0666, 0755, 0444, 04711};
+    const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = 86400, .tv_nsec = 5000}};
+    struct arena arena = {0};
+    (void)state;
+    tree_write("from", "bytes");
+    tree_write("victim", "mine");
+    for (size_t i = 0; i < COUNT(modes); i++) {
+        struct stat from, to;
+        tree_assert_ok(file_remove("to"));
+        assert_int_equal(symlink("victim", "to"), 0); /* left by whoever */
+        assert_int_equal(chmod("from", modes[i]), 0);
+        assert_int_equal(utimensat(AT_FDCWD, "from", times, 0), 0);
+        tree_assert_ok(file_copy_whole("from", "to"));
+        assert_int_equal(stat("from", &from), 0);
+        assert_int_equal(lstat("to", &to), 0);
+        assert_true(S_ISREG(to.st_mode));
+        assert_int_equal(to.st_mode & 07777, modes[i] & 0777);
+        assert_int_equal(to.st_mtime, from.st_mtime);
+        assert_true(text_is(tree_read(&arena, "to"), "bytes"));
+    }
+    assert_true(text_is(tree_read(&arena, "victim"), "mine"));
+    tree_assert_report(
+        file_copy_whole("nosuch", "to"), "nosuch: cannot open: No such file or directory\n");
+    assert_true(tree_has("to"));
+    arena_end(&arena);
+}
+
 /* ---- names ---- */
+
+enum { WRITERS = 4, WRITES = 200, WRITTEN_BYTES_MAX = 20000 };
+
+/* Of a length and a byte of its own. */
+static void fill_like(char *bytes, unsigned number, size_t *length)
+{
+    *length = (size_t)(number * 7919 % WRITTEN_BYTES_MAX) + 1;
+    memset(bytes, 'a' + (int)(number % 26), *length);
+}
+
+static bool is_whole(const char *path)
+{
+    struct arena arena = {0};
+    struct text text = TEXT_EMPTY;
+    bool is_good =
+        file_read_whole(&arena, path, WRITTEN_BYTES_MAX, &text) == NULL && text.length > 0;
+    for (size_t i = 1; is_good && i < text.length; i++)
+        is_good = text.bytes[i] == text.bytes[0];
+    bool is_known = false;
+    for (unsigned number = 0; is_good && number < WRITERS * WRITES && !is_known; number++)
+        is_known = number * 7919 % WRITTEN_BYTES_MAX + 1 == text.length &&
+                   text.bytes[0] == 'a' + (char)(number % 26);
+    arena_end(&arena);
+    return is_known;
+}
+
+/* In a process of its own: 0 when all went well. */
+static int replace_often(unsigned writer)
+{
+    static char bytes[WRITTEN_BYTES_MAX];
+    for (unsigned i = 0; i < WRITES; i++) {
+        size_t length;
+        fill_like(bytes, writer * WRITES + i, &length);
+        struct error *error = file_replace_hint("f", (struct text){bytes, length});
+        if (error != NULL) {
+            fputs(error_report(error), stderr);
+            return 1;
+        }
+        if (!is_whole("f"))
+            return 2;
+    }
+    return 0;
+}
+
+static int create_often(unsigned writer)
+{
+    for (unsigned i = 0; i < WRITES / 4; i++) {
+        char path[32];
+        static char bytes[WRITTEN_BYTES_MAX];
+        size_t length;
+        fill_like(bytes, writer * WRITES + i, &length);
+        snprintf(path, sizeof path, "shared-%u", i);
+        if (file_create_whole(path, (struct text){bytes, length}) != NULL)
+            return 1;
+        if (!is_whole(path))
+            return 2;
+    }
+    return 0;
+}
+
+static void run_at_once(int (*work)(unsigned writer))
+{
+    pid_t children[WRITERS];
+    for (unsigned i = 0; i < WRITERS; i++) {
+        fflush(NULL);
+        children[i] = fork();
+        assert_true(children[i] >= 0);
+        if (children[i] == 0)
+            _exit(work(i));
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
+        int status;
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_int_equal(status, 0);
+    }
+}
+
+static void those_who_replace_a_file_at_once_take_turns(void **state)
+{
+    struct arena arena = {0};
+    struct file_entry *entries;
+    size_t count;
+    (void)state;
+    run_at_once(replace_often);
+    tree_assert_ok(file_list_directory(&arena, "", &entries, &count));
+    assert_int_equal(count, 1); /* no temporary */
+    arena_end(&arena);
+}
+
+static void those_who_create_a_file_at_once_find_it_whole(void **state)
+{
+    struct arena arena = {0};
+    struct file_entry *entries;
+    size_t count;
+    (void)state;
+    run_at_once(create_often);
+    tree_assert_ok(file_list_directory(&arena, "", &entries, &count));
+    assert_int_equal(count, WRITES / 4);
+    arena_end(&arena);
+}
+
+static void a_file_that_is_there_is_not_created(void **state)
+{
+    struct arena arena = {0};
+    (void)state;
+    tree_assert_ok(file_create_whole("new", TEXT_LITERAL("text")));
+    assert_true(text_is(tree_read(&arena, "new"), "text"));
+    tree_assert_ok(file_create_whole("new", TEXT_LITERAL("other")));
+    assert_true(text_is(tree_read(&arena, "new"), "text"));
+    assert_int_equal(symlink("nowhere", "link"), 0);
+    tree_assert_ok(file_create_whole("link", TEXT_LITERAL("text")));
+    assert_false(tree_has("nowhere"));
+    struct error *error = file_create_whole("no/such", TEXT_LITERAL("text"));
+    assert_int_equal(error_kind_of(error), ERROR_MISSING);
+    error_free(error);
+    arena_end(&arena);
+}
+
+static void temporary_names_are_never_given_twice(void **state)
+{
+    struct arena arena = {0};
+    (void)state;
+    char *first = file_temporary_name(&arena, "d/f"), *second = file_temporary_name(&arena, "d/f");
+    assert_string_not_equal(first, second);
+    assert_true(text_starts_with(text_of(first), arena_format(&arena, "d/f.%ld.", (long)getpid())));
+    assert_true(text_ends_with(text_of(first), ".tmp"));
+    arena_end(&arena);
+}
+
+static void what_is_gone_need_not_be_touched(void **state)
+{
+    struct stat status;
+    const struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    (void)state;
+    tree_write("f", "x");
+    assert_int_equal(utimensat(AT_FDCWD, "f", times, 0), 0);
+    tree_assert_ok(file_touch("f"));
+    assert_int_equal(stat("f", &status), 0);
+    assert_true(status.st_mtime > 1);
+    tree_assert_ok(file_touch("nosuch"));
+    tree_assert_ok(file_touch("f/x"));
+    assert_false(tree_has("nosuch"));
+}
+
+/* A hard link is as little written through as a symbolic one. */
+static void a_leftover_is_replaced_never_written_through(void **state)
+{
+    struct arena arena = {0};
+    (void)state;
+    tree_write("victim", "mine");
+    assert_int_equal(link("victim", "f.tmp"), 0);
+    tree_assert_ok(file_replace_whole("f", TEXT_LITERAL("new")));
+    assert_int_equal(mkfifo("f.tmp", 0666), 0);
+    tree_assert_ok(file_replace_whole("f", TEXT_LITERAL("newer")));
+    assert_true(text_is(tree_read(&arena, "f"), "newer"));
+    assert_true(text_is(tree_read(&arena, "victim"), "mine"));
+    assert_false(tree_has("f.tmp"));
+    arena_end(&arena);
+}
 
 static void replacing_is_atomic_and_leaves_nothing_beside(void **state)
 {
@@ -1128,6 +1316,13 @@ int main(void)
         TREE_TEST(a_long_range_is_copied_in_steps),
         TREE_TEST(a_range_past_the_end_is_an_error),
         TREE_TEST(a_range_is_copied_to_another_file_system_through_memory),
+        TREE_TEST(a_whole_copy_has_mode_and_time_of_the_other),
+        TREE_TEST(those_who_replace_a_file_at_once_take_turns),
+        TREE_TEST(those_who_create_a_file_at_once_find_it_whole),
+        TREE_TEST(a_file_that_is_there_is_not_created),
+        TREE_TEST(temporary_names_are_never_given_twice),
+        TREE_TEST(what_is_gone_need_not_be_touched),
+        TREE_TEST(a_leftover_is_replaced_never_written_through),
         TREE_TEST(replacing_is_atomic_and_leaves_nothing_beside),
         TREE_TEST(renames_and_removals_say_what_they_could_not),
         TREE_TEST(directories_are_made_with_their_parents),
