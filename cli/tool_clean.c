@@ -8,10 +8,9 @@
 #include "cli/content.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
+#include "engine/places.h"
 #include "engine/seal.h"
 #include "engine/stale.h"
-
-enum { DEPTH_MAX = 16 };
 
 struct cleaning {
     struct cli *cli;
@@ -102,39 +101,13 @@ static struct error *remove_file(struct cleaning *cleaning, const struct record_
     return cli->options->is_dry ? NULL : file_remove(file->path);
 }
 
-/* A directory of our own below .psybuild; links in it are removed, not followed. */
-static struct error *remove_tree(struct arena *arena, const char *path, unsigned depth)
-{
-    struct file_entry *entries;
-    size_t count;
-    struct error *error = file_list_directory(arena, path, &entries, &count);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
-        return NULL;
-    }
-    TRY(error);
-    for (size_t i = 0; i < count; i++) {
-        char *entry = path_join(arena, path, entries[i].name);
-        if (entry == NULL)
-            return error_memory();
-        error = file_remove(entry);
-        if (error != NULL && entries[i].kind == FILE_DIRECTORY && depth < DEPTH_MAX) {
-            error_free(error);
-            error = remove_tree(arena, entry, depth + 1);
-        }
-        TRY(error);
-    }
-    return file_remove_directory(path);
-}
-
 static struct error *remove_bookkeeping(struct cleaning *cleaning, const struct node *node)
 {
     struct arena *arena = cleaning->cli->arena;
-    const char *partial;
-    char *log;
-    TRY(seal_partial_directory(cleaning->build, arena, node, &partial));
-    TRY(seal_log_path(arena, node, &log));
-    TRY(remove_tree(arena, partial, 0));
+    const char *partial, *log;
+    TRY(places_partial(arena, node, &partial));
+    TRY(places_log(arena, node, &log));
+    TRY(file_remove_tree(partial));
     return file_remove(log);
 }
 
@@ -215,6 +188,28 @@ static void say_end(const struct cleaning *cleaning)
         cli->options->is_dry ? "would be removed" : "removed", size_print(size, cleaning->bytes));
 }
 
+/* What cannot be finished is no concern of what is cleaned elsewhere. */
+static struct error *recover(struct cleaning *cleaning, const bool *is_named)
+{
+    struct build *build = cleaning->build;
+    for (uint32_t at = 0; at < build->state->intent_count;) {
+        struct intent *intent = build->state->intents[at];
+        struct error *error = seal_recover(build, intent);
+        bool is_wanted = false;
+        for (uint32_t i = 0; i < intent->record_count; i++) {
+            uint32_t node = map_get(&build->graph->node_by_name, intent->records[i].name);
+            is_wanted |= node != MAP_NONE && is_named[node];
+        }
+        if (error != NULL && is_wanted)
+            return error;
+        if (error != NULL)
+            terminal_warn(cleaning->cli->terminal, "%s", error_text(error));
+        error_free(error);
+        at += at < build->state->intent_count && build->state->intents[at] == intent;
+    }
+    return NULL;
+}
+
 static struct error *clean(struct cleaning *cleaning, const struct tool_words *words)
 {
     struct build *build = cleaning->build;
@@ -224,7 +219,7 @@ static struct error *clean(struct cleaning *cleaning, const struct tool_words *w
     TRY(choose(cleaning, targets, words->count, &is_named));
     if (!is_dry) {
         TRY(journal_open(build->state, STATE_DIRECTORY));
-        TRY(seal_finish_intent(build));
+        TRY(recover(cleaning, is_named));
     }
     struct error *error =
         words->flags != 0 ? remove_dead(cleaning) : remove_named(cleaning, is_named);
@@ -249,7 +244,7 @@ static struct error *run(struct cli *cli)
     TRY(tool_words(cli, flags, &words));
     if (words.flags != 0)
         TRY(tool_expect_words(cli, &words, 0, 0));
-    TRY(cli_open_build(cli, false, &cleaning.build));
+    TRY(cli_open_build(cli, true, &cleaning.build));
     TRY(cli_reopen_locked(cli, cleaning.build, &cleaning.build));
     TRY(cli_choose_kernels());
     signals_catch();

@@ -1,8 +1,8 @@
 /* tool_verify.c - `-t verify`: every byte of every recorded output, read again.
  *
  * The state alone is asked, so what was built can be verified whatever became of its manifest. It
- * is written only where a damaged file has the stamp of the good one, as after a fault of the disk:
- * a build would believe the stamp. */
+ * is written only where other bytes lie under the recorded stamp, as after a fault of the disk: a
+ * build would believe the stamp. They are damage; under another stamp they are somebody's edit. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ struct verification {
     struct state *state;
     uint32_t files, damaged;
     uint64_t bytes;
-    const char **disguised; /* damaged files with the stamp of the good ones */
+    const char **disguised; /* damaged files */
     size_t disguised_count, disguised_capacity;
 };
 
@@ -31,12 +31,10 @@ static bool is_named(const char *const *targets, size_t count, const char *path,
 }
 
 static struct error *note_disguised(
-    struct verification *verification, const struct state_file *file)
+    struct verification *verification, const struct state_file *file, bool *is_disguised)
 {
-    struct file_stamp now;
-    enum file_kind kind;
-    TRY(file_stat(file->location, &kind, &now));
-    if (!file_stamp_equal(&now, &file->stamp))
+    TRY(file_is_still(file->location, &file->stamp, false, is_disguised));
+    if (!*is_disguised)
         return NULL;
     verification->disguised =
         arena_grow(verification->cli->arena, verification->disguised, verification->disguised_count,
@@ -47,16 +45,18 @@ static struct error *note_disguised(
     return NULL;
 }
 
-/* Takes the stamps back, so that the next build looks at the content. */
-static struct error *forget_stamps(const struct verification *verification, struct state *state)
+/* So that the next build does not believe the stamps. */
+static struct error *mark_damaged(const struct verification *verification, struct state *state)
 {
     TRY(journal_open(state, STATE_DIRECTORY));
     struct error *error = NULL;
     for (size_t i = 0; i < verification->disguised_count && error == NULL; i++) {
         uint32_t file = map_get(&state->file_by_path, verification->disguised[i]);
-        if (file == MAP_NONE)
-            continue;
-        state->files[file].stamp = (struct file_stamp){0};
+        uint32_t before = map_get(&verification->state->file_by_path, verification->disguised[i]);
+        if (file == MAP_NONE ||
+            !file_stamp_equal(&state->files[file].stamp, &verification->state->files[before].stamp))
+            continue; /* made again meanwhile */
+        state->files[file].is_damaged = true;
         error = journal_put_file(state, file);
     }
     file_close(state->journal);
@@ -74,7 +74,7 @@ static struct error *unmask(const struct verification *verification)
         return NULL;
     struct error *error = state_load(&arena, STATE_DIRECTORY, &state);
     if (error == NULL)
-        error = forget_stamps(verification, state);
+        error = mark_damaged(verification, state);
     file_lock_release(lock);
     arena_end(&arena);
     return error;
@@ -93,16 +93,18 @@ static struct error *check_file(struct verification *verification, const struct 
     char *line = arena_format(&arena, "verifying %s", file->path);
     if (line != NULL && cli->status->mode == PROGRESS_TTY)
         terminal_draw(cli->terminal, line);
+    bool is_disguised = false;
     struct error *error = content_check(&arena, cli->registry, verification->state, made,
         signals_flag(), &bytes_read, &content, &found);
     if (error == NULL && content == CONTENT_OTHER)
-        error = note_disguised(verification, file);
+        error = note_disguised(verification, file, &is_disguised);
     if (error == NULL) {
         verification->files++;
         verification->damaged += content != CONTENT_SAME;
         verification->bytes += content == CONTENT_ABSENT ? 0 : file->stamp.size_bytes;
         if (content == CONTENT_OTHER)
-            terminal_say(cli->terminal, TONE_BAD, "damaged: %s: %s", file->path, found);
+            terminal_say(cli->terminal, TONE_BAD, "%s: %s: %s", is_disguised ? "damaged" : "edited",
+                file->path, found);
         else if (content == CONTENT_ABSENT)
             terminal_say(cli->terminal, TONE_BAD, "missing: %s", file->path);
         else if (cli->options->is_verbose)

@@ -37,7 +37,8 @@ static void finish_sealed(struct schedule *schedule, uint32_t index)
     ready_set_status(schedule, index, STATUS_SEALED);
     schedule_leave_small(schedule, index);
     schedule_unpark(schedule);
-    plan_end(run->plan, true);
+    plan_discard(run->plan);
+    plan_end(run->plan, false);
     run->plan = NULL;
     arena_end(&run->arena);
 }
@@ -47,9 +48,10 @@ static void finish_sealed(struct schedule *schedule, uint32_t index)
 static void seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count)
 {
     struct build *build = schedule->build;
+    uint32_t pending = build->state->intent_count;
     struct error *error = seal_nodes(build, nodes, count);
     bool is_batch = count > 1 && build->graph->nodes[nodes[0]].group == GROUP_NONE;
-    if (error != NULL && is_batch && build->state->intent == NULL) {
+    if (error != NULL && is_batch && build->state->intent_count == pending) {
         error_free(error);
         for (uint32_t i = 0; i < count; i++)
             seal(schedule, &nodes[i], 1);
@@ -136,8 +138,18 @@ struct error *advance_start_job(
     return advance_submit(schedule, job);
 }
 
+struct error *advance_start_fill(struct schedule *schedule, uint32_t node, uint32_t input)
+{
+    TRY(advance_start_job(schedule, node, JOB_FILL, input));
+    schedule->build->runs[node].plan->inputs[input].is_filling = true;
+    return NULL;
+}
+
 static struct error *hash_streamed(struct build *build, struct plan_output *output)
 {
+    enum file_kind kind;
+    TRY(file_stat(
+        output->staged, &kind, &output->stamp)); /* whoever goes on writing is found out */
     if (output->segments != NULL || output->identity[0] != '\0')
         return NULL;
     struct segments *segments;
@@ -164,7 +176,7 @@ static struct error *start_phase(struct schedule *schedule, uint32_t index)
     if (run->phase == PHASE_FILL) {
         for (uint32_t i = 0; i < plan->input_count; i++)
             if (advance_wants_fill(build, &plan->inputs[i]))
-                TRY(advance_start_job(schedule, index, JOB_FILL, i));
+                TRY(advance_start_fill(schedule, index, i));
         for (uint32_t i = 0; plan->is_streamed && i < plan->output_count; i++)
             TRY(hash_streamed(build, &plan->outputs[i]));
     }
@@ -194,6 +206,16 @@ static void say_done(struct build *build, uint32_t index)
                                          .duration_ns = run->record.duration_ns});
 }
 
+/* What is sealed is what was made and synced. */
+static struct error *take_stamps(struct plan *plan)
+{
+    enum file_kind kind;
+    for (uint32_t i = 0; i < plan->output_count; i++)
+        if (!plan->outputs[i].is_unchanged && !plan->is_streamed)
+            TRY(file_stat(plan->outputs[i].staged, &kind, &plan->outputs[i].stamp));
+    return NULL;
+}
+
 static struct error *finish_node(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
@@ -203,12 +225,15 @@ static struct error *finish_node(struct schedule *schedule, uint32_t index)
         TRY(record_check_input(build, &plan->inputs[i]));
         TRY(record_keep_tree(build, &plan->inputs[i]));
     }
+    TRY(record_check_copied(build, plan));
+    TRY(take_stamps(plan));
     for (uint32_t i = 0; i < plan->input_count; i++)
         if (plan->inputs[i].is_numbered)
             TRY(plan_add_read(plan, READ_DATA, plan->inputs[i].file, "", &(struct hash128){{0}}));
     if (plan->node->type->sum != NULL)
         TRY(plan->node->type->sum(plan, plan->node));
     TRY(record_make(build, index));
+    TRY(record_end_log(build, index));
     run->is_changed = plan->is_changed;
     build->stats.nodes_made++;
     say_done(build, index);

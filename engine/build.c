@@ -59,6 +59,11 @@ static struct error *begin_runs(struct build *build)
     return build->runs == NULL || build->files == NULL ? error_memory() : NULL;
 }
 
+struct error *build_check_lock(const struct build *build)
+{
+    return build->lock == NULL ? NULL : file_lock_check(build->lock);
+}
+
 static void say_note(void *context, const char *line)
 {
     build_say(context, EVENT_NOTE, NULL, line);
@@ -166,7 +171,7 @@ void build_close(struct build *build)
     memory_free(build);
 }
 
-struct error *build_lock(struct build *build)
+static struct error *take_lock(struct build *build)
 {
     TRY(file_make_directories(STATE_DIRECTORY));
     const char *path = STATE_DIRECTORY "/lock";
@@ -184,6 +189,21 @@ struct error *build_lock(struct build *build)
         return error_memory();
     build_say(build, EVENT_NOTE, NULL, line);
     return file_lock_take(path, true, &build->lock, NULL);
+}
+
+/* What was waited for may have been removed meanwhile, with all that is beside it. */
+struct error *build_lock(struct build *build)
+{
+    enum { TRIES_MAX = 100 };
+    for (int tries = 0;; tries++) {
+        TRY(take_lock(build));
+        struct error *error = build_check_lock(build);
+        if (error == NULL || tries == TRIES_MAX)
+            return error;
+        error_free(error);
+        file_lock_release(build->lock);
+        build->lock = NULL;
+    }
 }
 
 struct error *build_is_null(

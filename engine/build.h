@@ -20,16 +20,16 @@
  *                                 |                |          |
  *                                 +----------------+----------+--> FAILED; who needs it: BLOCKED
  */
-enum node_status {
+enum node_status { /* the order counts: from PLANNED on layouts can be read, from SEALED on files */
+    STATUS_FAILED = -2,
+    STATUS_BLOCKED,
     STATUS_WAITING,
     STATUS_CHECKING,
     STATUS_HEARD, /* a large file to be fetched: its header is known, its turn has not come */
     STATUS_PLANNED,
     STATUS_MADE,
     STATUS_SEALED,
-    STATUS_FRESH, /* the order counts: from PLANNED on layouts can be read, from SEALED on files */
-    STATUS_FAILED,
-    STATUS_BLOCKED,
+    STATUS_FRESH,
 };
 
 /* What a planned node still has to do before it is MADE. */
@@ -52,7 +52,7 @@ struct made_file {
 };
 
 struct node_run {
-    enum node_status status;
+    enum node_status status; /* changed by ready_set_status alone */
     bool is_wanted;
     bool is_forced;     /* -B */
     bool is_itself;     /* a target names it, not only a directory above it */
@@ -99,6 +99,7 @@ enum file_look {
     LOOK_NONE, /* not looked at in this run */
     LOOK_ABSENT,
     LOOK_CURRENT,    /* its stamp is the state's: the hashes there hold */
+    LOOK_DAMAGED,    /* the same stamp, but other bytes are known to lie there */
     LOOK_GIVEN_BACK, /* absent, with our will: the hashes there hold */
     LOOK_CHANGED,    /* another stamp: must be hashed before anything is said */
 };
@@ -227,5 +228,8 @@ MUST_CHECK struct error *build_run(
 
 /* Takes the build lock; ERROR_BUSY with `no_wait` when another holds it. */
 MUST_CHECK struct error *build_lock(struct build *build);
+/* Whether it is still the one that others meet: else the state's directory was removed, or
+ * replaced, and what is known of it counts no more. */
+MUST_CHECK struct error *build_check_lock(const struct build *build);
 
 #endif

@@ -4,12 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/seal.h"
 #include "engine/stale.h"
 
 static const char tag[] = "Signature: 8a477f597d28d172789f06886806bc55\n"
                           "# Outputs that psybuild replaced; they may be removed at any time.\n";
+#define TAG_NAME "CACHEDIR.TAG"
 #define LOG_SUFFIX ".pieces"
+#define ABANDONED_NS (INT64_C(24) * 3600 * 1000000000)
 
 char *cache_entry_path(struct arena *arena, const char *cache, const struct hash128 *tree)
 {
@@ -17,29 +18,36 @@ char *cache_entry_path(struct arena *arena, const char *cache, const struct hash
     return path_join(arena, cache, hash_hex(tree, hex));
 }
 
-char *cache_log_path(struct arena *arena, const char *cache, const struct record *record)
+struct error *cache_log_path(struct build *build, const struct record *record, const char **out)
 {
     char hex[HASH_HEX_BYTES];
-    struct hash_stream *stream = hash_stream_new(arena);
-    if (stream == NULL)
-        return NULL;
-    hash_stream_update(stream, record->name, strlen(record->name));
-    for (uint32_t i = 0; i < record->made_count; i++)
-        hash_stream_update(stream, record->made[i].tree.bytes, sizeof record->made[i].tree.bytes);
-    struct hash128 hash = hash_stream_take(stream);
-    return arena_format(arena, "%s/%s" LOG_SUFFIX, cache, hash_hex(&hash, hex));
+    struct hash128 generation;
+    TRY(state_generation(build->state, record, &generation));
+    *out = arena_format(
+        &build->arena, "%s/%s" LOG_SUFFIX, build->cache.path, hash_hex(&generation, hex));
+    return *out == NULL ? error_memory() : NULL;
 }
 
-struct error *cache_open(struct arena *arena, const char *cache)
+static struct error *open_cache(struct arena *arena, const char *cache)
 {
-    enum file_kind kind;
-    struct file_stamp stamp;
-    char *path = path_join(arena, cache, "CACHEDIR.TAG");
+    char *path = path_join(arena, cache, TAG_NAME);
     if (path == NULL)
         return error_memory();
     TRY(file_make_directories(cache));
-    TRY(file_stat(path, &kind, &stamp));
-    return kind == FILE_ABSENT ? file_replace_whole(path, text_of(tag)) : NULL;
+    return file_create_whole(path, text_of(tag));
+}
+
+bool cache_begin(struct build *build)
+{
+    if (build->cache.path == NULL || build->is_cache_filled)
+        return build->cache.path != NULL;
+    struct error *error = open_cache(&build->arena, build->cache.path);
+    build->is_cache_filled = error == NULL;
+    if (error == NULL)
+        return true;
+    build_warn(build, NULL, error_wrap(error, "the cache is not used"));
+    build->cache.path = NULL;
+    return false;
 }
 
 /* ---- finding ---- */
@@ -59,6 +67,22 @@ static struct error *has_outputs(struct build *build, const struct record *recor
     return NULL;
 }
 
+/* Past records move whenever one is kept or dropped, and a plan lives longer than that. */
+static struct error *copy_record(
+    struct build *build, const struct record *record, const struct record **out)
+{
+    struct record *copy = arena_alloc(&build->arena, sizeof *copy);
+    struct record_read *reads = arena_array(&build->arena, record->read_count, sizeof *reads);
+    if (copy == NULL || reads == NULL)
+        return error_memory();
+    *copy = *record;
+    for (uint32_t i = 0; i < record->read_count; i++)
+        reads[i] = record->reads[i];
+    copy->reads = reads;
+    *out = copy;
+    return NULL;
+}
+
 struct error *cache_find(struct build *build, uint32_t index, const struct record **out)
 {
     const struct node *node = &build->graph->nodes[index];
@@ -73,10 +97,8 @@ struct error *cache_find(struct build *build, uint32_t index, const struct recor
             TRY(stale_reads_hold(build, node, past, &holds));
         if (holds)
             TRY(has_outputs(build, past, &holds));
-        if (!holds)
-            continue;
-        *out = past;
-        return NULL;
+        if (holds)
+            return copy_record(build, past, out);
     }
     return NULL;
 }
@@ -122,7 +144,7 @@ struct error *cache_plan(
         .layout = record->layout,
         .figures = record->figures};
     run->plan = plan;
-    TRY(seal_partial_directory(build, plan->arena, plan->node, &plan->directory));
+    TRY(places_partial(plan->arena, plan->node, &plan->directory));
     for (uint32_t i = 0; i < record->made_count; i++)
         TRY(add_output(plan, &record->made[i]));
     *out = plan;
@@ -131,24 +153,24 @@ struct error *cache_plan(
 
 struct error *cache_stage_log(struct plan *plan)
 {
-    enum file_kind kind, sealed_kind;
-    struct file_stamp stamp;
-    char *sealed;
-    char *staged = path_join(plan->arena, plan->directory, "pieces");
-    char *entry = cache_log_path(plan->arena, plan->build->cache.path, plan->restored);
-    TRY(seal_log_path(plan->arena, plan->node, &sealed));
-    if (staged == NULL || entry == NULL)
+    struct hash128 generation;
+    struct piece_log *log;
+    const char *entry, *staged = places_partial_log(plan->arena, plan->directory);
+    if (staged == NULL)
         return error_memory();
-    TRY(file_stat(sealed, &sealed_kind, &stamp));
-    TRY(file_stat(entry, &kind, &stamp));
-    if (kind != FILE_REGULAR)
-        return sealed_kind == FILE_ABSENT
-                   ? NULL
-                   : pieces_begin(plan->arena, staged, NULL, 0, NULL, 0, &plan->log);
-    TRY(file_copy_whole(entry, staged));
-    TRY(file_touch(entry));
-    TRY(pieces_load(plan->arena, staged, &plan->log));
-    return pieces_resume(plan->log, staged);
+    TRY(state_generation(plan->build->state, plan->restored, &generation));
+    TRY(cache_log_path(plan->build, plan->restored, &entry));
+    TRY(pieces_load(plan->arena, entry, &log));
+    if (!pieces_is_of(log, &generation))
+        return NULL;
+    struct error *error = file_copy_whole(entry, staged);
+    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
+        error_free(error); /* trimmed meanwhile */
+        return NULL;
+    }
+    TRY(error);
+    plan->log_path = staged;
+    return file_touch(entry);
 }
 
 static struct error *copy_entry(struct plan *plan, const char *entry, uint32_t output)
@@ -211,29 +233,56 @@ static bool is_entry(const char *name)
            (name[length] == '\0' || strcmp(name + length, LOG_SUFFIX) == 0);
 }
 
-struct error *cache_trim(struct arena *arena, const char *cache, uint64_t size_bytes)
+/* What was on its way here when its process died; another may be on its way now. */
+static bool is_abandoned(const char *name, const struct file_stamp *stamp)
+{
+    size_t length = strspn(name, "0123456789abcdef"), tag_length = sizeof TAG_NAME - 1;
+    bool is_ours = (length == HASH_HEX_BYTES - 1 && name[length] == '.') ||
+                   strncmp(name, TAG_NAME ".", tag_length + 1) == 0;
+    return is_ours && text_ends_with(text_of(name), ".tmp") &&
+           file_clock_ns() - stamp->mtime_ns > ABANDONED_NS;
+}
+
+static struct error *list_entries(
+    struct arena *arena, const char *cache, struct entry **out, size_t *count, uint64_t *size_bytes)
 {
     struct file_entry *files;
-    size_t count, kept = 0;
-    uint64_t total = 0;
-    TRY(file_list_directory(arena, cache, &files, &count));
-    struct entry *entries = arena_array(arena, count, sizeof *entries);
-    if (entries == NULL)
-        return error_memory();
-    for (size_t i = 0; i < count; i++) {
-        enum file_kind kind;
-        if (!is_entry(files[i].name))
-            continue;
-        entries[kept].path = path_join(arena, cache, files[i].name);
-        if (entries[kept].path == NULL)
-            return error_memory();
-        TRY(file_stat(entries[kept].path, &kind, &entries[kept].stamp));
-        if (kind == FILE_REGULAR)
-            total += entries[kept++].stamp.size_bytes;
+    size_t file_count = 0;
+    *count = 0;
+    struct error *error = file_list_directory(arena, cache, &files, &file_count);
+    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
+        error_free(error);
+        error = NULL;
     }
-    if (kept > 1)
-        qsort(entries, kept, sizeof *entries, compare_entries);
-    for (size_t i = 0; i < kept && total > size_bytes; i++) {
+    TRY(error);
+    *out = arena_array(arena, file_count, sizeof **out);
+    if (*out == NULL)
+        return error_memory();
+    for (size_t i = 0; i < file_count; i++) {
+        enum file_kind kind;
+        struct entry entry = {.path = path_join(arena, cache, files[i].name)};
+        if (entry.path == NULL)
+            return error_memory();
+        TRY(file_stat(entry.path, &kind, &entry.stamp));
+        if (kind == FILE_REGULAR && is_abandoned(files[i].name, &entry.stamp))
+            TRY(file_remove(entry.path));
+        if (kind != FILE_REGULAR || !is_entry(files[i].name))
+            continue;
+        *size_bytes += entry.stamp.size_bytes;
+        (*out)[(*count)++] = entry;
+    }
+    return NULL;
+}
+
+struct error *cache_trim(struct arena *arena, const char *cache, uint64_t size_bytes)
+{
+    struct entry *entries = NULL;
+    size_t count;
+    uint64_t total = 0;
+    TRY(list_entries(arena, cache, &entries, &count, &total));
+    if (count > 1)
+        qsort(entries, count, sizeof *entries, compare_entries);
+    for (size_t i = 0; i < count && total > size_bytes; i++) {
         TRY(file_remove(entries[i].path));
         total -= entries[i].stamp.size_bytes;
     }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "engine/cache.h"
-#include "engine/seal.h"
 #include "engine/stale.h"
 #include "engine/takeover.h"
 
@@ -137,7 +136,7 @@ struct error *check_adopt_file(struct schedule *schedule, uint32_t index, uint32
         return error_memory();
     known->stamp = build->files[file].stamp;
     known->identity = node->source->identity;
-    known->has_tree = false;
+    known->has_tree = known->is_damaged = false;
     build->files[file].look = LOOK_CURRENT;
     record.made[0] = (struct record_made){.file = file, .identity = known->identity};
     record.made_count = 1;
@@ -219,14 +218,14 @@ void check_demand_inputs(struct schedule *schedule, uint32_t index, bool all)
     }
 }
 
-static void forget_plan(struct build *build, uint32_t index)
+static void forget_plan(struct schedule *schedule, uint32_t index)
 {
-    struct node_run *run = &build->runs[index];
+    struct node_run *run = &schedule->build->runs[index];
     plan_end(run->plan, false);
     run->plan = NULL;
     arena_end(&run->arena);
     begin_phases(run);
-    run->status = STATUS_CHECKING;
+    ready_set_status(schedule, index, STATUS_CHECKING);
 }
 
 /* What was planned from a layout that was not the right one is planned from the right one, sealed
@@ -240,7 +239,7 @@ static void plan_layout_readers_anew(struct schedule *schedule, uint32_t produce
         uint32_t index = schedule->readers[k].node;
         struct node_run *run = &build->runs[index];
         enum node_status status = run->status;
-        if (schedule->readers[k].is_content || status < STATUS_PLANNED || status > STATUS_FRESH)
+        if (schedule->readers[k].is_content || status < STATUS_PLANNED)
             continue;
         run->reason = arena_format(
             &build->arena, "the layout of %s is another one", graph->nodes[producer].name);
@@ -248,7 +247,7 @@ static void plan_layout_readers_anew(struct schedule *schedule, uint32_t produce
         build->stats.nodes_fresh -= status == STATUS_FRESH;
         if (status == STATUS_PLANNED || status == STATUS_MADE) {
             schedule_remove(schedule->sealing, &schedule->sealing_count, index);
-            run->status = STATUS_PLANNED;
+            ready_set_status(schedule, index, STATUS_PLANNED);
             run->is_given_up = true;
             check_plan_anew(schedule, index);
         } else {
@@ -272,7 +271,7 @@ struct error *check_plan(struct schedule *schedule, uint32_t index)
     struct error *error = plan_node(build, index, &plan);
     if (error != NULL && run->plan != NULL && plan_is_awaiting(run->plan)) {
         error_free(error); /* what was heard of its inputs does not do: with the files it may */
-        forget_plan(build, index);
+        forget_plan(schedule, index);
         check_demand_inputs(schedule, index, true);
         ready_be_patient(schedule, index);
         return NULL;
@@ -291,6 +290,15 @@ struct error *check_plan(struct schedule *schedule, uint32_t index)
     return NULL;
 }
 
+static bool has_failed_need(const struct build *build, uint32_t index)
+{
+    const struct node *node = &build->graph->nodes[index];
+    for (uint32_t k = 0; k < node->need_count; k++)
+        if (build->runs[node->needs[k]].status < STATUS_WAITING)
+            return true;
+    return false;
+}
+
 /* Plans a node again, from nothing, as soon as the last job of its plan is back. */
 void check_plan_anew(struct schedule *schedule, uint32_t index)
 {
@@ -305,7 +313,11 @@ void check_plan_anew(struct schedule *schedule, uint32_t index)
     build->stats.pieces_kept -= run->plan->piece_count - run->plan->pieces_to_make;
     schedule_leave_active(schedule, index);
     plan_discard(run->plan);
-    forget_plan(build, index);
+    forget_plan(schedule, index);
+    if (has_failed_need(build, index)) {
+        schedule_give_up(schedule, index);
+        return;
+    }
     struct error *error = check_plan(schedule, index);
     if (error != NULL)
         schedule_fail(schedule, index, error);
@@ -317,7 +329,8 @@ static bool waits_for_alike(struct schedule *schedule, uint32_t index)
 {
     const struct node_run *runs = schedule->build->runs;
     uint32_t alike = runs[index].alike;
-    if (alike == NODE_NONE || runs[alike].status >= STATUS_SEALED)
+    bool may_come = alike != NODE_NONE && runs[alike].status >= STATUS_WAITING;
+    if (!may_come || runs[alike].status >= STATUS_SEALED)
         return false;
     schedule->parked[schedule->parked_count++] = index;
     return true;
@@ -406,7 +419,7 @@ static bool waits_for_small(struct schedule *schedule, uint32_t index)
             demand(schedule, node->needs[k], node->name);
     if (build->runs[index].unmet == 0)
         return false;
-    build->runs[index].status = STATUS_WAITING;
+    ready_set_status(schedule, index, STATUS_WAITING);
     return true;
 }
 
@@ -446,7 +459,7 @@ struct error *check_node(struct schedule *schedule, uint32_t index)
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
     struct staleness staleness;
-    run->status = STATUS_CHECKING;
+    ready_set_status(schedule, index, STATUS_CHECKING);
     if (run->is_demanded)
         return check_begin_stale(schedule, index);
     if (lacks_files(build, &build->graph->nodes[index])) {

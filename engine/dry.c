@@ -2,6 +2,7 @@
 #include "engine/schedule.h"
 
 #include "engine/cache.h"
+#include "engine/ours.h"
 #include "engine/stale.h"
 
 /* A need that would be made, and about which nothing is known beforehand; NULL: none. */
@@ -15,10 +16,10 @@ static const char *find_unmade(const struct build *build, const struct node *nod
     return NULL;
 }
 
-static void count(struct build *build, uint32_t index)
+static void count(struct schedule *schedule, uint32_t index)
 {
-    build->stats.nodes_made++;
-    build->runs[index].status = STATUS_PLANNED;
+    schedule->build->stats.nodes_made++;
+    ready_set_status(schedule, index, STATUS_PLANNED);
 }
 
 /* Sizes are not known before other nodes are made. */
@@ -30,8 +31,9 @@ static void say_unknown(struct build *build, uint32_t index)
 }
 
 /* A file that was given back would be fetched once more. */
-static void say_fetched_again(struct build *build, uint32_t index, const char *reader)
+static void say_fetched_again(struct schedule *schedule, uint32_t index, const char *reader)
 {
+    struct build *build = schedule->build;
     const struct node *node = &build->graph->nodes[index];
     if (build->runs[index].status != STATUS_FRESH || !build->runs[index].is_given_back)
         return;
@@ -44,20 +46,22 @@ static void say_fetched_again(struct build *build, uint32_t index, const char *r
                                          .bytes_to_download = node->source->size_bytes});
     else
         say_unknown(build, index);
-    count(build, index);
+    count(schedule, index);
 }
 
 /* Of what a node reads: all that it is planned from, or what the pieces to be made read. */
-static void say_demanded(struct build *build, const struct node *node, const struct plan *plan)
+static void say_demanded(
+    struct schedule *schedule, const struct node *node, const struct plan *plan)
 {
+    const struct build *build = schedule->build;
     for (uint32_t k = 0; k < node->need_count; k++) {
         bool is_planned_from = build->runs[node->needs[k]].layout.length == 0;
         if (node->needs_content[k] && (is_planned_from || plan == NULL))
-            say_fetched_again(build, node->needs[k], node->name);
+            say_fetched_again(schedule, node->needs[k], node->name);
     }
     for (uint32_t i = 0; plan != NULL && i < plan->input_count; i++)
         if (plan->inputs[i].is_awaited && plan->inputs[i].pieces_left > 0)
-            say_fetched_again(build, plan->inputs[i].producer, node->name);
+            say_fetched_again(schedule, plan->inputs[i].producer, node->name);
 }
 
 /* `*out` stays NULL when it cannot be planned before other nodes are made. */
@@ -102,20 +106,20 @@ static struct error *dry_node(struct schedule *schedule, uint32_t index)
             return error_wrap(error, "planning %s", node->name);
     }
     build->runs[index].reason = staleness.reason;
-    say_demanded(build, node, plan);
+    say_demanded(schedule, node, plan);
     build_say(build, EVENT_STALE, node->name, staleness.reason);
     if (plan != NULL)
         check_say_started(build, plan);
     else
         say_unknown(build, index);
-    count(build, index);
-    return NULL;
+    count(schedule, index);
+    return ours_foretell(build, index);
 }
 
 struct error *dry_run(struct schedule *schedule)
 {
     struct build *build = schedule->build;
-    if (build->state->intent != NULL)
+    if (build->state->intent_count > 0)
         build_say(
             build, EVENT_NOTE, NULL, "an interrupted build's renames would be finished first");
     for (uint32_t at = 0; at < build->graph->node_count; at++) {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "engine/seal.h"
+#include "engine/places.h"
 
 /* ---- keys ---- */
 
@@ -163,9 +163,9 @@ struct error *explain_data(
     const struct segments *segments = build->files[file].segments;
     struct piece_log *log;
     uint64_t offset = 0;
-    char *log_path;
+    const char *log_path;
     if (segments != NULL && segments->known_count == segments->count) {
-        TRY(seal_log_path(&build->arena, node, &log_path));
+        TRY(places_log(&build->arena, node, &log_path));
         TRY(pieces_load(&build->arena, log_path, &log));
         if (find_changed(log, path, segments, &offset))
             TRY(name_part(build, file, offset, &name));

@@ -79,7 +79,7 @@ static bool has_read(struct build *build, const struct plan *plan, uint32_t prod
         if (input->producer != producer || input->is_done)
             continue;
         bool is_known = stale_find_tree(build, input->path, &known);
-        if (input->is_awaited ? !is_known : input->pieces_left > 0 || !is_known)
+        if (input->is_filling || !is_known || (!input->is_awaited && input->pieces_left > 0))
             return false;
     }
     return true;

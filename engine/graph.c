@@ -40,14 +40,22 @@ static struct error *add_watch(struct builder *builder, struct watch watch)
     return NULL;
 }
 
-/* After the sources were listed, which may have written it. */
-static struct error *watch_lock(struct builder *builder)
+static struct error *stat_lock(struct builder *builder, struct file_stamp *out)
 {
-    struct watch watch = {.path = builder->manifest->lock_path};
+    const char *path = builder->manifest->lock_path;
     enum file_kind kind;
-    TRY(file_stat(watch.path, &kind, &watch.stamp));
-    if (kind != FILE_ABSENT)
-        TRY(file_stat_settled(watch.path, &watch.stamp));
+    TRY(file_stat(path, &kind, out));
+    return kind == FILE_ABSENT ? NULL : file_stat_settled(path, out);
+}
+
+/* As it was before the sources were listed, or as that wrote it: what somebody else does to it
+ * meanwhile is a change. */
+static struct error *watch_lock(struct builder *builder, const struct file_stamp *before)
+{
+    const struct source_context *context = builder->context;
+    struct watch watch = {.path = builder->manifest->lock_path, .stamp = *before};
+    if (context->has_written_lock)
+        watch.stamp = context->lock_stamp;
     return add_watch(builder, watch);
 }
 
@@ -804,10 +812,12 @@ static struct error *add_all_declared(struct builder *builder)
 
 static struct error *add_all(struct builder *builder)
 {
+    struct file_stamp lock;
     TRY(copy_names(builder));
+    TRY(stat_lock(builder, &lock));
     for (size_t i = 0; i < builder->manifest->source_count; i++)
         TRY(list_source(builder, &builder->manifest->sources[i]));
-    TRY(watch_lock(builder));
+    TRY(watch_lock(builder, &lock));
     for (size_t i = 0; i < builder->manifest->watch_count; i++)
         TRY(add_watch(builder, builder->manifest->watches[i]));
     return add_all_declared(builder);

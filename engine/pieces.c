@@ -1,9 +1,10 @@
 /* pieces.c - the log's bytes:
  *
- *   "psybuild pieces2" (16)  then entries: length u32  0 u32  XXH3-128 of the payload (16) payload
- *   first payload:   inputs (name, head) | outputs (name, size, head)
- *   other payloads:  key (16)  inputs u8  outputs u8  result (text)  parts: file u32 offset u64
- * size u64 hashes u32 … */
+ *   "psybuild pieces3" (16)  then entries: length u32  kind u32  XXH3-128 of the payload (16)
+ *   payload of the head:  inputs (name, head) | outputs (name, size, head)
+ *   of a piece:           key (16)  inputs u8  outputs u8  result (text)
+ *                         parts: file u32  offset u64  size u64  hashes u32 and as many hashes
+ *   of an end:            generation (16)  for each input: has_tree u8  tree (16) */
 #include "engine/pieces.h"
 
 #include <string.h>
@@ -12,7 +13,8 @@
 
 enum { ENTRY_BYTES = 24, LOG_BYTES_MAX = 1 << 30 };
 static const char magic[16] = {
-    'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'p', 'i', 'e', 'c', 'e', 's', '2'};
+    'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'p', 'i', 'e', 'c', 'e', 's', '3'};
+enum entry_kind { ENTRY_HEAD, ENTRY_PIECE, ENTRY_END };
 
 static void put_part(struct wire_writer *writer, const struct piece_part *part)
 {
@@ -40,11 +42,13 @@ static void get_part(
     part->hashes = hashes;
 }
 
-static void put_entry(struct piece_log *log, const struct wire_writer *payload)
+static void put_entry(
+    struct piece_log *log, enum entry_kind kind, const struct wire_writer *payload)
 {
     unsigned char head[ENTRY_BYTES] = {0};
     struct hash128 hash = hash_bytes(payload->bytes, payload->count);
     store_le32(head, (uint32_t)payload->count);
+    store_le32(head + 4, kind);
     memcpy(head + 8, hash.bytes, sizeof hash.bytes);
     wire_put_bytes(&log->pending, head, sizeof head);
     wire_put_bytes(&log->pending, payload->bytes, payload->count);
@@ -110,12 +114,34 @@ static struct error *read_record(struct wire_reader *reader, struct piece_log *l
     return *is_good ? add_record(log, &record) : NULL;
 }
 
+static bool read_end(struct wire_reader *reader, struct piece_log *log)
+{
+    get_hash(reader, &log->generation);
+    for (uint32_t i = 0; i < log->input_count; i++) {
+        log->inputs[i].has_tree = wire_get_u8(reader) != 0;
+        get_hash(reader, &log->inputs[i].tree);
+    }
+    return wire_reader_done(reader);
+}
+
+static struct error *read_entry(
+    struct wire_reader *reader, struct piece_log *log, uint32_t kind, bool *is_good)
+{
+    *is_good = false;
+    log->is_ended = false;
+    if (kind == ENTRY_PIECE)
+        return read_record(reader, log, is_good);
+    if (kind == ENTRY_END)
+        log->is_ended = *is_good = read_end(reader, log);
+    return NULL;
+}
+
 static struct error *replay(struct piece_log *log, struct text text)
 {
     uint64_t at = sizeof magic;
     for (bool is_first = true; text.length - at >= ENTRY_BYTES; is_first = false) {
         const char *entry = text.bytes + at;
-        uint32_t length = load_le32(entry);
+        uint32_t length = load_le32(entry), kind = load_le32(entry + 4);
         if (length > text.length - at - ENTRY_BYTES)
             break;
         struct wire_reader reader = {
@@ -126,16 +152,15 @@ static struct error *replay(struct piece_log *log, struct text text)
         bool is_good = false;
         if (is_first) {
             TRY(read_files(&reader, log));
-            is_good = wire_reader_done(&reader);
+            is_good = wire_reader_done(&reader) && kind == ENTRY_HEAD;
             if (!is_good)
                 log->input_count = log->output_count = 0;
         } else {
-            TRY(read_record(&reader, log, &is_good));
+            TRY(read_entry(&reader, log, kind, &is_good));
         }
         if (!is_good)
             break;
         at += ENTRY_BYTES + length;
-        log->size_bytes = at;
     }
     return NULL;
 }
@@ -171,6 +196,11 @@ const struct piece_record *pieces_find(const struct piece_log *log, const struct
     return index == MAP_NONE ? NULL : &log->records[index];
 }
 
+bool pieces_is_of(const struct piece_log *log, const struct hash128 *generation)
+{
+    return log->is_ended && hash_equal(&log->generation, generation);
+}
+
 /* ---- writing ---- */
 
 struct error *pieces_begin(struct arena *arena, const char *path, const struct piece_file *inputs,
@@ -178,11 +208,15 @@ struct error *pieces_begin(struct arena *arena, const char *path, const struct p
     struct piece_log **out)
 {
     struct wire_writer payload = {0};
+    char *beside = arena_format(arena, "%s.new", path);
+    if (beside == NULL)
+        return error_memory();
     TRY(new_log(arena, out));
-    TRY(file_open_staged(path, &(*out)->file));
-    struct error *error = file_set_size((*out)->file, 0);
-    if (error == NULL)
-        error = file_write_at((*out)->file, 0, magic, sizeof magic);
+    (*out)->path = path;
+    (*out)->input_count = input_count;
+    TRY(file_remove(beside)); /* left by a killed build: never written through */
+    TRY(file_open_staged(beside, &(*out)->file));
+    struct error *error = file_write_at((*out)->file, 0, magic, sizeof magic);
     (*out)->size_bytes = sizeof magic;
     wire_put_u32(&payload, input_count);
     for (uint32_t i = 0; i < input_count; i++) {
@@ -196,7 +230,7 @@ struct error *pieces_begin(struct arena *arena, const char *path, const struct p
         wire_put_bytes(&payload, outputs[i].head.bytes, sizeof outputs[i].head.bytes);
     }
     if (error == NULL) {
-        put_entry(*out, &payload);
+        put_entry(*out, ENTRY_HEAD, &payload);
         error = pieces_flush(*out);
     }
     wire_writer_end(&payload);
@@ -205,13 +239,10 @@ struct error *pieces_begin(struct arena *arena, const char *path, const struct p
     return error;
 }
 
-struct error *pieces_resume(struct piece_log *log, const char *path)
+struct error *pieces_publish(struct piece_log *log)
 {
-    TRY(file_open_staged(path, &log->file));
-    struct error *error = file_set_size(log->file, log->size_bytes);
-    if (error != NULL)
-        pieces_close(log);
-    return error;
+    TRY(pieces_flush(log));
+    return file_rename(file_path(log->file), log->path);
 }
 
 void pieces_put(struct piece_log *log, const struct piece_record *record)
@@ -225,8 +256,22 @@ void pieces_put(struct piece_log *log, const struct piece_record *record)
         put_part(&payload, &record->inputs[i]);
     for (uint32_t i = 0; i < record->output_count; i++)
         put_part(&payload, &record->outputs[i]);
-    put_entry(log, &payload);
+    put_entry(log, ENTRY_PIECE, &payload);
     wire_writer_end(&payload);
+}
+
+struct error *pieces_end(
+    struct piece_log *log, const struct hash128 *generation, const struct piece_file *inputs)
+{
+    struct wire_writer payload = {0};
+    wire_put_bytes(&payload, generation->bytes, sizeof generation->bytes);
+    for (uint32_t i = 0; i < log->input_count; i++) {
+        wire_put_u8(&payload, inputs[i].has_tree);
+        wire_put_bytes(&payload, inputs[i].tree.bytes, sizeof inputs[i].tree.bytes);
+    }
+    put_entry(log, ENTRY_END, &payload);
+    wire_writer_end(&payload);
+    return pieces_flush(log);
 }
 
 struct error *pieces_flush(struct piece_log *log)

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "engine/behind.h"
-#include "engine/seal.h"
 #include "engine/stale.h"
 #include "engine/takeover.h"
 
@@ -244,6 +243,11 @@ static struct error *read_file(struct plan *plan, uint32_t file, const char *loc
     if (!is_staged)
         TRY(touch_file(build, file));
     TRY(file_read_whole(plan->arena, location, size_max, out));
+    bool is_same = true;
+    if (!is_staged) /* all of a run read one and the same file, or fail */
+        TRY(file_is_still(location, &build->files[file].stamp, false, &is_same));
+    if (!is_same)
+        return error_new(ERROR_FAILED, "%s changed while it was read", path);
     if (is_staged ||
         (build->files[file].look == LOOK_CURRENT && build->state->files[file].has_tree))
         return NULL;
@@ -577,7 +581,7 @@ struct error *plan_hint_size(struct plan *plan, uint64_t *out)
         *out = heard;
         return NULL;
     }
-    char *path = path_join(plan->arena, plan->directory, "pieces");
+    const char *path = places_partial_log(plan->arena, plan->directory);
     if (path == NULL)
         return error_memory();
     TRY(pieces_load(plan->arena, path, &log));
@@ -742,7 +746,7 @@ static struct error *find_unchanged(struct plan *plan)
         struct hash128 tree = segments_tree(output->segments), now;
         TRY(build_add_file(build, output->path, NULL, &file));
         TRY(stale_look(build, file));
-        if (build->runs[plan->index].is_forced || plan->log != NULL ||
+        if (build->runs[plan->index].is_forced || plan->is_resumed ||
             build->files[file].look == LOOK_ABSENT || build->files[file].look == LOOK_GIVEN_BACK)
             continue;
         if (output->is_text && build->files[file].look == LOOK_CHANGED &&
@@ -813,16 +817,21 @@ static void count_readers(struct plan *plan)
     }
 }
 
+bool plan_has_output(const struct plan *plan, const char *path)
+{
+    for (uint32_t i = 0; i < plan->output_count; i++)
+        if (strcmp(plan->outputs[i].path, path) == 0)
+            return true;
+    return false;
+}
+
 /* Files of the previous plan that this one no longer has: the node changes by losing them. */
 static void find_leftovers(struct plan *plan)
 {
     const struct record *record = state_find_record(plan->build->state, plan->node->name);
     for (uint32_t i = 0; record != NULL && i < record->made_count; i++) {
         const char *path = plan->build->state->files[record->made[i].file].path;
-        bool is_kept = false;
-        for (uint32_t k = 0; k < plan->output_count; k++)
-            is_kept |= strcmp(plan->outputs[k].path, path) == 0;
-        plan->is_changed |= !is_kept;
+        plan->is_changed |= !plan_has_output(plan, path);
     }
 }
 
@@ -847,7 +856,7 @@ struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
     *plan = (struct plan){
         .build = build, .index = index, .node = &build->graph->nodes[index], .arena = &run->arena};
     run->plan = plan; /* its files are closed with the run, whatever happens here */
-    TRY(seal_partial_directory(build, plan->arena, plan->node, &plan->directory));
+    TRY(places_partial(plan->arena, plan->node, &plan->directory));
     TRY(resolve_inputs(plan));
     TRY(run_task(plan));
     for (uint32_t i = 0; i < plan->output_count; i++)
@@ -867,11 +876,10 @@ struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
 
 static struct error *stage_output(struct plan *plan, struct plan_output *output)
 {
-    output->staged = path_join(plan->arena, plan->directory, path_base(output->path));
+    output->staged = places_staged(plan->arena, plan->directory, output->path);
     if (output->staged == NULL)
         return error_memory();
-    bool is_resumed = plan->log != NULL && !output->is_text;
-    if (!is_resumed)
+    if (!plan->is_resumed || output->is_text)
         TRY(file_remove(output->staged)); /* left by a killed build: never written through */
     TRY(file_open_staged(output->staged, &output->handle));
     if (output->size_bytes != PLAN_SIZE_UNKNOWN && file_size(output->handle) != output->size_bytes)
@@ -884,13 +892,11 @@ static struct error *stage_output(struct plan *plan, struct plan_output *output)
 
 static struct error *begin_log(struct plan *plan)
 {
-    char *path = path_join(plan->arena, plan->directory, "pieces");
+    const char *path = places_partial_log(plan->arena, plan->directory);
     struct piece_file *inputs = arena_array(plan->arena, plan->input_count, sizeof *inputs);
     struct piece_file *outputs = arena_array(plan->arena, plan->output_count, sizeof *outputs);
     if (path == NULL || inputs == NULL || outputs == NULL)
         return error_memory();
-    if (plan->log != NULL)
-        return pieces_resume(plan->log, path);
     for (uint32_t i = 0; i < plan->input_count; i++)
         inputs[i] = (struct piece_file){
             .path = plan->inputs[i].path, .head = takeover_version(plan, &plan->inputs[i])};
@@ -898,8 +904,11 @@ static struct error *begin_log(struct plan *plan)
         outputs[i] = (struct piece_file){.path = plan->outputs[i].path,
             .size_bytes = plan->outputs[i].size_bytes,
             .head = hash_text(takeover_head(&plan->outputs[i]))};
-    return pieces_begin(
-        plan->arena, path, inputs, plan->input_count, outputs, plan->output_count, &plan->log);
+    TRY(pieces_begin(
+        plan->arena, path, inputs, plan->input_count, outputs, plan->output_count, &plan->log));
+    if (!plan->outputs[0].is_blocks) /* what is downloaded is not taken over */
+        plan->log_path = path;
+    return NULL;
 }
 
 static struct error *check_space(struct plan *plan)
@@ -910,7 +919,7 @@ static struct error *check_space(struct plan *plan)
         if (!output->is_unchanged && output->size_bytes != PLAN_SIZE_UNKNOWN)
             wanted += output->size_bytes;
     }
-    if (plan->log != NULL)
+    if (plan->is_resumed)
         return NULL; /* most of it may be there already; writing will tell */
     TRY(file_space_free(plan->directory, &found));
     if (wanted <= found)
@@ -957,10 +966,13 @@ static struct error *spare_cache(struct plan *plan)
 
 struct error *plan_stage(struct plan *plan)
 {
+    const char *files = places_files(plan->arena, plan->directory);
+    if (files == NULL)
+        return error_memory();
     TRY(check_space(plan));
-    if (plan->log == NULL)
-        TRY(seal_empty_partial(plan->arena, plan->directory)); /* of another plan */
-    TRY(file_make_directories(plan->directory));
+    if (!plan->is_resumed)
+        TRY(file_remove_tree(plan->directory)); /* of another plan */
+    TRY(file_make_directories(files));
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (!plan->outputs[i].is_unchanged)
             TRY(stage_output(plan, &plan->outputs[i]));
@@ -992,31 +1004,26 @@ void plan_discard(struct plan *plan)
     plan->recorded_count = 0;
 }
 
-/* A log that was not sealed with its outputs has no further use. */
-static void remove_log(struct plan *plan)
+/* As far as it can be done: a leftover is cleaned later. */
+static void remove_staged(struct plan *plan)
 {
-    char *log = path_join(plan->arena, plan->directory, "pieces");
-    if (log != NULL && plan->log != NULL)
-        error_free(file_remove(log)); /* a leftover is cleaned later */
-    error_free(file_remove_directory(plan->directory));
+    const char *above = path_directory(plan->arena, plan->directory);
+    error_free(file_remove_tree(plan->directory));
+    if (above != NULL)
+        error_free(file_remove_directory(above));
 }
 
-void plan_end(struct plan *plan, bool is_sealed)
+void plan_end(struct plan *plan, bool is_sealing)
 {
     if (plan == NULL)
         return;
     plan_close_files(plan);
     if (plan->end_context != NULL)
         plan->end_context(plan->context);
-    /* Also of a build before, which this one only planned to go on with. */
-    bool has_pieces = plan->log != NULL && plan->recorded_count > 0;
-    pieces_close(plan->log);
-    if (is_sealed && plan->log != NULL && plan->outputs[0].is_blocks)
-        remove_log(plan); /* others were renamed with their outputs */
-    if (is_sealed || has_pieces || plan->directory == NULL)
-        return;
+    bool is_staged = plan->log != NULL || plan->log_path != NULL;
     for (uint32_t i = 0; i < plan->output_count; i++)
-        if (plan->outputs[i].staged != NULL)
-            error_free(file_remove(plan->outputs[i].staged)); /* a leftover is cleaned later */
-    remove_log(plan);
+        is_staged |= plan->outputs[i].staged != NULL;
+    pieces_close(plan->log);
+    if (is_staged && !is_sealing && plan->recorded_count == 0)
+        remove_staged(plan);
 }

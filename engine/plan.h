@@ -19,6 +19,7 @@ struct plan_input {
     bool is_numbered;          /* plan_input was asked for it: pieces may read it */
     bool is_staged;            /* made in this run, not sealed yet */
     bool is_awaited;           /* not here: planned from what its producer knows of it beforehand */
+    bool is_filling;           /* a job hashes what no piece read of it */
     bool is_done;              /* read by all pieces, hashed, and closed before the others */
     struct segments *segments; /* NULL until a piece or a header needs them */
     struct file *handle;
@@ -41,6 +42,7 @@ struct plan_output {
     struct segments *segments; /* NULL when streamed */
     const char *identity;      /* expected or found; "" */
     const char *staged;        /* path of the staged file */
+    struct file_stamp stamp;   /* of it, once it is made */
     struct file *handle;
     struct behind_file *behind; /* NULL: pieces are written at once */
     bool has_tree;
@@ -81,9 +83,12 @@ struct plan {
     uint32_t read_count;
     size_t read_capacity;
     struct text layout, figures;
-    const char *directory;      /* of the staged files and the growing log */
+    const char *directory;      /* its partial: of the staged files and the growing log */
     struct piece_log *previous; /* of the sealed outputs */
+    bool *is_copied_from;       /* of those: some piece is, or is kept where it is */
     struct piece_log *log;      /* of this attempt; NULL without pieces to log */
+    const char *log_path;       /* of what will be the log of the sealed outputs; NULL: none */
+    bool is_resumed;            /* the partial holds something that may be taken up */
     uint64_t bytes_to_read, bytes_to_write, bytes_to_download, bytes_kept;
     uint32_t pieces_to_make;
     bool is_streamed;
@@ -92,7 +97,7 @@ struct plan {
     void *context;                 /* the task's own */
     void (*end_context)(void *context);
     bool is_changed;         /* some output differs from what is on disk */
-    uint32_t recorded_count; /* pieces in the log of this attempt */
+    uint32_t recorded_count; /* pieces that the log says are in the staged files */
     struct error *failure;   /* of a call that returns none: reported when the plan returns */
 };
 
@@ -103,15 +108,17 @@ MUST_CHECK struct error *plan_open_input(struct plan *plan, struct plan_input *i
 /* An awaited input is here now; false: it is another file than was planned with. */
 MUST_CHECK struct error *plan_arrive(struct plan *plan, struct plan_input *input, bool *is_same);
 bool plan_is_awaiting(const struct plan *plan); /* some input */
+bool plan_has_output(const struct plan *plan, const char *path);
 /* Makes the staged files with the bytes that are known, and the log. */
 MUST_CHECK struct error *plan_stage(struct plan *plan);
 void plan_close_input(struct plan_input *input);
 /* Once its outputs are synced: a node may wait long for its group. */
 void plan_close_files(struct plan *plan);
-/* What is staged is worth nothing: plan_end will remove it. */
+/* What is staged is worth nothing, or in its place: plan_end will remove what is left of it. */
 void plan_discard(struct plan *plan);
-/* Closes files; removes what is staged unless recorded pieces lie in it (or `is_sealed`). */
-void plan_end(struct plan *plan, bool is_sealed);
+/* Closes files; removes what is staged unless recorded pieces lie in it, or a seal is not finished
+ * (`is_sealing`). */
+void plan_end(struct plan *plan, bool is_sealing);
 /* Records one more read, such as a depfile's. */
 MUST_CHECK struct error *plan_add_read(struct plan *plan, enum read_kind kind, uint32_t file,
     const char *detail, const struct hash128 *hash);

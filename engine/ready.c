@@ -20,11 +20,6 @@ static enum node_status wanted_status(
     return is_heard_of && !build->runs[reader->node].is_patient ? STATUS_HEARD : STATUS_SEALED;
 }
 
-static bool serves(enum node_status status, enum node_status wanted)
-{
-    return status >= wanted && status <= STATUS_FRESH;
-}
-
 bool ready_is_more_urgent(const struct schedule *schedule, uint32_t a, uint32_t b)
 {
     if (schedule->priority[a] != schedule->priority[b])
@@ -64,7 +59,7 @@ static void look_at_edge(struct schedule *schedule, uint32_t producer, struct re
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[reader->node];
-    bool is_met = serves(build->runs[producer].status, wanted_status(build, producer, reader));
+    bool is_met = build->runs[producer].status >= wanted_status(build, producer, reader);
     if (is_met == reader->is_met)
         return;
     reader->is_met = is_met;
@@ -86,7 +81,7 @@ void ready_be_patient(struct schedule *schedule, uint32_t index)
     struct build *build = schedule->build;
     const struct node *node = &build->graph->nodes[index];
     build->runs[index].is_patient = true;
-    build->runs[index].status = STATUS_WAITING;
+    ready_set_status(schedule, index, STATUS_WAITING);
     for (uint32_t n = 0; n < node->need_count; n++)
         for (uint32_t p = node->needs[n], k = schedule->first_reader[p];
              k < schedule->first_reader[p + 1]; k++)

@@ -97,14 +97,42 @@ struct error *record_make(struct build *build, uint32_t index)
 
 struct error *record_check_input(struct build *build, const struct plan_input *input)
 {
-    struct file_stamp now;
-    enum file_kind kind;
+    bool is_same;
     if (input->is_staged || input->handle == NULL)
         return NULL;
-    TRY(file_stat(input->location, &kind, &now));
-    if (file_stamp_equal(&now, &build->files[input->file].stamp))
+    TRY(file_is_still(input->location, &build->files[input->file].stamp, false, &is_same));
+    return is_same ? NULL : error_new(ERROR_FAILED, "%s changed while it was read", input->path);
+}
+
+struct error *record_check_copied(struct build *build, const struct plan *plan)
+{
+    for (uint32_t i = 0; plan->previous != NULL && i < plan->previous->output_count; i++) {
+        const char *path = plan->previous->outputs[i].path;
+        uint32_t file = map_get(&build->state->file_by_path, path);
+        bool is_same = false;
+        if (!plan->is_copied_from[i])
+            continue;
+        if (file != MAP_NONE)
+            TRY(file_is_still(path, &build->files[file].stamp, false, &is_same));
+        if (!is_same)
+            return error_new(ERROR_FAILED, "%s changed while it was read", path);
+    }
+    return NULL;
+}
+
+struct error *record_end_log(struct build *build, uint32_t index)
+{
+    struct plan *plan = build->runs[index].plan;
+    struct hash128 generation;
+    if (plan->log == NULL)
         return NULL;
-    return error_new(ERROR_FAILED, "%s changed while it was read", input->path);
+    struct piece_file *inputs = arena_array(plan->arena, plan->input_count, sizeof *inputs);
+    if (inputs == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < plan->input_count; i++)
+        inputs[i].has_tree = stale_find_tree(build, plan->inputs[i].path, &inputs[i].tree);
+    TRY(state_generation(build->state, &build->runs[index].record, &generation));
+    return pieces_end(plan->log, &generation, inputs);
 }
 
 struct error *record_keep_tree(struct build *build, const struct plan_input *input)

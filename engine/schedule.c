@@ -51,7 +51,7 @@ static void block(struct schedule *schedule, uint32_t start)
             bool is_planned = run->status == STATUS_PLANNED && is_waiting_for(run, index);
             if (run->status != STATUS_WAITING && !is_planned)
                 continue;
-            run->status = STATUS_BLOCKED;
+            ready_set_status(schedule, reader, STATUS_BLOCKED);
             if (is_planned)
                 schedule_leave_active(schedule, reader);
             stack[depth++] = reader;
@@ -67,7 +67,7 @@ static void block(struct schedule *schedule, uint32_t start)
                 if (build->graph->nodes[reader].group == group ||
                     build->runs[reader].status != STATUS_WAITING)
                     continue;
-                build->runs[reader].status = STATUS_BLOCKED;
+                ready_set_status(schedule, reader, STATUS_BLOCKED);
                 stack[depth++] = reader;
             }
     }
@@ -103,7 +103,7 @@ void schedule_leave_active(struct schedule *schedule, uint32_t index)
 /* It cannot be sealed with others of which one failed; what it made stays in its log. */
 void schedule_give_up(struct schedule *schedule, uint32_t index)
 {
-    schedule->build->runs[index].status = STATUS_BLOCKED;
+    ready_set_status(schedule, index, STATUS_BLOCKED);
     schedule_leave_active(schedule, index);
     schedule_leave_small(schedule, index);
     block(schedule, index);
@@ -123,7 +123,7 @@ void schedule_fail(struct schedule *schedule, uint32_t index, struct error *erro
         return;
     }
     if (build->runs[index].status != STATUS_FAILED) {
-        build->runs[index].status = STATUS_FAILED;
+        ready_set_status(schedule, index, STATUS_FAILED);
         schedule_leave_active(schedule, index);
         schedule_leave_small(schedule, index);
         schedule->failures++;
@@ -197,6 +197,8 @@ static struct error *keep_streamed(struct build *build, const struct job *job)
             return error_memory();
         TRY(build_add_file(build, path, NULL, &file));
         TRY(stale_look(build, file));
+        if (build->files[file].stamp.ctime_ns > job->started_ns)
+            return error_new(ERROR_FAILED, "%s changed while the command that read it ran", path);
         if (build->files[file].look != LOOK_CURRENT || !build->state->files[file].has_tree) {
             TRY(file_stat_settled(path, &build->files[file].stamp));
             TRY(segments_hash_file(&build->arena, build->registry, path, path,
@@ -237,7 +239,7 @@ static struct error *release_inputs(struct schedule *schedule, uint32_t index, u
             input->producer == NODE_NONE || !build->graph->nodes[input->producer].gives_back)
             continue;
         if (advance_wants_fill(build, input))
-            TRY(advance_start_job(schedule, index, JOB_FILL, made->inputs[k].file));
+            TRY(advance_start_fill(schedule, index, made->inputs[k].file));
         else
             TRY(giveback_input_done(schedule, input));
     }
@@ -396,6 +398,8 @@ static void take_result(struct schedule *schedule, struct job *job)
     run->jobs_left--;
     if (job->kind == JOB_FLUSH)
         build->runs[job->index].flushes_left--; /* whatever becomes of its node */
+    if (job->kind == JOB_FILL)
+        run->plan->inputs[job->index].is_filling = false;
     if (run->status == STATUS_PLANNED && wants_again(schedule, job))
         run->is_given_up = true;
     if (run->is_given_up && !schedule->is_stopping) {
@@ -452,8 +456,11 @@ static void check_ready(struct schedule *schedule)
     for (uint32_t looked = 1;
          schedule->ready_count > 0 && has_room(schedule) && !schedule->is_stopping; looked++) {
         uint32_t index = ready_pop(schedule);
+        enum node_status status = build->runs[index].status;
+        if (status != STATUS_WAITING && status != STATUS_CHECKING)
+            continue;                       /* failed or blocked meanwhile */
         if (build->runs[index].unmet > 0) { /* a need was given up meanwhile: it comes again */
-            build->runs[index].status = STATUS_WAITING;
+            ready_set_status(schedule, index, STATUS_WAITING);
             continue;
         }
         struct error *error = check_node(schedule, index);
@@ -481,6 +488,8 @@ static void forget_jobs(struct schedule *schedule, struct pool_job *first)
             runs[forgotten->node].jobs_left--;
         if (forgotten->kind == JOB_FLUSH)
             runs[forgotten->index].flushes_left--;
+        if (forgotten->kind == JOB_FILL)
+            runs[forgotten->node].plan->inputs[forgotten->index].is_filling = false;
         job_free((struct job *)job);
     }
 }
@@ -512,7 +521,6 @@ static void begin_downloads(struct schedule *schedule, bool is_last_chance)
             return;
         memmove(schedule->heard, schedule->heard + 1,
             --schedule->heard_count * sizeof *schedule->heard);
-        schedule->build->runs[index].status = STATUS_CHECKING;
         if (error == NULL)
             error = check_plan(schedule, index);
         if (error != NULL)
@@ -590,20 +598,47 @@ static void loop(struct schedule *schedule)
     }
 }
 
+/* What the next build can do without does not make this one fail. */
+static void write_hints(struct build *build)
+{
+    struct error *error = quick_write(build, STATE_DIRECTORY);
+    if (error != NULL)
+        build_warn(build, NULL, error_wrap(error, "noting that there is nothing to do"));
+    if (build->is_cache_filled && build->cache.path != NULL) {
+        error = cache_trim(&build->arena, build->cache.path, build->cache.size_bytes);
+        if (error != NULL)
+            build_warn(build, NULL, error_wrap(error, "trimming the cache"));
+    }
+}
+
 static struct error *save(struct build *build)
 {
-    if (build->state->intent != NULL)
-        return NULL; /* sealing failed: the next build carries it out, and the journal says how */
+    TRY(build_check_lock(build));
     for (uint32_t i = 0; i < build->graph->node_count; i++)
         build->is_state_changed |= build->runs[i].status == STATUS_SEALED;
     if (!build->is_state_changed && build->is_compiled_current &&
         build->state->journal_sequence == 0)
         return journal_remove(build->state, STATE_DIRECTORY);
-    if (build->is_cache_filled)
-        TRY(cache_trim(&build->arena, build->cache.path, build->cache.size_bytes));
     file_wait_tick(build->stamped_ns); /* no change from now on can share a stamp that is saved */
-    TRY(quick_write(build, STATE_DIRECTORY)); /* not believed as long as there is a journal */
-    return state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
+    TRY(state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity));
+    write_hints(build);
+    return NULL;
+}
+
+/* What was made is of one moment, but that may be over. */
+static struct error *check_steady(struct build *build)
+{
+    for (uint32_t i = 0; i < build->graph->node_count; i++) {
+        const struct record *record = state_find_record(build->state, build->graph->nodes[i].name);
+        const char *path = NULL;
+        if (build->runs[i].status == STATUS_SEALED && record != NULL)
+            TRY(stale_find_unsteady(build, record, &path));
+        if (path != NULL)
+            return error_new(ERROR_FAILED,
+                "%s changed while the build was at work, after it was used: run psybuild again",
+                path);
+    }
+    return NULL;
 }
 
 static struct error *open_jobserver(struct schedule *schedule)
@@ -618,10 +653,44 @@ static struct error *open_jobserver(struct schedule *schedule)
     return NULL;
 }
 
+/* What cannot be finished stays unfinished, and its nodes cannot be made: they fail, and no others.
+ */
+static void fail_unfinished(
+    struct schedule *schedule, const struct intent *intent, struct error *error)
+{
+    struct build *build = schedule->build;
+    for (uint32_t i = 0; i < intent->record_count; i++) {
+        uint32_t node = map_get(&build->graph->node_by_name, intent->records[i].name);
+        if (node == MAP_NONE || !build->runs[node].is_wanted)
+            continue;
+        if (error != NULL)
+            schedule_fail(schedule, node, error);
+        else
+            schedule_give_up(schedule, node);
+        error = NULL;
+    }
+    if (error != NULL)
+        build_warn(build, NULL, error);
+}
+
+static void recover(struct schedule *schedule)
+{
+    struct state *state = schedule->build->state;
+    for (uint32_t at = 0; at < state->intent_count;) {
+        struct intent *intent = state->intents[at];
+        struct error *error = seal_recover(schedule->build, intent);
+        bool is_there = at < state->intent_count && state->intents[at] == intent;
+        if (error != NULL)
+            fail_unfinished(schedule, intent,
+                error_wrap(error, "finishing what an interrupted build had begun to rename"));
+        at += is_there;
+    }
+}
+
 static struct error *run_real(struct schedule *schedule)
 {
     struct build *build = schedule->build;
-    TRY(seal_finish_intent(build));
+    recover(schedule);
     TRY(pool_open(build->options->threads, build->options->connections,
         build->options->memory_bytes, &build->pool));
     TRY(open_jobserver(schedule));
@@ -670,6 +739,8 @@ struct error *build_run(
             error = saving;
         else
             error_free(saving);
+        if (error == NULL && schedule.failures == 0)
+            error = check_steady(build);
     }
     build->stats.save_ns = clock_now_ns() - start;
     *failures = schedule.failures;

@@ -97,6 +97,9 @@ void check_say_started(struct build *build, const struct plan *plan);
 MUST_CHECK struct error *advance_submit(struct schedule *schedule, struct job *job);
 MUST_CHECK struct error *advance_start_job(
     struct schedule *schedule, uint32_t node, enum job_kind kind, uint32_t index);
+/* What no piece read of an input is hashed; until then its file stays open. */
+MUST_CHECK struct error *advance_start_fill(
+    struct schedule *schedule, uint32_t node, uint32_t input);
 /* Queues the pieces that can run at once: all that wait for no input, and those to be verified. */
 MUST_CHECK struct error *advance_queue_pieces(struct node_run *run);
 /* Goes on while nothing of the current phase is left to do. */

@@ -23,7 +23,7 @@ struct error *stale_look(struct build *build, uint32_t file)
         run->look = known->is_given_back ? LOOK_GIVEN_BACK : LOOK_ABSENT;
     else if (file_stamp_equal(&run->stamp, &known->stamp) &&
              (known->has_tree || known->identity[0] != '\0'))
-        run->look = LOOK_CURRENT;
+        run->look = known->is_damaged ? LOOK_DAMAGED : LOOK_CURRENT;
     else
         run->look = LOOK_CHANGED;
     if (run->look == LOOK_CURRENT)
@@ -42,7 +42,7 @@ struct error *stale_set_hashed(struct build *build, uint32_t file, struct segmen
         known->identity = ""; /* an identity belongs to its content */
     known->tree = tree;
     known->has_tree = true;
-    known->is_given_back = false;
+    known->is_given_back = known->is_damaged = false;
     known->stamp = run->stamp;
     run->look = LOOK_CURRENT;
     run->segments = segments;
@@ -63,6 +63,12 @@ static const struct made_file *find_made(const struct build *build, const char *
         if (strcmp(run->files[i].path, path) == 0)
             return &run->files[i];
     return NULL;
+}
+
+bool stale_is_staged(const struct build *build, const char *path)
+{
+    uint32_t producer = graph_find_producer(build->graph, path);
+    return producer != NODE_NONE && build->runs[producer].status == STATUS_MADE;
 }
 
 /* A file that this run is known to fetch, and not only again: what was there before says nothing of
@@ -92,6 +98,32 @@ bool stale_find_tree(struct build *build, const char *path, struct hash128 *out)
         return false;
     *out = build->state->files[file].tree;
     return true;
+}
+
+static struct error *is_steady(struct build *build, uint32_t file, bool *out)
+{
+    const struct file_run *run = &build->files[file];
+    *out = true;
+    return run->look != LOOK_CURRENT
+               ? NULL
+               : file_is_still(build->state->files[file].location, &run->stamp, false, out);
+}
+
+struct error *stale_find_unsteady(
+    struct build *build, const struct record *record, const char **out)
+{
+    *out = NULL;
+    for (uint32_t i = 0; i < record->read_count + record->made_count && *out == NULL; i++) {
+        bool is_read = i < record->read_count, is_same = true;
+        const struct record_read *read = is_read ? &record->reads[i] : NULL;
+        uint32_t file = is_read ? read->file : record->made[i - record->read_count].file;
+        bool counts = !is_read || (file != FILE_NONE && read->kind != READ_NAMES);
+        if (counts)
+            TRY(is_steady(build, file, &is_same));
+        if (!is_same)
+            *out = build->state->files[file].path;
+    }
+    return NULL;
 }
 
 /* ---- single reads ---- */
@@ -305,6 +337,20 @@ static struct error *check_read(struct check *check, struct record_read *read)
     return NULL;
 }
 
+/* Nobody who wrote to it: that is worth more than a reason. */
+static struct error *say_damaged(struct check *check, const char *path)
+{
+    struct build *build = check->build;
+    char *line = arena_format(&build->arena,
+        "%s is damaged: it has the stamp of what was made, and "
+        "other bytes; it %s made again",
+        path, build->options->is_dry ? "would be" : "is");
+    if (line == NULL)
+        return error_memory();
+    build_say(build, EVENT_WARNING, check->node->name, line);
+    return say_stale(check, arena_format(&build->arena, "%s is damaged", path));
+}
+
 static struct error *check_made(struct check *check, const struct record_made *made)
 {
     struct build *build = check->build;
@@ -319,6 +365,8 @@ static struct error *check_made(struct check *check, const struct record_made *m
         return say_stale(check, arena_format(&build->arena, "%s is missing", file->path));
     if (build->files[made->file].look == LOOK_CHANGED)
         return want_hash(check, made->file);
+    if (build->files[made->file].look == LOOK_DAMAGED)
+        return say_damaged(check, file->path);
     if (state_is_as_made(file, made))
         return NULL;
     return say_stale(

@@ -54,5 +54,11 @@ MUST_CHECK struct error *stale_hash_names(struct arena *arena, const char *direc
 /* The tree hash of an input as it is now, if the run knows it: of a staged file, or of the state's.
  */
 bool stale_find_tree(struct build *build, const char *path, struct hash128 *out);
+/* Whether what a node of this run has read and made is still what it was; else the first file that
+ * is not. */
+MUST_CHECK struct error *stale_find_unsteady(
+    struct build *build, const struct record *record, const char **out);
+/* Whether the file is made in this run and has not its name yet. */
+bool stale_is_staged(const struct build *build, const char *path);
 
 #endif

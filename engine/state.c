@@ -15,7 +15,7 @@
 enum { STATE_VERSION = 2, HEADER_BYTES = 48, ENTRY_BYTES = 24, STATE_BYTES_MAX = 1 << 30 };
 static const char state_magic[16] = "psybuild state\n";
 /* The last byte is the version: journals are short-lived, but may hold an intent. */
-enum { JOURNAL_VERSION = 2 };
+enum { JOURNAL_VERSION = 3 };
 static const char journal_magic[16] = {
     'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'j', 'o', 'u', 'r', 'n', 'l', JOURNAL_VERSION};
 
@@ -39,7 +39,7 @@ static struct hash128 get_hash(struct wire_reader *reader)
 
 /* ---- files ---- */
 
-enum { FILE_HAS_TREE = 1, FILE_GIVEN_BACK = 2 };
+enum { FILE_HAS_TREE = 1, FILE_GIVEN_BACK = 2, FILE_DAMAGED = 4 };
 
 static void put_file(struct wire_writer *writer, const struct state_file *file)
 {
@@ -47,7 +47,8 @@ static void put_file(struct wire_writer *writer, const struct state_file *file)
     wire_put_name(writer, strcmp(file->location, file->path) == 0 ? "" : file->location);
     wire_put_stamp(writer, &file->stamp);
     wire_put_u8(writer, (uint8_t)((file->has_tree ? FILE_HAS_TREE : 0) |
-                                  (file->is_given_back ? FILE_GIVEN_BACK : 0)));
+                                  (file->is_given_back ? FILE_GIVEN_BACK : 0) |
+                                  (file->is_damaged ? FILE_DAMAGED : 0)));
     put_hash(writer, &file->tree);
     wire_put_name(writer, file->identity);
 }
@@ -62,6 +63,7 @@ static struct state_file get_file(struct wire_reader *reader)
     uint8_t flags = wire_get_u8(reader);
     file.has_tree = (flags & FILE_HAS_TREE) != 0;
     file.is_given_back = (flags & FILE_GIVEN_BACK) != 0;
+    file.is_damaged = (flags & FILE_DAMAGED) != 0;
     file.tree = get_hash(reader);
     file.identity = wire_get_name(reader);
     return file;
@@ -183,6 +185,8 @@ static struct error *get_record(struct wire_reader *reader, struct arena *arena,
 
 bool state_is_as_made(const struct state_file *file, const struct record_made *made)
 {
+    if (file->is_damaged)
+        return false;
     if (made->has_tree && file->has_tree && hash_equal(&made->tree, &file->tree))
         return true;
     return made->identity[0] != '\0' && strcmp(made->identity, file->identity) == 0;
@@ -240,6 +244,24 @@ void state_drop_record(struct state *state, const char *name)
     struct record *record = state_find_record(state, name);
     if (record != NULL)
         record->is_gone = true;
+}
+
+struct error *state_generation(
+    const struct state *state, const struct record *record, struct hash128 *out)
+{
+    struct wire_writer writer = {0};
+    wire_put_name(&writer, record->name);
+    for (uint32_t i = 0; i < record->made_count; i++) {
+        wire_put_name(&writer, state->files[record->made[i].file].path);
+        wire_put_u8(&writer, record->made[i].has_tree);
+        put_hash(&writer, &record->made[i].tree);
+        wire_put_name(&writer, record->made[i].identity);
+    }
+    struct error *error = wire_writer_check(&writer);
+    if (error == NULL)
+        *out = hash_bytes(writer.bytes, writer.count);
+    wire_writer_end(&writer);
+    return error;
 }
 
 /* ---- the graph's shadow ---- */
@@ -534,29 +556,40 @@ static struct error *get_used_files(
 static void put_intent(
     struct wire_writer *writer, const struct intent *intent, const uint32_t *places)
 {
-    wire_put_u32(writer, intent->file_count);
-    for (uint32_t i = 0; i < intent->file_count; i++) {
-        const struct intent_file *file = &intent->files[i];
-        wire_put_name(writer, file->staged);
-        wire_put_name(writer, file->path);
-        wire_put_u8(writer, file->has_tree);
-        put_hash(writer, &file->tree);
-        wire_put_name(writer, file->identity);
-        wire_put_stamp(writer, &file->stamp);
-        wire_put_name(writer, file->kept);
+    wire_put_u32(writer, intent->move_count);
+    for (uint32_t i = 0; i < intent->move_count; i++) {
+        const struct move *move = &intent->moves[i];
+        wire_put_u8(writer, (uint8_t)move->kind);
+        wire_put_name(writer, move->from);
+        wire_put_stamp(writer, &move->stamp);
+        wire_put_name(writer, move->to);
+        wire_put_stamp(writer, &move->displaced);
+        wire_put_name(writer, move->place);
+        wire_put_u8(writer, move->is_aside);
     }
-    wire_put_u32(writer, intent->removed_count);
-    for (uint32_t i = 0; i < intent->removed_count; i++)
-        wire_put_name(writer, intent->removed[i]);
-    wire_put_u32(writer, intent->removed_count);
-    for (uint32_t i = 0; i < intent->removed_count; i++)
-        wire_put_name(writer, intent->removed_to == NULL ? "" : intent->removed_to[i]);
-    wire_put_name(writer, intent->moved_from);
-    wire_put_name(writer, intent->moved_to);
-    wire_put_name(writer, intent->moved_on);
     wire_put_u32(writer, intent->record_count);
     for (uint32_t i = 0; i < intent->record_count; i++)
         put_record(writer, &intent->records[i], places);
+}
+
+static struct error *add_intent(struct state *state, struct intent *intent, uint64_t number)
+{
+    intent->number = number;
+    state->intents = arena_grow(state->arena, state->intents, state->intent_count,
+        &state->intent_capacity, sizeof(struct intent *));
+    if (state->intents == NULL)
+        return error_memory();
+    state->intents[state->intent_count++] = intent;
+    return NULL;
+}
+
+static void remove_intent(struct state *state, uint64_t number)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < state->intent_count; i++)
+        if (state->intents[i]->number != number)
+            state->intents[kept++] = state->intents[i];
+    state->intent_count = kept;
 }
 
 static struct error *get_intent(
@@ -566,37 +599,29 @@ static struct error *get_intent(
     struct intent *intent = arena_alloc(arena, sizeof *intent);
     if (intent == NULL)
         return error_memory();
-    intent->file_count = wire_get_count(reader, 5 + 5 + 1 + 16 + 5 + 32 + 5);
-    intent->files = arena_array(arena, intent->file_count, sizeof *intent->files);
-    if (intent->files == NULL)
+    intent->move_count = wire_get_count(reader, 1 + 5 + 32 + 5 + 32 + 5 + 1);
+    intent->moves = arena_array(arena, intent->move_count, sizeof *intent->moves);
+    if (intent->moves == NULL)
         return error_memory();
-    for (uint32_t i = 0; i < intent->file_count; i++) {
-        struct intent_file *file = &intent->files[i];
-        file->staged = wire_get_name(reader);
-        file->path = wire_get_name(reader);
-        file->has_tree = wire_get_u8(reader) != 0;
-        file->tree = get_hash(reader);
-        file->identity = wire_get_name(reader);
-        file->stamp = wire_get_stamp(reader);
-        file->kept = wire_get_name(reader);
+    for (uint32_t i = 0; i < intent->move_count; i++) {
+        struct move *move = &intent->moves[i];
+        move->kind = wire_get_u8(reader);
+        move->from = wire_get_name(reader);
+        move->stamp = wire_get_stamp(reader);
+        move->to = wire_get_name(reader);
+        move->displaced = wire_get_stamp(reader);
+        move->place = wire_get_name(reader);
+        move->is_aside = wire_get_u8(reader) != 0;
+        if (move->kind < MOVE_HIDE || move->kind > MOVE_END)
+            reader->failed = true;
     }
-    uint32_t kept_count;
-    TRY(get_names(reader, arena, &intent->removed, &intent->removed_count));
-    TRY(get_names(reader, arena, &intent->removed_to, &kept_count));
-    if (kept_count != intent->removed_count)
-        reader->failed = true;
-    intent->moved_from = wire_get_name(reader);
-    intent->moved_to = wire_get_name(reader);
-    intent->moved_on = wire_get_name(reader);
     intent->record_count = wire_get_count(reader, RECORD_BYTES_MIN);
     intent->records = arena_array(arena, intent->record_count, sizeof *intent->records);
     if (intent->records == NULL)
         return error_memory();
     for (uint32_t i = 0; i < intent->record_count && wire_reader_good(reader); i++)
         TRY(get_record(reader, arena, places, place_count, &intent->records[i]));
-    if (wire_reader_done(reader))
-        state->intent = intent;
-    return NULL;
+    return wire_reader_done(reader) ? add_intent(state, intent, state->journal_sequence) : NULL;
 }
 
 static struct error *replay_entry(
@@ -605,6 +630,7 @@ static struct error *replay_entry(
     struct wire_reader reader = {
         .bytes = (const unsigned char *)payload.bytes, .length = payload.length};
     uint32_t *places, count;
+    uint64_t number;
     TRY(get_used_files(&reader, state, &places, &count));
     struct record record;
     switch (type) {
@@ -617,8 +643,9 @@ static struct error *replay_entry(
         TRY(get_intent(&reader, state, places, count));
         break;
     case ENTRY_SEALED:
+        number = wire_get_u64(&reader);
         if (wire_reader_done(&reader))
-            state->intent = NULL;
+            remove_intent(state, number);
         break;
     default:
         break; /* ENTRY_FILE: the files are all of it */
@@ -698,19 +725,24 @@ struct error *state_load(struct arena *arena, const char *directory, struct stat
 
 /* ---- writing the journal ---- */
 
+static struct error *begin_journal(struct state *state, const char *path)
+{
+    TRY(file_open_staged(path, &state->journal));
+    TRY(file_set_size(state->journal, 0));
+    TRY(file_write_at(state->journal, 0, journal_magic, sizeof journal_magic));
+    state->journal_size = sizeof journal_magic;
+    state->journal_sequence = 0;
+    return NULL;
+}
+
 struct error *journal_open(struct state *state, const char *directory)
 {
     char *path = path_join(state->arena, directory, "journal");
     if (path == NULL)
         return error_memory();
+    if (state->journal_size < sizeof journal_magic)
+        return begin_journal(state, path);
     TRY(file_open_staged(path, &state->journal));
-    if (state->journal_size < sizeof journal_magic) {
-        TRY(file_set_size(state->journal, 0));
-        TRY(file_write_at(state->journal, 0, journal_magic, sizeof journal_magic));
-        state->journal_size = sizeof journal_magic;
-        state->journal_sequence = 0;
-        return NULL;
-    }
     return file_set_size(state->journal, state->journal_size);
 }
 
@@ -756,14 +788,30 @@ struct error *journal_put_record(struct state *state, const struct record *recor
     return append_records(state, ENTRY_RECORD, record, 1, NULL);
 }
 
-struct error *journal_put_intent(struct state *state, const struct intent *intent)
+struct error *journal_put_intent(struct state *state, const char *directory, struct intent *intent)
 {
-    return append_records(state, ENTRY_INTENT, intent->records, intent->record_count, intent);
+    uint64_t number = state->journal_sequence;
+    TRY(append_records(state, ENTRY_INTENT, intent->records, intent->record_count, intent));
+    TRY(file_sync(state->journal));
+    if (!state->is_journal_named)
+        TRY(file_sync_directory(directory));
+    state->is_journal_named = true;
+    return add_intent(state, intent, number);
 }
 
-struct error *journal_put_sealed(struct state *state)
+struct error *journal_put_sealed(struct state *state, const struct intent *intent)
 {
-    return append_records(state, ENTRY_SEALED, NULL, 0, NULL);
+    struct wire_writer payload = {0};
+    uint64_t number = intent->number;
+    wire_put_u32(&payload, 0); /* it names no files */
+    wire_put_u64(&payload, number);
+    struct error *error = wire_writer_check(&payload);
+    if (error == NULL)
+        error = append_entry(state, ENTRY_SEALED, &payload);
+    wire_writer_end(&payload);
+    if (error == NULL)
+        remove_intent(state, number);
+    return error;
 }
 
 struct error *journal_put_file(struct state *state, uint32_t file)
@@ -786,7 +834,29 @@ struct error *journal_remove(struct state *state, const char *directory)
     file_close(state->journal);
     state->journal = NULL;
     state->journal_size = state->journal_sequence = 0;
+    state->is_journal_named = false;
     return file_remove(path);
+}
+
+/* What was not finished goes on in a journal that holds nothing else. */
+static struct error *renew_journal(struct state *state, const char *directory)
+{
+    struct intent **intents = state->intents;
+    uint32_t count = state->intent_count;
+    char *path = path_join(state->arena, directory, "journal");
+    char *beside = path_join(state->arena, directory, "journal.new");
+    if (path == NULL || beside == NULL)
+        return error_memory();
+    file_close(state->journal);
+    state->journal = NULL;
+    state->intents = NULL;
+    state->intent_count = 0;
+    state->intent_capacity = 0;
+    TRY(begin_journal(state, beside));
+    for (uint32_t i = 0; i < count; i++)
+        TRY(journal_put_intent(state, directory, intents[i]));
+    TRY(file_rename(beside, path));
+    return file_sync_directory(directory);
 }
 
 /* ---- saving ---- */
@@ -842,7 +912,8 @@ static struct error *write_state(struct state *state, const char *directory,
     if (path == NULL)
         return error_memory();
     TRY(file_replace_whole(path, (struct text){(const char *)writer->bytes, writer->count}));
-    return journal_remove(state, directory);
+    return state->intent_count > 0 ? renew_journal(state, directory)
+                                   : journal_remove(state, directory);
 }
 
 struct error *state_save(struct state *state, const char *directory, const struct graph *graph,

@@ -10,9 +10,8 @@
 
 #include "base/map.h"
 #include "engine/graph.h"
+#include "engine/places.h"
 #include "engine/validity.h"
-
-#define STATE_DIRECTORY ".psybuild"
 
 /* A file as it was when last looked at. The stamp belongs to the content that the hashes name. */
 struct state_file {
@@ -21,6 +20,7 @@ struct state_file {
     struct file_stamp stamp;
     bool has_tree;
     bool is_given_back; /* removed because every reader has had it */
+    bool is_damaged;    /* under that stamp lie other bytes than those: `-t verify` found it */
     struct hash128 tree;
     const char *identity; /* "sha256:HEX", "git:HEX", or "" */
 };
@@ -67,6 +67,8 @@ struct record {
     bool is_gone; /* dropped in memory: not written any more */
 };
 
+/* Whoever looks something up in these tables holds it until the next call that may add to them, and
+ * no longer: they move when they grow, and past records when one is kept. Indices of files stay. */
 struct state {
     struct arena *arena;
     struct state_file *files;
@@ -87,28 +89,37 @@ struct state {
     bool has_journal; /* one was there when the state was loaded: a build did not get to its end */
     uint32_t *places; /* files by the numbers of a journal entry; all UINT32_MAX between entries */
     size_t place_count;
-    const char *warning;   /* something was damaged and is rebuilt; NULL: nothing */
-    struct intent *intent; /* a seal that was not finished; NULL: none */
+    const char *warning;     /* something was damaged and is rebuilt; NULL: nothing */
+    struct intent **intents; /* seals that were not finished */
+    uint32_t intent_count;
+    size_t intent_capacity;
+    bool is_journal_named; /* its name is on the disk */
 };
 
-/* A seal about to happen: enough to finish it after a crash (seal.h). */
-struct intent_file {
-    const char *staged, *path; /* to be renamed so */
-    bool has_tree;
-    struct hash128 tree;
-    const char *identity;
-    struct file_stamp stamp; /* of the staged file; ctime changes with the rename */
-    const char *kept;        /* where the replaced file goes; NULL or "": it is removed */
+/* A seal about to happen: enough to finish it after a crash (carry.h). Its moves are in the order
+ * in which they are carried out. */
+enum move_kind {
+    MOVE_HIDE = 1, /* the file without which nothing loads the directory, out of sight */
+    MOVE_AWAY,     /* a leftover, or a log of other outputs */
+    MOVE_IN,       /* a staged file to its name */
+    MOVE_LAST,     /* the file that was hidden, or the new one: when all others are on the disk */
+    MOVE_END,      /* what was hidden, when a new one is in its place */
+};
+struct move {
+    enum move_kind kind;
+    const char *from;
+    struct file_stamp stamp;     /* what is moved, and nothing else of that name; but for its ctime,
+                                  * which a rename changes */
+    const char *to;              /* "": it is removed */
+    struct file_stamp displaced; /* what may lie there; zero: nothing */
+    const char *place;           /* where that goes; "": it is replaced */
+    bool is_aside; /* what is displaced (or, without a place, moved) is not ours to lose */
 };
 struct intent {
-    struct intent_file *files; /* in the order of their renames */
-    uint32_t file_count;
-    const char **removed;    /* leftovers */
-    const char **removed_to; /* where each goes instead; "" or no list: nowhere */
-    uint32_t removed_count;
-    const char *moved_from, *moved_to; /* the old config.json into its partial; or NULL */
-    const char *moved_on;              /* and at the end to here; NULL or "": it is removed */
-    struct record *records;            /* of the nodes; their made stamps are taken at the end */
+    uint64_t number; /* its entry's place in the journal */
+    struct move *moves;
+    uint32_t move_count;
+    struct record *records; /* of the nodes; their outputs' stamps are taken at the end */
     uint32_t record_count;
 };
 
@@ -127,17 +138,24 @@ MUST_CHECK struct error *state_put_record(struct state *state, const struct reco
 /* Keeps a record that is about to be replaced: the last few of a node. */
 MUST_CHECK struct error *state_keep_past(struct state *state, const struct record *record);
 void state_drop_record(struct state *state, const char *name);
+/* What tells a record's outputs from all others of its node: their paths and contents. */
+MUST_CHECK struct error *state_generation(
+    const struct state *state, const struct record *record, struct hash128 *out);
 
 /* ---- the journal ---- */
 MUST_CHECK struct error *journal_open(struct state *state, const char *directory);
 MUST_CHECK struct error *journal_put_record(struct state *state, const struct record *record);
 MUST_CHECK struct error *journal_put_file(struct state *state, uint32_t file);
-MUST_CHECK struct error *journal_put_intent(struct state *state, const struct intent *intent);
-MUST_CHECK struct error *journal_put_sealed(struct state *state); /* the intent is done */
+/* Synced; from here on it is one of the state's. */
+MUST_CHECK struct error *journal_put_intent(
+    struct state *state, const char *directory, struct intent *intent);
+/* The intent is done, or given up. */
+MUST_CHECK struct error *journal_put_sealed(struct state *state, const struct intent *intent);
 /* Nothing in it is needed any more. */
 MUST_CHECK struct error *journal_remove(struct state *state, const char *directory);
 
-/* Replaces the state with what is in memory, and empties the journal. */
+/* Replaces the state with what is in memory, and removes the journal; what is not finished begins a
+ * new one. */
 MUST_CHECK struct error *state_save(struct state *state, const char *directory,
     const struct graph *graph, const struct validity *validity);
 

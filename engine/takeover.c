@@ -4,21 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/seal.h"
 #include "engine/stale.h"
 #include "engine/work.h"
 
 enum { COPY_BYTES_MAX = 64 << 20 };
 
-static bool is_input_unchanged(
-    const struct plan *plan, const struct record *record, const struct plan_input *input)
+/* Whether an input holds what it held when the previous outputs were made from it. */
+static bool is_input_unchanged(const struct plan *plan, const struct plan_input *input)
 {
+    const struct piece_log *log = plan->previous;
     struct hash128 now;
     if (!stale_find_tree(plan->build, input->path, &now))
         return false;
-    for (uint32_t i = 0; i < record->read_count; i++)
-        if (record->reads[i].kind == READ_DATA && record->reads[i].file == input->file)
-            return hash_equal(&record->reads[i].seen, &now);
+    for (uint32_t i = 0; i < log->input_count; i++)
+        if (strcmp(log->inputs[i].path, input->path) == 0)
+            return log->inputs[i].has_tree && hash_equal(&log->inputs[i].tree, &now);
     return false;
 }
 
@@ -85,22 +85,39 @@ static struct error *find_current_outputs(
     return NULL;
 }
 
+/* Of the outputs as the record has them, and of no others. */
+static struct error *load_previous(
+    struct plan *plan, const struct record *record, struct piece_log **out)
+{
+    const char *path;
+    struct hash128 generation;
+    struct piece_log *log;
+    *out = NULL;
+    TRY(places_log(plan->arena, plan->node, &path));
+    TRY(state_generation(plan->build->state, record, &generation));
+    TRY(pieces_load(plan->arena, path, &log));
+    if (pieces_is_of(log, &generation))
+        *out = log;
+    return NULL;
+}
+
 static struct error *take_over_previous(struct plan *plan)
 {
     struct build *build = plan->build;
     const struct record *record = state_find_record(build->state, plan->node->name);
-    char *path;
-    TRY(seal_log_path(plan->arena, plan->node, &path));
     if (record == NULL || build->runs[plan->index].is_forced)
         return NULL;
-    TRY(pieces_load(plan->arena, path, &plan->previous));
+    TRY(load_previous(plan, record, &plan->previous));
+    if (plan->previous == NULL)
+        return NULL;
     bool *current = NULL;
     TRY(find_current_outputs(plan, record, &current));
     bool *unchanged = arena_array(plan->arena, plan->input_count + 1, sizeof *unchanged);
-    if (unchanged == NULL)
+    plan->is_copied_from = arena_array(plan->arena, plan->previous->output_count + 1, sizeof(bool));
+    if (unchanged == NULL || plan->is_copied_from == NULL)
         return error_memory();
     for (uint32_t i = 0; i < plan->input_count; i++)
-        unchanged[i] = is_input_unchanged(plan, record, &plan->inputs[i]);
+        unchanged[i] = is_input_unchanged(plan, &plan->inputs[i]);
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         struct planned_piece *planned = &plan->pieces[i];
         const struct piece_record *old = pieces_find(plan->previous, &planned->key);
@@ -111,6 +128,8 @@ static struct error *take_over_previous(struct plan *plan)
             is_there &= current[old->outputs[k].file];
         if (!is_there)
             continue;
+        for (uint32_t k = 0; k < old->output_count; k++)
+            plan->is_copied_from[old->outputs[k].file] = true;
         planned->action = PIECE_COPY;
         planned->record = old;
     }
@@ -165,7 +184,7 @@ static bool is_same_plan(const struct plan *plan, const struct piece_log *log)
 static struct error *take_up_partial(struct plan *plan)
 {
     struct piece_log *log;
-    char *path = path_join(plan->arena, plan->directory, "pieces");
+    const char *path = places_partial_log(plan->arena, plan->directory);
     if (path == NULL)
         return error_memory();
     for (uint32_t i = 0; i < plan->input_count; i++) {
@@ -194,10 +213,8 @@ static struct error *take_up_partial(struct plan *plan)
         planned->record = record;
         found++;
     }
-    if (found == 0)
-        return NULL;
-    plan->log = log;
-    plan->recorded_count = log->count;
+    plan->recorded_count = found;
+    plan->is_resumed = found > 0;
     return NULL;
 }
 
@@ -283,26 +300,25 @@ static struct error *collect_copies(struct build *build, struct node_run *run)
     return NULL;
 }
 
-/* Pieces that are copied belong into the new log with their new places. */
-static struct error *log_copied(struct plan *plan)
+/* What is taken over belongs into the new log, at its places in this plan. */
+static struct error *log_taken_over(struct plan *plan)
 {
-    for (uint32_t i = 0; i < plan->piece_count && plan->log != NULL; i++) {
+    for (uint32_t i = 0; i < plan->piece_count; i++) {
         const struct planned_piece *planned = &plan->pieces[i];
-        if (planned->action != PIECE_COPY && planned->action != PIECE_KEEP)
+        if (planned->action == PIECE_MAKE)
             continue;
         struct piece_record record = *planned->record;
-        uint32_t outputs = 0;
         for (uint32_t k = 0; k < record.input_count; k++) {
             record.inputs[k].file = planned->piece.inputs[k].file;
             record.inputs[k].offset = planned->piece.inputs[k].offset;
         }
-        for (uint32_t k = 0; k < record.output_count; k++, outputs++) {
+        for (uint32_t k = 0; k < record.output_count; k++) {
             record.outputs[k].file = planned->piece.outputs[k].file;
             record.outputs[k].offset = planned->piece.outputs[k].offset;
         }
         pieces_put(plan->log, &record);
     }
-    return plan->log == NULL ? NULL : pieces_flush(plan->log);
+    return pieces_publish(plan->log);
 }
 
 struct error *takeover_find(struct plan *plan)
@@ -317,5 +333,5 @@ struct error *takeover_find(struct plan *plan)
 struct error *takeover_start(struct plan *plan)
 {
     TRY(collect_copies(plan->build, &plan->build->runs[plan->index]));
-    return plan->recorded_count == 0 ? log_copied(plan) : NULL;
+    return plan->log == NULL ? NULL : log_taken_over(plan);
 }

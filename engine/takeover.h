@@ -7,7 +7,8 @@
 
 /* Decides each piece's action, and sets the hashes that are known of those taken over. */
 MUST_CHECK struct error *takeover_find(struct plan *plan);
-/* Once staged: the copies to be run (run->copies), and their entries in the new log. */
+/* Once staged: the copies to be run (run->copies), and the entries of all that is taken over in the
+ * new log. */
 MUST_CHECK struct error *takeover_start(struct plan *plan);
 /* What the log says of an input, to be compared when it is taken up again: the hash of what is the
  * same as long as the input's content is. */

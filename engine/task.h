@@ -248,6 +248,8 @@ struct source_file {
 struct source_context {
     struct arena *arena;
     const char *lock_path; /* psybuild.lock */
+    bool has_written_lock; /* by a listing; its stamp then: */
+    struct file_stamp lock_stamp;
     bool is_frozen, is_offline;
     bool is_dry;                                  /* list, but write no lock */
     bool is_refreshing;                           /* -t lock: ask anew whatever the lock says */

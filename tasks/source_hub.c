@@ -129,7 +129,9 @@ static struct error *write_lock(struct source_context *context, const struct loc
     TRY(lock_print(context->arena, &lock, &after));
     if (context->is_dry || text_equal(before, after)) /* it may be watched */
         return NULL;
-    return lock_write(context->arena, &lock, context->lock_path);
+    TRY(lock_write(context->arena, &lock, context->lock_path));
+    context->has_written_lock = true;
+    return file_stat_settled(context->lock_path, &context->lock_stamp);
 }
 
 static struct error *list_hub(struct source_context *context, const char *directory,

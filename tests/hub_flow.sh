@@ -101,7 +101,7 @@ printf '{"psybuild": 1, "sources": {"m": {"hub": "GMLHUHE/PsyLLM"}}}\n' >psybuil
 "$program" -t lock >"$work/out" 2>&1 || fail "-t lock fails"
 grep -q '^m: GMLHUHE/PsyLLM at main: locked at [0-9a-f]*, 3 files, 11 B$' "$work/out" ||
     fail "-t lock does not say what it locked"
-[ "$(ls -A)" = "$(printf 'm\npsybuild.json\npsybuild.lock')" ] || fail "-t lock makes files"
+[ "$(ls -A)" = "$(printf '.psybuild\nm\npsybuild.json\npsybuild.lock')" ] || fail "-t lock makes files"
 "$program" -t lock >"$work/out" 2>&1 || fail "-t lock fails again"
 grep -q '^m: GMLHUHE/PsyLLM at main: still [0-9a-f]*, 3 files, 11 B$' "$work/out" ||
     fail "-t lock does not say that nothing changed"

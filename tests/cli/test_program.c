@@ -358,7 +358,7 @@ static void a_model_is_made_listed_verified_inspected_and_cleaned(void **state)
     assert_says(RUN("-t", "verify"), 0, "all as they were made\n");
 
     tree_write("models/PsyLLM-mlx/README.md", "my own");
-    assert_says(RUN("-t", "verify"), 3, "damaged: models/PsyLLM-mlx/README.md: tree hash ");
+    assert_says(RUN("-t", "verify"), 3, "edited: models/PsyLLM-mlx/README.md: tree hash ");
     assert_says(RUN("-t", "clean"), 0,
         "psybuild: warning: models/PsyLLM-mlx/README.md is not what psybuild made any more: it "
         "stays\n");

@@ -297,7 +297,7 @@ static void damage(const char *path)
     assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
-static void a_damaged_output_is_found_and_mended(void **state)
+static void an_edited_output_is_found_and_mended(void **state)
 {
     static const struct {
         const char *name, *lines;
@@ -321,12 +321,14 @@ static void a_damaged_output_is_found_and_mended(void **state)
         damage(path);
         struct program program = program_run(&arena, verify, NULL);
         assert_int_equal(program.exit_code, 3);
-        assert_non_null(strstr(program.said.bytes, arena_format(&arena, "damaged: %s: ", path)));
+        assert_non_null(strstr(program.said.bytes, arena_format(&arena, "edited: %s: ", path)));
         assert_string_equal(conversion_make().lines, rows[i].lines);
         struct snapshot after = snapshot_take(&arena, MODEL);
         snapshot_assert_equal(&after, &before, rows[i].name);
         assert_int_equal(program_run(&arena, verify, NULL).exit_code, 0);
+        assert_true(tree_has(arena_format(&arena, STATE_DIRECTORY "/aside/%s", path)));
     }
+    tree_remove(STATE_DIRECTORY "/aside");
     snapshot_assert_no_strays(&arena, "after all");
 }
 
@@ -415,7 +417,7 @@ int main(void)
         ROW(the_checkpoints_chat_template_is_one_file),
         ROW(a_touched_source_is_hashed_once),
         ROW(a_deleted_output_is_that_output),
-        ROW(a_damaged_output_is_found_and_mended),
+        ROW(an_edited_output_is_found_and_mended),
         ROW(a_forced_target_is_made_again_and_equal),
         ROW(a_raised_version_redoes_the_nodes_of_that_task),
 #undef ROW

@@ -564,7 +564,10 @@ static void what_somebody_edited_meanwhile_is_not_removed(void **state)
     (void)state;
     tree_write("in", "one");
     declare_chain("");
-    make((struct project_run){.on_event = edit_when_it_was_read});
+    struct project_run run = {.on_event = edit_when_it_was_read};
+    tree_assert_report(project_run(&run),
+        "middle changed while the build was at work, after it was used: run psybuild again\n");
+    project_run_end(&run);
     assert_string_equal(tree_read(&arena, "middle").bytes, "edited");
     assert_string_equal(tree_read(&arena, "out").bytes, "one");
 }

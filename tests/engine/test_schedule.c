@@ -325,10 +325,10 @@ static void leave_partial(struct arena *arena)
     const char *directory;
     struct text in = tree_read(arena, "in");
     tree_assert_ok(file_make_directories(".psybuild"));
-    tree_assert_ok(seal_partial_directory(NULL, arena, &node, &directory));
-    tree_assert_ok(file_make_directories(directory));
+    tree_assert_ok(places_partial(arena, &node, &directory));
+    tree_assert_ok(file_make_directories(places_files(arena, directory)));
     struct file *staged;
-    tree_assert_ok(file_open_staged(path_join(arena, directory, "out"), &staged));
+    tree_assert_ok(file_open_staged(places_staged(arena, directory, "out"), &staged));
     tree_assert_ok(file_set_size(staged, BLOCK * BLOCKS));
     tree_assert_ok(file_write_at(staged, 0, in.bytes, BLOCK));
     file_close(staged);
@@ -349,7 +349,8 @@ static void leave_partial(struct arena *arena)
         .outputs = {part}};
     struct piece_log *log;
     tree_assert_ok(
-        pieces_begin(arena, path_join(arena, directory, "pieces"), &input, 1, &output, 1, &log));
+        pieces_begin(arena, places_partial_log(arena, directory), &input, 1, &output, 1, &log));
+    tree_assert_ok(pieces_publish(log));
     tree_assert_ok(pieces_append(log, &record));
     pieces_close(log);
 }
@@ -391,8 +392,8 @@ static void staged_bytes_that_are_not_what_was_recorded_are_made_again(void **st
     (void)state;
     write_large();
     leave_partial(&arena);
-    tree_assert_ok(seal_partial_directory(NULL, &arena, &node, &directory));
-    tree_assert_ok(file_open_staged(path_join(&arena, directory, "out"), &staged));
+    tree_assert_ok(places_partial(&arena, &node, &directory));
+    tree_assert_ok(file_open_staged(places_staged(&arena, directory, "out"), &staged));
     tree_assert_ok(file_write_at(staged, 1000, "!", 1));
     file_close(staged);
     tree_write("psybuild.json", "{\"psybuild\": 1, \"artifacts\": {\"out\": " COPY("in") "}}");

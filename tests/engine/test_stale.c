@@ -156,10 +156,17 @@ static void each_change_has_its_reason_and_goes_as_far_as_it_reaches(void **stat
             "stale loud: two changed\nsealed loud\n",
             1},
         /* An output that somebody edited is made again, never consumed. */
-        {"two", "edited", "stale two: two is not what was made (edited?)\nsealed two\n", 1},
+        {"two", "edited",
+            "stale two: two is not what was made (edited?)\n"
+            "warning: two was edited since it was made: kept as .psybuild/aside/two\n"
+            "sealed two\n",
+            1},
         {"one", NULL, "stale one: one is missing\nsealed one\n", 0},
         {"last", NULL, "stale last: last is missing\nsealed last\n", 0},
-        {"length", "edited", "stale length: length is not what was made (edited?)\nsealed length\n",
+        {"length", "edited",
+            "stale length: length is not what was made (edited?)\n"
+            "warning: length was edited since it was made: kept as .psybuild/aside/length\n"
+            "sealed length\n",
             1},
         /* A field that is not read; then one that is. */
         {"src/tokenizer_config.json", "{\"other\": 2, \"chat_template\": \"{{ a }}\"}", "", 1},

@@ -121,28 +121,23 @@ static const char *show_record(
     return text;
 }
 
+static const char *show_stamp(struct arena *arena, const struct file_stamp *stamp)
+{
+    return arena_format(arena, "%llu %llu %lld %lld", (unsigned long long)stamp->inode,
+        (unsigned long long)stamp->size_bytes, (long long)stamp->mtime_ns,
+        (long long)stamp->ctime_ns);
+}
+
 static const char *show_intent(
     struct arena *arena, const struct state *state, const struct intent *intent)
 {
-    char hex[HASH_HEX_BYTES];
-    if (intent == NULL)
-        return "no intent\n";
-    char *text = arena_format(arena, "intent\n");
-    for (uint32_t i = 0; i < intent->file_count; i++) {
-        const struct intent_file *file = &intent->files[i];
-        text = arena_format(arena, "%s %s to %s %d %s '%s' %llu %llu %lld %lld, keeps '%s'\n", text,
-            file->staged, file->path, file->has_tree, hash_hex(&file->tree, hex), file->identity,
-            (unsigned long long)file->stamp.inode, (unsigned long long)file->stamp.size_bytes,
-            (long long)file->stamp.mtime_ns, (long long)file->stamp.ctime_ns,
-            file->kept == NULL ? "" : file->kept);
+    char *text = arena_format(arena, "intent %llu\n", (unsigned long long)intent->number);
+    for (uint32_t i = 0; i < intent->move_count; i++) {
+        const struct move *move = &intent->moves[i];
+        text = arena_format(arena, "%s %d %s (%s) to '%s' (%s), which goes to '%s' %d\n", text,
+            (int)move->kind, move->from, show_stamp(arena, &move->stamp), move->to,
+            show_stamp(arena, &move->displaced), move->place, move->is_aside);
     }
-    for (uint32_t i = 0; i < intent->removed_count; i++)
-        text = arena_format(
-            arena, "%s removes %s to '%s'\n", text, intent->removed[i], intent->removed_to[i]);
-    text = arena_format(arena, "%s moves '%s' to '%s' and on to '%s'\n", text,
-        intent->moved_from == NULL ? "" : intent->moved_from,
-        intent->moved_to == NULL ? "" : intent->moved_to,
-        intent->moved_on == NULL ? "" : intent->moved_on);
     for (uint32_t i = 0; i < intent->record_count; i++)
         text = arena_format(arena, "%s%s", text, show_record(arena, state, &intent->records[i]));
     return text;
@@ -150,7 +145,9 @@ static const char *show_intent(
 
 static const char *show_state(struct arena *arena, const struct state *state)
 {
-    const char *text = show_intent(arena, state, state->intent);
+    const char *text = "";
+    for (uint32_t i = 0; i < state->intent_count; i++)
+        text = arena_format(arena, "%s%s", text, show_intent(arena, state, state->intents[i]));
     for (uint32_t i = 0; i < state->record_count; i++)
         if (!state->records[i].is_gone)
             text = arena_format(arena, "%s%s", text, show_record(arena, state, &state->records[i]));
@@ -167,7 +164,7 @@ static void a_missing_state_is_an_empty_one(void **state)
     assert_int_equal(found->record_count + found->file_count, 0);
     assert_null(found->warning);
     assert_null(found->graph);
-    assert_null(found->intent);
+    assert_int_equal(found->intent_count, 0);
     assert_null(state_find_record(found, "a"));
     state_drop_record(found, "a");
     arena_end(&arena);
@@ -211,8 +208,8 @@ static void the_smallest_record_is_kept(void **state)
     tree_assert_ok(state_put_record(saved, &plain));
     tree_assert_ok(journal_open(saved, "s"));
     tree_assert_ok(journal_put_record(saved, &plain));
-    tree_assert_ok(journal_put_intent(saved, &intent));
-    assert_int_equal(load(&arena)->intent->record_count, 1);
+    tree_assert_ok(journal_put_intent(saved, "s", &intent));
+    assert_int_equal(load(&arena)->intents[0]->record_count, 1);
     tree_assert_ok(state_save(saved, "s", NULL, &no_graph));
     assert_int_equal(load(&arena)->record_count, 1);
     arena_end(&arena);
@@ -330,50 +327,70 @@ static void the_journal_goes_on_where_the_state_ends(void **state)
     arena_end(&arena);
 }
 
-static struct intent new_intent(struct state *state, const char *moved_from)
+static struct intent *new_intent(struct state *state)
 {
-    struct intent intent = {.file_count = 2, .removed_count = 1, .record_count = 2};
-    intent.files = arena_array(state->arena, 2, sizeof *intent.files);
-    intent.removed = arena_array(state->arena, 1, sizeof *intent.removed);
-    intent.records = arena_array(state->arena, 2, sizeof *intent.records);
-    intent.files[0] =
-        (struct intent_file){"p/1", "out/1", true, hash_of(1), "sha256:1", {1, 2, 3, 4}, "cache/1"};
-    intent.files[1] = (struct intent_file){"p/log", "l", false, {{0}}, "", {5, 6, -7, -8}, ""};
-    intent.removed_to = arena_array(state->arena, 1, sizeof *intent.removed_to);
-    intent.removed[0] = "out/2";
-    intent.removed_to[0] = "cache/2";
-    intent.moved_from = moved_from;
-    intent.moved_to = moved_from == NULL ? NULL : "p/old";
-    intent.moved_on = moved_from == NULL ? NULL : "cache/3";
-    intent.records[0] = new_record(state, "a", 6);
-    intent.records[1] = new_record(state, "b", 7);
+    static const struct move moves[] = {
+        {MOVE_HIDE, "out/config.json", {1, 2, 3, 4}, "p/old", {0}, "", false},
+        {MOVE_AWAY, "out/2", {2, 2, 3, 4}, "cache/2", {0}, "", false},
+        {MOVE_IN, "p/files/1", {5, 6, -7, -8}, "out/1", {9, 9, 9, 9}, "aside/1", true},
+        {MOVE_LAST, "p/files/c", {7, 6, 7, 8}, "out/config.json", {0}, "", false},
+        {MOVE_END, "p/old", {1, 2, 3, 4}, "", {0}, "", false},
+    };
+    struct intent *intent = arena_alloc(state->arena, sizeof *intent);
+    *intent = (struct intent){.move_count = COUNT(moves), .record_count = 2};
+    intent->moves = arena_array(state->arena, COUNT(moves), sizeof *intent->moves);
+    intent->records = arena_array(state->arena, 2, sizeof *intent->records);
+    memcpy(intent->moves, moves, sizeof moves);
+    intent->records[0] = new_record(state, "a", 6);
+    intent->records[1] = new_record(state, "b", 7);
     return intent;
 }
 
 static void an_intent_is_kept_until_it_is_sealed(void **state)
 {
-    static const char *const moved[] = {NULL, "out/config.json"};
+    struct arena arena = {0};
     (void)state;
     tree_assert_ok(file_make_directories("s"));
-    for (size_t i = 0; i < COUNT(moved); i++) {
-        struct arena arena = {0};
-        struct state *writer = load(&arena);
-        tree_assert_ok(journal_open(writer, "s"));
-        struct intent intent = new_intent(writer, moved[i]);
-        tree_assert_ok(journal_put_intent(writer, &intent));
-        file_close(writer->journal);
-        struct state *found = load(&arena);
-        assert_non_null(found->intent);
-        assert_int_equal(found->record_count, 0); /* not before it is carried out */
-        assert_string_equal(
-            show_intent(&arena, found, found->intent), show_intent(&arena, writer, &intent));
-        tree_assert_ok(journal_open(found, "s"));
-        tree_assert_ok(journal_put_sealed(found));
-        file_close(found->journal);
-        assert_null(load(&arena)->intent);
-        tree_remove("s/journal");
-        arena_end(&arena);
-    }
+    struct state *writer = load(&arena);
+    tree_assert_ok(journal_open(writer, "s"));
+    tree_assert_ok(journal_put_intent(writer, "s", new_intent(writer)));
+    file_close(writer->journal);
+    struct state *found = load(&arena);
+    assert_int_equal(found->intent_count, 1);
+    assert_int_equal(found->record_count, 0); /* not before it is carried out */
+    assert_string_equal(show_state(&arena, found), show_state(&arena, writer));
+    tree_assert_ok(journal_open(found, "s"));
+    tree_assert_ok(journal_put_sealed(found, found->intents[0]));
+    assert_int_equal(found->intent_count, 0);
+    file_close(found->journal);
+    assert_int_equal(load(&arena)->intent_count, 0);
+    arena_end(&arena);
+}
+
+/* Each is finished alone, in whatever order, and a state that is saved keeps those that are left.
+ */
+static void intents_are_independent(void **state)
+{
+    struct arena arena = {0};
+    (void)state;
+    tree_assert_ok(file_make_directories("s"));
+    struct state *writer = load(&arena);
+    tree_assert_ok(journal_open(writer, "s"));
+    for (int i = 0; i < 3; i++)
+        tree_assert_ok(journal_put_intent(writer, "s", new_intent(writer)));
+    tree_assert_ok(journal_put_sealed(writer, writer->intents[1]));
+    assert_int_equal(writer->intent_count, 2);
+    assert_int_equal(load(&arena)->intent_count, 2);
+    tree_assert_ok(state_save(writer, "s", NULL, &no_graph));
+    struct state *found = load(&arena);
+    assert_int_equal(found->intent_count, 2);
+    tree_assert_ok(journal_open(found, "s"));
+    tree_assert_ok(journal_put_sealed(found, found->intents[0]));
+    tree_assert_ok(journal_put_sealed(found, found->intents[0]));
+    tree_assert_ok(state_save(found, "s", NULL, &no_graph));
+    assert_false(tree_has("s/journal"));
+    assert_false(tree_has("s/journal.new"));
+    arena_end(&arena);
 }
 
 /* ---- damage ---- */
@@ -390,23 +407,18 @@ static void write_journal(
     shown[0] = show_state(arena, state);
     for (unsigned i = 0; i < ENTRIES; i++) {
         struct record record = i == 4 ? new_record(state, "last", 8) : plain_record("plain");
-        struct intent intent = {0};
         if (i == 0 || i == 4) {
             tree_assert_ok(state_put_record(state, &record));
             tree_assert_ok(journal_put_record(state, &record));
         } else if (i == 1) {
             tree_assert_ok(journal_put_file(state, add_file(state, "f", "g", 3)));
         } else if (i == 2) {
-            intent = new_intent(state, "out/config.json");
-            tree_assert_ok(journal_put_intent(state, &intent));
-            state->intent = &intent;
+            tree_assert_ok(journal_put_intent(state, "s", new_intent(state)));
         } else {
-            tree_assert_ok(journal_put_sealed(state));
-            state->intent = NULL;
+            tree_assert_ok(journal_put_sealed(state, state->intents[0]));
         }
         shown[i + 1] = show_state(arena, state);
         ends[i + 1] = (size_t)state->journal_size;
-        state->intent = i == 2 ? arena_alloc(arena, sizeof intent) : NULL;
     }
     file_close(state->journal);
 }
@@ -517,9 +529,9 @@ static void a_newer_journal_is_refused(void **state)
     struct arena arena = {0};
     struct state *found = NULL;
     (void)state;
-    tree_write_bytes("s/journal", "psybuild journl\x03", 16);
+    tree_write_bytes("s/journal", "psybuild journl\x04", 16);
     tree_assert_report(state_load(&arena, "s", &found),
-        "s/journal: written by a newer psybuild (format 3, this one knows up to 2); remove it to "
+        "s/journal: written by a newer psybuild (format 4, this one knows up to 3); remove it to "
         "start afresh\n");
     arena_end(&arena);
 }
@@ -665,6 +677,7 @@ int main(void)
         TREE_TEST(the_compiled_graph_is_kept),
         TREE_TEST(the_journal_goes_on_where_the_state_ends),
         TREE_TEST(an_intent_is_kept_until_it_is_sealed),
+        TREE_TEST(intents_are_independent),
         TREE_TEST(a_torn_tail_is_cut_at_every_length),
         TREE_TEST(a_journal_goes_on_after_a_torn_tail),
         TREE_TEST(one_flipped_byte_of_the_journal_is_never_believed),

@@ -70,7 +70,7 @@ static void wrap_whole(
 {
     struct hash128 hash = hash_bytes(bytes, size);
     wire_put_bytes(out, magic, 16);
-    wire_put_u32(out, 1);
+    wire_put_u32(out, strcmp(magic, "psybuild state\n") == 0 ? 2 : 1); /* their versions */
     wire_put_u32(out, 0);
     wire_put_u64(out, size);
     wire_put_bytes(out, hash.bytes, sizeof hash.bytes);
@@ -81,7 +81,7 @@ static void wrap_whole(
 static void wrap_entries(
     struct wire_writer *out, const char *magic, const uint8_t *bytes, size_t size)
 {
-    bool is_journal = strcmp(magic, "psybuild journl\x02") == 0;
+    bool is_journal = strcmp(magic, "psybuild journl\x03") == 0;
     wire_put_bytes(out, magic, 16);
     for (uint64_t sequence = 0; size >= 3; sequence++) {
         uint32_t type = bytes[0], length = load_le16(bytes + 1);
@@ -96,7 +96,7 @@ static void wrap_entries(
             hash = hash_bytes(head, sizeof head);
         }
         wire_put_u32(out, is_journal ? type : length);
-        wire_put_u32(out, is_journal ? length : 0);
+        wire_put_u32(out, is_journal ? length : type);
         wire_put_bytes(out, hash.bytes, sizeof hash.bytes);
         wire_put_bytes(out, bytes + 3, length);
         bytes += 3 + length;
@@ -131,15 +131,13 @@ static void walk_record(const struct state *state, const struct record *record)
 
 static void walk_intent(const struct state *state, const struct intent *intent)
 {
-    for (uint32_t i = 0; i < intent->file_count; i++) {
-        read_name(intent->files[i].staged);
-        read_name(intent->files[i].path);
-        read_name(intent->files[i].identity);
+    for (uint32_t i = 0; i < intent->move_count; i++) {
+        const struct move *move = &intent->moves[i];
+        must(move->kind >= MOVE_HIDE && move->kind <= MOVE_END);
+        read_name(move->from);
+        read_name(move->to);
+        read_name(move->place);
     }
-    for (uint32_t i = 0; i < intent->removed_count; i++)
-        read_name(intent->removed[i]);
-    read_name(intent->moved_from);
-    read_name(intent->moved_to);
     for (uint32_t i = 0; i < intent->record_count; i++)
         walk_record(state, &intent->records[i]);
 }
@@ -164,8 +162,8 @@ static void walk_state(struct arena *arena, const struct state *state)
     }
     for (uint32_t i = 0; i < state->record_count; i++)
         walk_record(state, &state->records[i]);
-    if (state->intent != NULL)
-        walk_intent(state, state->intent);
+    for (uint32_t i = 0; i < state->intent_count; i++)
+        walk_intent(state, state->intents[i]);
     if (state->graph != NULL)
         walk_graph(arena, state->graph);
     bool is_current;
@@ -195,13 +193,14 @@ static void check_state(void)
         must(journal_open(state, "s") == NULL);
         if (records > 0)
             must(journal_put_record(state, &state->records[0]) == NULL);
-        if (state->intent != NULL)
-            must(journal_put_intent(state, state->intent) == NULL);
+        uint32_t intents = state->intent_count;
+        if (intents > 0)
+            must(journal_put_intent(state, "s", state->intents[0]) == NULL);
         file_close(state->journal);
         state->journal = NULL;
         struct state *again = load_state(&arena);
         must(again != NULL && again->record_count == records);
-        must((again->intent != NULL) == (state->intent != NULL));
+        must(again->intent_count == intents + (intents > 0));
         walk_state(&arena, again);
         must(state_save(again, "s", again->graph, &validity) == NULL);
         struct state *saved = load_state(&arena);
@@ -216,7 +215,6 @@ static void check_pieces(void)
     struct arena arena = {0};
     struct piece_log *log = NULL, *again = NULL;
     must(pieces_load(&arena, "log", &log) == NULL);
-    must(log->size_bytes > 0 || (log->count | log->input_count | log->output_count) == 0);
     for (uint32_t i = 0; i < log->count; i++) {
         const struct piece_record *record = &log->records[i];
         must(pieces_find(log, &record->key) != NULL);
@@ -226,11 +224,16 @@ static void check_pieces(void)
             must(record->outputs[k].file < log->output_count);
     }
     if (log->count > 0) {
-        must(pieces_resume(log, "log") == NULL);
-        must(pieces_append(log, &log->records[0]) == NULL);
-        pieces_close(log);
+        struct piece_log *copy;
+        must(pieces_begin(&arena, "log", log->inputs, log->input_count, log->outputs,
+                 log->output_count, &copy) == NULL);
+        for (uint32_t i = 0; i < log->count; i++)
+            pieces_put(copy, &log->records[i]);
+        must(pieces_publish(copy) == NULL);
+        must(pieces_end(copy, &log->generation, log->inputs) == NULL);
+        pieces_close(copy);
         must(pieces_load(&arena, "log", &again) == NULL);
-        must(again->count == log->count + 1);
+        must(again->count == log->count && pieces_is_of(again, &log->generation));
     }
     arena_end(&arena);
 }
@@ -238,7 +241,7 @@ static void check_pieces(void)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static const char *const magics[] = {
-        "psybuild state\n\0", "psybuild journl\x02", "psybuild pieces2", "psybuild quick\n\0"};
+        "psybuild state\n\0", "psybuild journl\x03", "psybuild pieces3", "psybuild quick\n\0"};
     static const char *const paths[] = {"s/state", "s/journal", "log", "s/quick"};
     struct wire_writer out = {0};
     if (size == 0)

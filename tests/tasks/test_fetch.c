@@ -378,7 +378,7 @@ static void what_is_damaged_in_a_partial_file_is_fetched_again(void **state)
     tree_assert_ok(file_list_directory(&fixture->arena, partials, &entries, &count));
     assert_int_equal(count, 1);
     tree_assert_ok(file_open_staged(
-        arena_format(&fixture->arena, "%s/%s/model.safetensors", partials, entries[0].name),
+        arena_format(&fixture->arena, "%s/%s/files/model.safetensors", partials, entries[0].name),
         &file));
     tree_assert_ok(file_write_at(file, 20000000, "damage", 6));
     file_close(file);

@@ -1,0 +1,340 @@
+/* carry.c - renames, and what follows from them. */
+#include "engine/carry.h"
+
+#include <string.h>
+
+#include "engine/cache.h"
+#include "engine/ours.h"
+
+/* ---- looking ---- */
+
+static bool is_set(const char *name)
+{
+    return name != NULL && name[0] != '\0';
+}
+
+/* What is staged, and comes under a name that readers know. */
+static bool brings_in(const struct move *move)
+{
+    return move->kind == MOVE_IN || move->kind == MOVE_LAST;
+}
+
+/* Whether what was to be displaced lies there: nothing, if there was nothing. */
+static struct error *is_expected(const char *path, const struct file_stamp *stamp, bool *out)
+{
+    static const struct file_stamp none;
+    enum file_kind kind;
+    TRY(file_kind_itself(path, &kind));
+    *out = kind == FILE_ABSENT;
+    if (*out)
+        return NULL;
+    TRY(file_is_still(path, stamp, true, out));
+    if (*out || kind != FILE_OTHER || !file_stamp_equal(stamp, &none))
+        return NULL;
+    *out = true; /* a link that leads nowhere */
+    return NULL;
+}
+
+/* The first staged file that is neither where it was nor where it goes; NULL: none. */
+static struct error *find_lost(const struct intent *intent, const struct move **out)
+{
+    *out = NULL;
+    for (uint32_t i = 0; i < intent->move_count && *out == NULL; i++) {
+        const struct move *move = &intent->moves[i];
+        bool is_there = !brings_in(move);
+        if (!is_there)
+            TRY(file_is_still(move->from, &move->stamp, true, &is_there));
+        if (!is_there)
+            TRY(file_is_still(move->to, &move->stamp, true, &is_there));
+        if (!is_there)
+            *out = move;
+    }
+    return NULL;
+}
+
+/* ---- single moves ---- */
+
+static struct error *make_directory_of(struct build *build, const char *path)
+{
+    char *directory = path_directory(&build->arena, path);
+    return directory == NULL ? error_memory() : file_make_directories_synced(directory);
+}
+
+/* By a rename, or a copy where the place is on another file system, as a cache may be. */
+static struct error *move_file(struct build *build, const char *from, const char *to)
+{
+    bool is_same;
+    char *directory = path_directory(&build->arena, to);
+    char *from_directory = path_directory(&build->arena, from); /* a link may lead elsewhere */
+    char *beside = file_temporary_name(&build->arena, to);
+    if (directory == NULL || from_directory == NULL || beside == NULL)
+        return error_memory();
+    TRY(make_directory_of(build, to));
+    TRY(file_same_device(from_directory, directory, &is_same));
+    if (is_same)
+        return file_rename(from, to);
+    struct error *error = file_copy_whole(from, beside);
+    if (error == NULL)
+        error = file_rename(beside, to);
+    if (error != NULL)
+        error_free(file_remove(beside)); /* as far as it can be */
+    return error == NULL ? file_remove(from) : error;
+}
+
+/* Into the cache, which may be full, or gone: then the old file is, too. */
+static struct error *keep_in_cache(struct build *build, const char *from, const char *to)
+{
+    struct error *error = move_file(build, from, to);
+    if (error == NULL)
+        error = file_touch(to); /* the order in which entries go */
+    if (error == NULL)
+        return NULL;
+    build_warn(build, NULL, error_wrap(error, "keeping what %s was in the cache", path_base(from)));
+    return file_remove(from);
+}
+
+static struct error *keep(struct build *build, const struct move *move, const char *to)
+{
+    return move->is_aside ? move_file(build, move->from, to) : keep_in_cache(build, move->from, to);
+}
+
+/* A file that nobody foresaw: its name is wanted. */
+static struct error *set_aside(struct build *build, const char *path)
+{
+    struct node node = {.directory = path_directory(&build->arena, path)};
+    struct owner owner = {.was_made = true};
+    const char *place;
+    if (node.directory == NULL)
+        return error_memory();
+    node.name = path;
+    TRY(places_aside(&build->arena, &node, path, &place));
+    TRY(ours_say_kept(build, path, &owner, place));
+    return move_file(build, path, place);
+}
+
+/* Whether the new file is in its place already. */
+static struct error *is_replaced(const struct intent *intent, const char *path, bool *out)
+{
+    *out = false;
+    for (uint32_t i = 0; i < intent->move_count && !*out; i++)
+        if (intent->moves[i].kind == MOVE_LAST && strcmp(intent->moves[i].to, path) == 0)
+            TRY(file_is_still(path, &intent->moves[i].stamp, true, out));
+    return NULL;
+}
+
+static struct error *hide(struct build *build, const struct intent *intent, const struct move *move)
+{
+    enum file_kind kind;
+    bool is_it, is_done;
+    TRY(file_kind_itself(move->from, &kind));
+    if (kind == FILE_ABSENT)
+        return NULL;
+    TRY(file_is_still(move->from, &move->stamp, true, &is_it));
+    TRY(is_replaced(intent, move->from, &is_done));
+    if (!is_it && is_done)
+        return NULL;
+    TRY(is_it ? make_directory_of(build, move->to) : NULL);
+    TRY(is_it ? file_rename(move->from, move->to) : set_aside(build, move->from));
+    char *directory = path_directory(&build->arena, move->from);
+    return directory == NULL ? error_memory() : file_sync_directory(directory);
+}
+
+/* Nothing is done with what is not the file any more. */
+static struct error *take_away(struct build *build, const struct move *move)
+{
+    bool is_it;
+    TRY(file_is_still(move->from, &move->stamp, true, &is_it));
+    if (!is_it)
+        return NULL;
+    return is_set(move->to) ? keep(build, move, move->to) : file_remove(move->from);
+}
+
+/* What is to be kept changes places with the staged file, and goes on from there at the end; where
+ * the system cannot exchange two files it goes first. */
+static struct error *displace(struct build *build, const struct move *move)
+{
+    bool is_done;
+    TRY(file_exchange(move->from, move->to, &is_done));
+    if (is_done)
+        return NULL;
+    struct move first = *move;
+    first.from = move->to;
+    TRY(keep(build, &first, move->place));
+    return file_rename(move->from, move->to);
+}
+
+static struct error *bring_in(struct build *build, const struct move *move)
+{
+    enum file_kind kind;
+    bool is_done, is_expected_there;
+    TRY(file_is_still(move->to, &move->stamp, true, &is_done));
+    if (is_done)
+        return NULL;
+    TRY(make_directory_of(build, move->to));
+    TRY(is_expected(move->to, &move->displaced, &is_expected_there));
+    if (!is_expected_there)
+        TRY(set_aside(build, move->to));
+    TRY(file_kind_itself(move->to, &kind));
+    return kind != FILE_ABSENT && is_set(move->place) ? displace(build, move)
+                                                      : file_rename(move->from, move->to);
+}
+
+/* What was displaced goes where it is kept. */
+static struct error *move_on(struct build *build, const struct move *move)
+{
+    enum file_kind kind;
+    bool is_new;
+    if (move->kind == MOVE_END)
+        return take_away(build, move);
+    if (!brings_in(move) || !is_set(move->place))
+        return NULL;
+    TRY(file_kind_itself(move->from, &kind));
+    TRY(file_is_still(move->from, &move->stamp, true, &is_new));
+    return kind == FILE_ABSENT || is_new ? NULL : keep(build, move, move->place);
+}
+
+/* ---- all of them ---- */
+
+/* Each directory once, of the names that moves up to `end` have changed. */
+static struct error *sync_directories(
+    struct build *build, const struct intent *intent, uint32_t end)
+{
+    struct map seen = {.arena = &build->arena};
+    for (uint32_t i = 0; i < end; i++) {
+        const struct move *move = &intent->moves[i];
+        char *directory = path_directory(&build->arena, brings_in(move) ? move->to : move->from);
+        enum file_kind kind;
+        struct file_stamp stamp;
+        if (directory == NULL)
+            return error_memory();
+        if (move->kind == MOVE_END || map_get(&seen, directory) != MAP_NONE)
+            continue;
+        TRY(map_put(&seen, directory, i));
+        TRY(file_stat(directory, &kind, &stamp));
+        if (kind == FILE_DIRECTORY)
+            TRY(file_sync_directory(directory));
+    }
+    return NULL;
+}
+
+static struct error *carry_moves(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->move_count; i++) {
+        const struct move *move = &intent->moves[i];
+        if (move->kind == MOVE_LAST)
+            TRY(sync_directories(build, intent, i)); /* before the directory loads again */
+        if (move->kind == MOVE_HIDE)
+            TRY(hide(build, intent, move));
+        if (move->kind == MOVE_AWAY)
+            TRY(take_away(build, move));
+        if (brings_in(move))
+            TRY(bring_in(build, move));
+    }
+    return sync_directories(build, intent, intent->move_count);
+}
+
+/* ---- stamps and records ---- */
+
+static void set_made(struct state_file *known, const struct record_made *made)
+{
+    /* Fetched again, a file has the content that was hashed before. */
+    bool is_again = !made->has_tree && known->has_tree && made->identity[0] != '\0' &&
+                    strcmp(known->identity, made->identity) == 0;
+    known->has_tree = is_again || made->has_tree;
+    known->tree = is_again ? known->tree : made->tree;
+    known->identity = made->identity;
+    known->is_given_back = known->is_damaged = false;
+}
+
+static struct error *take_stamp(struct build *build, const char *path,
+    const struct record_made *made, const struct file_stamp *stamp_before)
+{
+    enum file_kind kind;
+    struct file_stamp now;
+    uint32_t file;
+    TRY(build_add_file(build, path, NULL, &file));
+    struct state_file *known = &build->state->files[file];
+    if (made == NULL && !file_stamp_equal(&known->stamp, stamp_before))
+        return NULL; /* what was only hidden is as well known as it was */
+    TRY(file_stat(known->location, &kind, &now));
+    known->stamp = now;
+    if (made != NULL)
+        set_made(known, made);
+    build->files[file] = (struct file_run){.look = LOOK_CURRENT, .stamp = now};
+    return NULL;
+}
+
+/* The stamps that count are taken now: a rename moves ctime. That no later change can share them is
+ * seen to once, when the state is saved. */
+static struct error *take_stamps(struct build *build, const struct intent *intent)
+{
+    struct map moved = {.arena = &build->arena};
+    for (uint32_t i = 0; i < intent->move_count; i++)
+        if (brings_in(&intent->moves[i]))
+            TRY(map_put(&moved, intent->moves[i].to, i));
+    for (uint32_t r = 0; r < intent->record_count; r++)
+        for (uint32_t k = 0; k < intent->records[r].made_count; k++) {
+            const struct record_made *made = &intent->records[r].made[k];
+            const char *path = build->state->files[made->file].path;
+            if (map_get(&moved, path) != MAP_NONE)
+                TRY(take_stamp(build, path, made, NULL));
+        }
+    for (uint32_t i = 0; i < intent->move_count; i++) {
+        const struct move *hidden = &intent->moves[i];
+        bool is_back;
+        if (hidden->kind != MOVE_HIDE)
+            continue;
+        TRY(file_is_still(hidden->from, &hidden->stamp, true, &is_back));
+        if (is_back)
+            TRY(take_stamp(build, hidden->from, NULL, &hidden->stamp));
+    }
+    build->stamped_ns = file_clock_ns();
+    return NULL;
+}
+
+static struct error *put_records(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->record_count; i++) {
+        TRY(state_put_record(build->state, &intent->records[i]));
+        TRY(journal_put_record(build->state, &intent->records[i]));
+    }
+    build->is_state_changed = true;
+    return NULL;
+}
+
+/* The partial directories, as far as nothing else is in them. */
+static struct error *remove_partials(struct build *build, const struct intent *intent)
+{
+    enum { LEVELS = 3 }; /* files, NODE, partial */
+    for (uint32_t i = 0; i < intent->move_count; i++) {
+        const char *directory = intent->moves[i].from;
+        bool is_staged = brings_in(&intent->moves[i]) || intent->moves[i].kind == MOVE_END;
+        for (int level = 0; is_staged && level < LEVELS; level++) {
+            directory = path_directory(&build->arena, directory);
+            if (directory == NULL)
+                return error_memory();
+            TRY(file_remove_directory(directory));
+        }
+    }
+    return NULL;
+}
+
+struct error *carry_out(struct build *build, struct intent *intent, bool *is_given_up)
+{
+    const struct move *lost;
+    *is_given_up = false;
+    TRY(find_lost(intent, &lost));
+    if (lost != NULL) {
+        TRY(journal_put_sealed(build->state, intent));
+        *is_given_up = true;
+        return error_new(
+            ERROR_FAILED, "%s: what was made for it was removed or changed by others", lost->to);
+    }
+    TRY(carry_moves(build, intent));
+    TRY(take_stamps(build, intent));
+    TRY(put_records(build, intent));
+    for (uint32_t i = 0; i < intent->move_count; i++)
+        TRY(move_on(build, &intent->moves[i]));
+    TRY(journal_put_sealed(build->state, intent));
+    return remove_partials(build, intent);
+}

@@ -1,0 +1,151 @@
+/* ours.c - the file on disk against what records say. */
+#include "engine/ours.h"
+
+#include <string.h>
+
+/* What a record says of the file: the node's own before others'. */
+static const struct record_made *find_in(const struct record *record, uint32_t file)
+{
+    for (uint32_t i = 0; record != NULL && !record->is_gone && i < record->made_count; i++)
+        if (record->made[i].file == file)
+            return &record->made[i];
+    return NULL;
+}
+
+static const struct record_made *find_made(
+    const struct state *state, const struct node *node, uint32_t file)
+{
+    const struct record_made *made = find_in(state_find_record(state, node->name), file);
+    for (uint32_t i = 0; made == NULL && i < state->record_count; i++)
+        made = find_in(&state->records[i], file);
+    return made;
+}
+
+static struct error *hash_tree(struct build *build, const char *path, struct hash128 *out)
+{
+    struct arena arena = {0};
+    struct segments *found;
+    struct error *error = segments_hash_file(
+        &arena, build->registry, path, path, build->options->cancel, NULL, &found);
+    if (error == NULL)
+        *out = segments_tree(found);
+    arena_end(&arena);
+    return error;
+}
+
+static struct error *has_identity(
+    struct build *build, const char *path, const char *identity, bool *out)
+{
+    struct arena arena = {0};
+    char *found;
+    struct error *error = build->registry->identify(&arena, path, identity, &found);
+    if (error == NULL)
+        *out = strcmp(found, identity) == 0;
+    arena_end(&arena);
+    return error;
+}
+
+/* Another stamp than the recorded one: the bytes tell. */
+static struct error *compare_bytes(
+    struct build *build, const char *path, const struct record_made *made, bool *out)
+{
+    struct hash128 tree;
+    *out = false;
+    if (!made->has_tree)
+        return made->identity[0] == '\0' ? NULL : has_identity(build, path, made->identity, out);
+    TRY(hash_tree(build, path, &tree));
+    *out = hash_equal(&tree, &made->tree);
+    return NULL;
+}
+
+static struct error *look_at_made(
+    struct build *build, const char *path, const struct record_made *made, struct owner *owner)
+{
+    const struct state_file *known = &build->state->files[made->file];
+    bool is_as_made = state_is_as_made(known, made);
+    bool is_known = file_stamp_equal(&owner->stamp, &known->stamp) &&
+                    (known->has_tree || known->identity[0] != '\0');
+    owner->was_made = true;
+    if (!is_known)
+        TRY(compare_bytes(build, path, made, &is_as_made));
+    owner->is_ours = is_as_made || (is_known && known->is_damaged);
+    owner->has_tree = is_as_made && made->has_tree;
+    owner->tree = made->tree;
+    return NULL;
+}
+
+/* Not ours, but the very bytes that will be there: nothing is lost with it. */
+static struct error *is_the_same(
+    struct build *build, const struct plan_output *output, uint64_t size_bytes, bool *out)
+{
+    const struct segments *segments = output->segments;
+    bool is_known = segments != NULL && segments->known_count == segments->count;
+    bool may_be = output->size_bytes == size_bytes || output->size_bytes == PLAN_SIZE_UNKNOWN;
+    struct hash128 wanted = output->tree, tree;
+    *out = false;
+    if (!(output->has_tree || is_known) || output->is_blocks || !may_be)
+        return NULL;
+    if (!output->has_tree)
+        wanted = segments_tree(segments);
+    TRY(hash_tree(build, output->path, &tree));
+    *out = hash_equal(&tree, &wanted);
+    return NULL;
+}
+
+struct error *ours_look(struct build *build, const struct node *node, const char *path,
+    const struct plan_output *output, struct owner *out)
+{
+    enum file_kind kind;
+    *out = (struct owner){.kind = FILE_ABSENT};
+    TRY(file_kind_itself(path, &out->kind));
+    if (out->kind == FILE_ABSENT)
+        return NULL;
+    TRY(file_stat(path, &kind, &out->stamp));
+    uint32_t file = map_get(&build->state->file_by_path, path);
+    const struct record_made *made = file == MAP_NONE ? NULL : find_made(build->state, node, file);
+    if (made != NULL && out->kind == FILE_REGULAR)
+        TRY(look_at_made(build, path, made, out));
+    if (!out->is_ours && output != NULL && kind == FILE_REGULAR)
+        TRY(is_the_same(build, output, out->stamp.size_bytes, &out->is_ours));
+    return NULL;
+}
+
+struct error *ours_say_kept(
+    struct build *build, const char *path, const struct owner *owner, const char *place)
+{
+    const char *what = owner->was_made ? "was edited since it was made"
+                                       : "was there, and is not known to be psybuild's";
+    const char *how = build->options->is_dry ? "would be kept" : "kept";
+    char *note = arena_format(&build->arena, "%s %s: %s as %s", path, what, how, place);
+    if (note == NULL)
+        return error_memory();
+    build_say(build, EVENT_WARNING, NULL, note);
+    return NULL;
+}
+
+static struct error *foretell(struct build *build, const struct node *node, const char *path,
+    const struct plan_output *output)
+{
+    struct owner owner;
+    const char *place;
+    TRY(ours_look(build, node, path, output, &owner));
+    /* What we know nothing of may be the very bytes that would be made. */
+    bool is_certain = owner.was_made || (output != NULL && output->is_text);
+    if (owner.kind == FILE_ABSENT || owner.kind == FILE_DIRECTORY || owner.is_ours || !is_certain)
+        return NULL;
+    TRY(places_aside(&build->arena, node, path, &place));
+    return ours_say_kept(build, path, &owner, place);
+}
+
+struct error *ours_foretell(struct build *build, uint32_t index)
+{
+    const struct node *node = &build->graph->nodes[index];
+    const struct plan *plan = build->runs[index].plan;
+    const struct record *record = state_find_record(build->state, node->name);
+    for (uint32_t i = 0; plan != NULL && i < plan->output_count; i++)
+        if (!plan->outputs[i].is_unchanged)
+            TRY(foretell(build, node, plan->outputs[i].path, &plan->outputs[i]));
+    for (uint32_t i = 0; plan == NULL && record != NULL && i < record->made_count; i++)
+        TRY(foretell(build, node, build->state->files[record->made[i].file].path, NULL));
+    return NULL;
+}

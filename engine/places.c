@@ -1,0 +1,110 @@
+/* places.c - paths below `.psybuild`, put together. */
+#include "engine/places.h"
+
+#include <string.h>
+
+static struct error *find_base(struct arena *arena, const struct node *node, const char **out)
+{
+    bool is_same;
+    TRY(file_same_device(STATE_DIRECTORY, node->directory, &is_same));
+    *out = is_same ? STATE_DIRECTORY : path_join(arena, node->directory, STATE_DIRECTORY);
+    return *out == NULL ? error_memory() : NULL;
+}
+
+static const char *name_of(const struct node *node, char hex[HASH_HEX_BYTES])
+{
+    struct hash128 hash = hash_text(text_of(node->name));
+    return hash_hex(&hash, hex);
+}
+
+struct error *places_partial(struct arena *arena, const struct node *node, const char **out)
+{
+    char hex[HASH_HEX_BYTES];
+    if (node->source != NULL && node->source->partial != NULL) {
+        *out = arena_format(
+            arena, "%s/%s/%s", node->source_directory, node->source->partial, name_of(node, hex));
+        return *out == NULL ? error_memory() : NULL;
+    }
+    const char *base;
+    TRY(find_base(arena, node, &base));
+    *out = arena_format(arena, "%s/partial/%s", base, name_of(node, hex));
+    return *out == NULL ? error_memory() : NULL;
+}
+
+struct error *places_log(struct arena *arena, const struct node *node, const char **out)
+{
+    char hex[HASH_HEX_BYTES];
+    const char *base;
+    TRY(find_base(arena, node, &base));
+    *out = arena_format(arena, "%s/pieces/%s", base, name_of(node, hex));
+    return *out == NULL ? error_memory() : NULL;
+}
+
+/* Whether a directory that the name needs is a file, such as one set aside before. */
+static struct error *is_blocked(struct arena *arena, const char *name, bool *out)
+{
+    *out = false;
+    for (const char *at = path_directory(arena, name); !*out; at = path_directory(arena, at)) {
+        enum file_kind kind;
+        if (at == NULL)
+            return error_memory();
+        if (at[0] == '\0')
+            break;
+        TRY(file_kind_itself(at, &kind));
+        *out = kind == FILE_REGULAR;
+        if (kind == FILE_DIRECTORY)
+            break;
+    }
+    return NULL;
+}
+
+struct error *places_aside(
+    struct arena *arena, const struct node *node, const char *path, const char **out)
+{
+    enum { TRIES_MAX = 1000 };
+    enum file_kind kind = FILE_OTHER;
+    const char *base;
+    TRY(find_base(arena, node, &base));
+    bool is_here = strcmp(base, STATE_DIRECTORY) == 0;
+    bool is_taken;
+    char hex[HASH_HEX_BYTES];
+    char *first = arena_format(arena, "%s/aside/%s", base, is_here ? path : path_base(path));
+    if (first == NULL)
+        return error_memory();
+    TRY(is_blocked(arena, first, &is_taken));
+    if (is_taken)
+        first = arena_format(arena, "%s/aside/%s.%s", base, path_base(path), name_of(node, hex));
+    char *name = first;
+    for (unsigned i = 1; name != NULL && i <= TRIES_MAX; i++) {
+        TRY(file_kind_itself(name, &kind));
+        if (kind == FILE_ABSENT)
+            break;
+        name = arena_format(arena, "%s.%u", first, i);
+    }
+    if (name == NULL)
+        return error_memory();
+    if (kind != FILE_ABSENT)
+        return error_new(ERROR_FAILED, "%s: its directory is full of files set aside", path);
+    *out = name;
+    return NULL;
+}
+
+const char *places_partial_log(struct arena *arena, const char *partial)
+{
+    return path_join(arena, partial, "pieces");
+}
+
+const char *places_old(struct arena *arena, const char *partial)
+{
+    return path_join(arena, partial, "old");
+}
+
+const char *places_files(struct arena *arena, const char *partial)
+{
+    return path_join(arena, partial, "files");
+}
+
+const char *places_staged(struct arena *arena, const char *partial, const char *path)
+{
+    return arena_format(arena, "%s/files/%s", partial, path_base(path));
+}
