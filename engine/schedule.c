@@ -319,13 +319,12 @@ static void take_hash_result(struct schedule *schedule, struct job *job)
 {
     struct build *build = schedule->build;
     struct error *error = job->pool.error;
-    struct file_stamp now;
-    enum file_kind kind;
+    bool is_steady = true;
     job->pool.error = NULL;
     build->files[job->index].is_hashing = false;
     if (error == NULL)
-        error = file_stat(job->location, &kind, &now);
-    bool is_steady = error != NULL || file_stamp_equal(&now, &build->files[job->index].stamp);
+        error =
+            file_is_still(job->location, &build->files[job->index].stamp, false, &is_steady);
     build->files[job->index].is_unsteady = !is_steady; /* whoever wants it will find that */
     if (error == NULL && is_steady)
         error = stale_set_hashed(build, job->index, job->segments);

@@ -435,6 +435,7 @@ static struct error *run_command(struct work *work, char *const *arguments)
     const char *out = work_staged_path(work, 0);
     enum file_kind kind;
     struct file_stamp before, after;
+    bool is_unwritten;
     int status;
     TRY(file_stat(out, &kind, &before));
     TRY(file_run_program(arguments, &status));
@@ -442,7 +443,8 @@ static struct error *run_command(struct work *work, char *const *arguments)
         return error_new(ERROR_FAILED, "command failed with exit status %d: %s", status,
             show_command(work_arena(work), arguments));
     TRY(file_stat(out, &kind, &after));
-    if (kind != FILE_REGULAR || file_stamp_equal(&before, &after))
+    TRY(file_is_still(out, &before, false, &is_unwritten));
+    if (kind != FILE_REGULAR || is_unwritten)
         return error_new(ERROR_FAILED, "command did not write its output, ${out}: %s",
             show_command(work_arena(work), arguments));
     return after.inode == before.inode ? NULL : sync_replaced(out);
