@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "tasks/registry.h"
-#include "tests/support/shard.h"
+#include "tests/support/checkpoint.h"
 #include "tests/support/turns.h"
 
 #define CACHE "\"cache\": {\"path\": \"cache\"}, "
@@ -252,6 +252,179 @@ static void outputs_of_one_node_may_be_called_like_files_of_ours(void **state)
     }
 }
 
+/* ---- 5: two readers of what goes when both have had it ---- */
+
+/* A source of the files below `directory`, each by its address and hash. */
+static const char *declare_files(const char *directory)
+{
+    const char *files = "";
+    char here[4096];
+    assert_non_null(getcwd(here, sizeof here));
+    struct snapshot found = snapshot_take(turns_arena(), directory);
+    for (size_t i = 0; i < found.count; i++) {
+        char *identity, *path = turns_format("%s/%s", directory, found.files[i].path);
+        tree_assert_ok(registry.identify(turns_arena(), path, "sha256:", &identity));
+        files = turns_format("%s%s\"%s\": {\"url\": \"file://%s/%s\", \"hash\": \"%s\"}", files,
+            i == 0 ? "" : ", ", found.files[i].path, here, path, identity);
+    }
+    return files;
+}
+
+#define OF_FAR(name, bits)                                                                         \
+    "\"" name "\": {\"recipe\": \"mlx\", \"from\": \"near\", \"with\": {\"bits\": " bits "}}"
+
+/* Its lm_head is another name of its embeddings: no piece reads it, and its hashes are wanted. */
+static void what_no_piece_reads_is_hashed_before_it_goes(void **state)
+{
+    enum { ROUNDS = 8 };
+    static const char *const arguments[] = {"-q", "-j4", NULL};
+    (void)state;
+    checkpoint_write(&(struct checkpoint){1, 256, 256, 8192}, "far");
+    const char *config = tree_read(turns_arena(), "far/config.json").bytes;
+    const char *tied = strstr(config, "\"tie_word_embeddings\": false");
+    assert_non_null(tied);
+    tree_write("far/config.json",
+        turns_format("%.*s\"tie_word_embeddings\": true}\n", (int)(tied - config), config));
+    turns_declare(turns_format("\"sources\": {\"near\": {\"files\": {%s}, \"keep\": "
+                               "\"until-used\"}}, ",
+                      declare_files("far")),
+        OF_FAR("mlx/four", "4") ", " OF_FAR("mlx/eight", "8") ", " OF_FAR("mlx/six", "6"));
+    struct snapshot wanted = {.count = 0};
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        const char *when = turns_format("round %u", round);
+        struct program program = program_run(turns_arena(), arguments, NULL);
+        if (program.exit_code != 0)
+            fail_msg("%s: exit code %d: %s", when, program.exit_code, program.said.bytes);
+        struct snapshot made = snapshot_take(turns_arena(), "mlx");
+        if (round == 0)
+            wanted = made;
+        snapshot_assert_equal(&made, &wanted, when);
+        turns_assert_done(when);
+        tree_remove("mlx");
+        tree_remove("near");
+        tree_remove(".psybuild");
+    }
+}
+
+/* ---- 7: no mixture loads ---- */
+
+/* One group in two versions: their inputs are in/0 and in/1. */
+struct versions {
+    const char *artifacts[2];   /* NULL: the same */
+    const char *directories[3]; /* each loads, or not, by a config.json of its own */
+};
+
+static void declare_version(const struct versions *versions, unsigned which)
+{
+    bool has_own = which == 1 && versions->artifacts[1] != NULL;
+    turns_declare(
+        turns_format("\"vars\": {\"v\": \"%u\"}, ", which), versions->artifacts[has_own ? 1 : 0]);
+}
+
+static void assert_no_mixture(
+    const struct versions *versions, struct snapshot made[2][3], const char *when)
+{
+    for (size_t i = 0; versions->directories[i] != NULL; i++) {
+        struct snapshot found = snapshot_take(turns_arena(), versions->directories[i]);
+        if (snapshot_find(&found, "config.json") != NULL && !snapshot_equal(&found, &made[0][i]) &&
+            !snapshot_equal(&found, &made[1][i]))
+            fail_msg("%s: %s/config.json stands beside files of another version", when,
+                versions->directories[i]);
+    }
+}
+
+/* From version `now` to the other, dying at that point; false if there was none. */
+static bool kill_at(
+    const struct versions *versions, struct snapshot made[2][3], unsigned now, const char *fault)
+{
+    const char *when = turns_format("%s, %u -> %u", fault, now, !now);
+    declare_version(versions, !now);
+    bool is_met = turns_run_with_fault(fault).exit_code == TURNS_EXIT_FAULT;
+    assert_no_mixture(versions, made, when);
+    turns_build(when);
+    for (size_t i = 0; versions->directories[i] != NULL; i++) {
+        struct snapshot found = snapshot_take(turns_arena(), versions->directories[i]);
+        snapshot_assert_equal(&found, &made[!now][i], when);
+    }
+    return is_met;
+}
+
+static void write_versions(void)
+{
+    static const char *const names[] = {"aa", "config.json", "w", "zz"};
+    for (size_t i = 0; i < 2 * TURNS_COUNT(names); i++)
+        for (unsigned sub = 0; sub < 2; sub++)
+            tree_write(turns_format("in/%zu/%s/%s", i % 2, sub == 0 ? "a" : "b", names[i / 2]),
+                turns_format("%s, %zu", names[i / 2], i % 2));
+}
+
+static void kill_at_each(const struct versions *versions, const char *kind)
+{
+    struct snapshot made[2][3];
+    unsigned met = 2;
+    write_versions();
+    for (unsigned which = 0; which < 2; which++) {
+        declare_version(versions, which);
+        turns_build("undisturbed");
+        for (size_t i = 0; versions->directories[i] != NULL; i++)
+            made[which][i] = snapshot_take(turns_arena(), versions->directories[i]);
+    }
+    for (unsigned n = 1; met > 0; n++) {
+        assert_true(n < TURNS_POINTS_MAX);
+        met = kill_at(versions, made, 1, turns_format("exit:%s:%u", kind, n));
+        met += kill_at(versions, made, 0, turns_format("exit:%s:%u", kind, n));
+    }
+}
+
+#define OF(sub, name) "\"in/${v}/" sub "/" name "\""
+#define NODE(path, files)                                                                          \
+    "\"" path "\": {\"task\": \"copy\", \"in\": {\"files\": [" files "]}, \"group\": \"m\"}"
+#define ALL(sub) OF(sub, "aa") ", " OF(sub, "config.json") ", " OF(sub, "w") ", " OF(sub, "zz")
+
+static void killed_while_a_pattern_makes_config_json_nothing_is_mixed(void **state)
+{
+    static const struct versions versions = {{NODE("m/*", ALL("a")), NULL}, {"m", NULL}};
+    (void)state;
+    turns_need_faults();
+    kill_at_each(&versions, "rename");
+    kill_at_each(&versions, "remove");
+}
+
+static void killed_while_another_node_makes_config_json_nothing_is_mixed(void **state)
+{
+    static const struct versions versions = {
+        {NODE("m/w", OF("a", "w")) ", " NODE("m/c*.json", OF("a", "config.json")), NULL},
+        {"m", NULL}};
+    (void)state;
+    turns_need_faults();
+    kill_at_each(&versions, "rename");
+}
+
+static void killed_while_two_directories_change_neither_is_mixed(void **state)
+{
+    static const struct versions versions = {
+        {NODE("m/a/*", ALL("a")) ", " NODE("m/b/*", ALL("b")), NULL}, {"m/a", "m/b", NULL}};
+    static const struct versions named = {
+        {NODE("m/a/w", OF("a", "w")) ", " NODE("m/a/config.json", OF("a", "config.json")) ", " NODE(
+             "m/b/w", OF("b", "w")) ", " NODE("m/b/config.json", OF("b", "config.json")),
+            NULL},
+        {"m/a", "m/b", NULL}};
+    (void)state;
+    turns_need_faults();
+    kill_at_each(&named, "rename");
+    kill_at_each(&versions, "rename");
+}
+
+static void killed_while_config_json_leaves_nothing_is_mixed(void **state)
+{
+    static const struct versions versions = {
+        {NODE("m/*", ALL("a")), NODE("m/*", OF("a", "w"))}, {"m", NULL}};
+    (void)state;
+    turns_need_faults();
+    kill_at_each(&versions, "rename");
+    kill_at_each(&versions, "remove");
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -264,6 +437,11 @@ int main(void)
         ROW(killed_while_two_tensors_swap_nothing_is_mixed),
         ROW(an_output_may_be_called_like_a_file_of_ours),
         ROW(outputs_of_one_node_may_be_called_like_files_of_ours),
+        ROW(what_no_piece_reads_is_hashed_before_it_goes),
+        ROW(killed_while_a_pattern_makes_config_json_nothing_is_mixed),
+        ROW(killed_while_another_node_makes_config_json_nothing_is_mixed),
+        ROW(killed_while_two_directories_change_neither_is_mixed),
+        ROW(killed_while_config_json_leaves_nothing_is_mixed),
 #undef ROW
     };
     program_find();
