@@ -40,8 +40,8 @@ static void copy_source(void)
 
 int turns_begin(void **state)
 {
-    static const char *const names[] = {
-        "PSYBUILD_CACHE", "MAKEFLAGS", "PSYBUILD_FAULT_AT", "PSYBUILD_FAULT_CACHE"};
+    static const char *const names[] = {"PSYBUILD_CACHE", "MAKEFLAGS", "PSYBUILD_FAULT_AT",
+        "PSYBUILD_FAULT_CACHE", "PSYBUILD_FAULT_INODES"};
     for (size_t i = 0; i < TURNS_COUNT(names); i++)
         unsetenv(names[i]); /* of whoever runs the tests */
     if (tree_begin(state) != 0)

@@ -1,0 +1,2 @@
+/* test_build_places.c */
+int main(void){return 0;}
