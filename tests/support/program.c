@@ -21,24 +21,29 @@
 #include "tests/support/tree.h"
 
 enum { ARGUMENTS_MAX = 32, READ_BYTES = 4096 };
-static char program_path[PATH_MAX];
+static char path_found[PATH_MAX];
 
 void program_find(void)
 {
     const char *build = getenv("PSYBUILD_BUILD");
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/psybuild", build == NULL ? "." : build);
-    if (realpath(path, program_path) == NULL) {
+    if (realpath(path, path_found) == NULL) {
         fprintf(stderr, "%s: no program here; build it, or say where with PSYBUILD_BUILD\n", path);
         exit(1);
     }
+}
+
+const char *program_path(void)
+{
+    return path_found;
 }
 
 /* In the child; does not return. */
 static void run(
     const char *const *arguments, const char *const *environment, int output, unsigned closed)
 {
-    char *words[ARGUMENTS_MAX] = {program_path};
+    char *words[ARGUMENTS_MAX] = {path_found};
     char data[PATH_MAX + 16];
     size_t count = 1;
     for (size_t i = 0; arguments[i] != NULL && count + 1 < ARGUMENTS_MAX; i++)
@@ -54,7 +59,7 @@ static void run(
     for (int descriptor = 0; descriptor <= STDERR_FILENO; descriptor++)
         if (closed >> descriptor & 1)
             close(descriptor);
-    execv(program_path, words);
+    execv(path_found, words);
     _exit(127);
 }
 

@@ -9,6 +9,7 @@
 /* First of all in main(), before the working directory changes: finds the program by
  * PSYBUILD_BUILD. */
 void program_find(void);
+const char *program_path(void); /* absolute */
 
 struct program {
     pid_t id;
