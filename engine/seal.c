@@ -174,16 +174,6 @@ static struct error *add_node(struct sealing *sealing, uint32_t index)
 
 /* ---- the window in which nothing loads the directory ---- */
 
-static bool makes(const struct build *build, uint32_t index, const char *path)
-{
-    const struct record *record = state_find_record(build->state, build->graph->nodes[index].name);
-    const struct plan *plan = build->runs[index].plan;
-    bool is_made = plan != NULL && plan_has_output(plan, path);
-    for (uint32_t k = 0; record != NULL && k < record->made_count && !is_made; k++)
-        is_made = strcmp(build->state->files[record->made[k].file].path, path) == 0;
-    return is_made;
-}
-
 /* What is done with the file once the others are in place: its old self comes back, a new one takes
  * its place, or none does. */
 static struct error *add_end(struct sealing *sealing, const struct move *hidden)
@@ -212,31 +202,51 @@ static struct error *add_end(struct sealing *sealing, const struct move *hidden)
             .kind = MOVE_LAST, .from = hidden->to, .stamp = hidden->stamp, .to = hidden->from});
 }
 
-/* The file without which nothing loads the directory is moved away first, and comes back last, or
- * what replaces it does: where one of those nodes makes it, now or before. */
-static struct error *hide_last(struct sealing *sealing, const uint32_t *nodes, uint32_t count)
+static bool is_hidden(const struct intent *intent, const char *path)
+{
+    for (uint32_t i = 0; i < intent->move_count; i++)
+        if (intent->moves[i].kind == MOVE_HIDE && strcmp(intent->moves[i].from, path) == 0)
+            return true;
+    return false;
+}
+
+/* Moved away first; it comes back last, or what replaces it does. */
+static struct error *hide(struct sealing *sealing, const struct node *node, const char *path)
 {
     struct build *build = sealing->build;
-    const char *directory = build->graph->nodes[nodes[0]].directory, *partial;
-    const char *path = path_join(&build->arena, directory, build->registry->seal_last);
+    const char *partial;
     enum file_kind kind;
     struct move hidden = {.kind = MOVE_HIDE, .from = path};
-    uint32_t i = 0;
-    if (path == NULL)
-        return error_memory();
-    while (i < count && !makes(build, nodes[i], path))
-        i++;
+    bool is_last = strcmp(path_base(path), build->registry->seal_last) == 0;
+    if (!is_last || is_hidden(sealing->intent, path))
+        return NULL;
     TRY(file_kind_itself(path, &kind));
-    if (kind == FILE_ABSENT || i == count)
+    if (kind == FILE_ABSENT)
         return NULL;
     TRY(file_stat(path, &kind, &hidden.stamp));
-    TRY(places_partial(&build->arena, &build->graph->nodes[nodes[i]], &partial));
+    TRY(places_partial(&build->arena, node, &partial));
     hidden.to = places_old(&build->arena, partial);
     if (hidden.to == NULL)
         return error_memory();
     TRY(file_remove(hidden.to)); /* of a seal that was given up: not what is moved now */
     TRY(add_end(sealing, &hidden));
     return add_move(sealing, &hidden);
+}
+
+/* What of these nodes' files, as they are or will be, a directory does not load without. */
+static struct error *hide_last(struct sealing *sealing, const uint32_t *nodes, uint32_t count)
+{
+    const struct build *build = sealing->build;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct node *node = &build->graph->nodes[nodes[i]];
+        const struct record *record = state_find_record(build->state, node->name);
+        const struct plan *plan = build->runs[nodes[i]].plan;
+        for (uint32_t k = 0; record != NULL && k < record->made_count; k++)
+            TRY(hide(sealing, node, build->state->files[record->made[k].file].path));
+        for (uint32_t k = 0; plan != NULL && k < plan->output_count; k++)
+            TRY(hide(sealing, node, plan->outputs[k].path));
+    }
+    return NULL;
 }
 
 /* In the order of their kinds, else as they are. */
