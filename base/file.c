@@ -874,25 +874,44 @@ struct error *file_rename(const char *from, const char *to)
     return error_wrap(error, "renaming %s", from);
 }
 
-struct error *file_exchange(const char *a, const char *b, bool *done)
+enum exchange {
+    EXCHANGE_NOTHING,
+    EXCHANGE_BOTH
+}; /* there must be nothing at `to`; there must be */
+
+static int rename_exchanging(const char *from, const char *to, enum exchange how)
 {
-    int result = -1;
+#if USE_LINUX
+    enum { NOREPLACE = 1, EXCHANGE = 2 }; /* RENAME_NOREPLACE, RENAME_EXCHANGE */
+    unsigned flag = how == EXCHANGE_BOTH ? EXCHANGE : NOREPLACE;
+    return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flag);
+#elif defined(RENAME_SWAP) && defined(RENAME_EXCL)
+    return renamex_np(from, to, how == EXCHANGE_BOTH ? RENAME_SWAP : RENAME_EXCL);
+#else
+    (void)from, (void)to, (void)how;
     errno = ENOSYS;
+    return -1;
+#endif
+}
+
+struct error *file_exchange(const char *from, const char *to, bool *done)
+{
+    enum { TRIES_MAX = 100 }; /* against somebody who makes and removes `to` all the time */
+    int code = EEXIST;
     *done = false;
     if (fault_here(FAULT_RENAME))
-        return error_new_errno(EIO, b, "replace");
-#if USE_LINUX
-    enum { EXCHANGE = 2 }; /* RENAME_EXCHANGE */
-    result = (int)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, EXCHANGE);
-#elif defined(RENAME_SWAP)
-    result = renamex_np(a, b, RENAME_SWAP);
-#endif
-    int code = errno;
-    *done = result == 0;
-    if (result == 0 || code == ENOSYS || code == EINVAL || code == ENOTSUP)
+        code = EIO;
+    for (int tries = 0; code == EEXIST && tries < TRIES_MAX; tries++) {
+        code = rename_exchanging(from, to, EXCHANGE_NOTHING) == 0 ? 0 : errno;
+        if (code == EEXIST)
+            code = rename_exchanging(from, to, EXCHANGE_BOTH) == 0 ? 0 : errno;
+        if (code == ENOENT && access(from, F_OK) == 0)
+            code = EEXIST; /* it went between the two: once more */
+    }
+    *done = code == 0;
+    if (code == 0 || code == ENOSYS || code == EINVAL || code == ENOTSUP)
         return NULL;
-    struct error *error = error_new_errno(code, b, "replace");
-    return error_wrap(error, "renaming %s", a);
+    return error_wrap(error_new_errno(code, to, "replace"), "renaming %s", from);
 }
 
 struct error *file_touch(const char *path)

@@ -126,8 +126,9 @@ char *file_temporary_name(struct arena *arena, const char *path);
 MUST_CHECK struct error *file_create_whole(const char *path, struct text text);
 
 MUST_CHECK struct error *file_rename(const char *from, const char *to);
-/* The two change places at once; `*done` is false where the system cannot. */
-MUST_CHECK struct error *file_exchange(const char *a, const char *b, bool *done);
+/* Gives `from` the name `to`, and what has that name, if anything has, the name `from`, without a
+ * moment in which either is lost. `*done` is false where the system cannot: nothing was done. */
+MUST_CHECK struct error *file_exchange(const char *from, const char *to, bool *done);
 /* Its mtime is now; a link's own. Absent is fine: another process may have removed it. */
 MUST_CHECK struct error *file_touch(const char *path);
 MUST_CHECK struct error *file_remove(const char *path);           /* absent is fine */

@@ -104,10 +104,9 @@ static struct error *remove_file(struct cleaning *cleaning, const struct record_
 static struct error *remove_bookkeeping(struct cleaning *cleaning, const struct node *node)
 {
     struct arena *arena = cleaning->cli->arena;
-    const char *partial, *log;
-    TRY(places_partial(arena, node, &partial));
+    const char *log;
     TRY(places_log(arena, node, &log));
-    TRY(file_remove_tree(partial));
+    TRY(places_remove_partial(arena, node));
     return file_remove(log);
 }
 

@@ -206,13 +206,24 @@ static void say_done(struct build *build, uint32_t index)
                                          .duration_ns = run->record.duration_ns});
 }
 
-/* What is sealed is what was made and synced. */
+/* What is sealed is what was made and synced. A command may have replaced the file; that of pieces
+ * is the one that was written to, and as long as it was planned. */
 static struct error *take_stamps(struct plan *plan)
 {
-    enum file_kind kind;
-    for (uint32_t i = 0; i < plan->output_count; i++)
-        if (!plan->outputs[i].is_unchanged && !plan->is_streamed)
-            TRY(file_stat(plan->outputs[i].staged, &kind, &plan->outputs[i].stamp));
+    for (uint32_t i = 0; i < plan->output_count; i++) {
+        struct plan_output *output = &plan->outputs[i];
+        bool is_it;
+        if (output->is_unchanged)
+            continue;
+        if (!plan->is_streamed)
+            TRY(file_stamp_now(output->handle, &output->stamp));
+        TRY(file_is_still(output->staged, &output->stamp, false, &is_it));
+        bool is_whole = output->size_bytes == PLAN_SIZE_UNKNOWN ||
+                        output->size_bytes == output->stamp.size_bytes;
+        if (!is_it || !is_whole)
+            return error_new(ERROR_FAILED,
+                "%s: what was made for it was removed or changed by others", output->path);
+    }
     return NULL;
 }
 

@@ -145,6 +145,7 @@ struct error *cache_plan(
         .figures = record->figures};
     run->plan = plan;
     TRY(places_partial(plan->arena, plan->node, &plan->directory));
+    TRY(places_stage(plan->arena, plan->node, &plan->stage));
     for (uint32_t i = 0; i < record->made_count; i++)
         TRY(add_output(plan, &record->made[i]));
     *out = plan;

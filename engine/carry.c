@@ -35,6 +35,12 @@ static struct error *is_expected(const char *path, const struct file_stamp *stam
     return NULL;
 }
 
+static struct error *say_lost(const struct move *move)
+{
+    return error_new(
+        ERROR_FAILED, "%s: what was made for it was removed or changed by others", move->to);
+}
+
 /* The first staged file that is neither where it was nor where it goes; NULL: none. */
 static struct error *find_lost(const struct intent *intent, const struct move **out)
 {
@@ -98,18 +104,17 @@ static struct error *keep(struct build *build, const struct move *move, const ch
     return move->is_aside ? move_file(build, move->from, to) : keep_in_cache(build, move->from, to);
 }
 
-/* A file that nobody foresaw: its name is wanted. */
-static struct error *set_aside(struct build *build, const char *path)
+/* A file that nobody foresaw, of that name; it may have another by now. */
+static struct error *set_aside(struct build *build, const char *name, const char *now)
 {
-    struct node node = {.directory = path_directory(&build->arena, path)};
+    struct node node = {.name = name, .directory = path_directory(&build->arena, name)};
     struct owner owner = {.was_made = true};
     const char *place;
     if (node.directory == NULL)
         return error_memory();
-    node.name = path;
-    TRY(places_aside(&build->arena, &node, path, &place));
-    TRY(ours_say_kept(build, path, &owner, place));
-    return move_file(build, path, place);
+    TRY(places_aside(&build->arena, &node, name, &place));
+    TRY(ours_say_kept(build, name, &owner, place));
+    return move_file(build, now, place);
 }
 
 /* Whether the new file is in its place already. */
@@ -122,6 +127,7 @@ static struct error *is_replaced(const struct intent *intent, const char *path, 
     return NULL;
 }
 
+/* What lies there and is not what is to be hidden is looked at once it is out of sight. */
 static struct error *hide(struct build *build, const struct intent *intent, const struct move *move)
 {
     enum file_kind kind;
@@ -133,8 +139,16 @@ static struct error *hide(struct build *build, const struct intent *intent, cons
     TRY(is_replaced(intent, move->from, &is_done));
     if (!is_it && is_done)
         return NULL;
-    TRY(is_it ? make_directory_of(build, move->to) : NULL);
-    TRY(is_it ? file_rename(move->from, move->to) : set_aside(build, move->from));
+    if (!is_it) {
+        TRY(build_check_lock(build));
+        TRY(set_aside(build, move->from, move->from));
+    } else {
+        TRY(make_directory_of(build, move->to));
+        TRY(file_rename(move->from, move->to));
+        TRY(file_is_still(move->to, &move->stamp, true, &is_it));
+        if (!is_it)
+            TRY(set_aside(build, move->from, move->to));
+    }
     char *directory = path_directory(&build->arena, move->from);
     return directory == NULL ? error_memory() : file_sync_directory(directory);
 }
@@ -149,48 +163,58 @@ static struct error *take_away(struct build *build, const struct move *move)
     return is_set(move->to) ? keep(build, move, move->to) : file_remove(move->from);
 }
 
-/* What is to be kept changes places with the staged file, and goes on from there at the end; where
- * the system cannot exchange two files it goes first. */
-static struct error *displace(struct build *build, const struct move *move)
+/* Where the system cannot exchange two files, what is to be kept goes first. */
+static struct error *replace(struct build *build, const struct move *move)
 {
-    bool is_done;
-    TRY(file_exchange(move->from, move->to, &is_done));
-    if (is_done)
-        return NULL;
+    enum file_kind kind;
+    bool is_foreseen;
+    TRY(file_kind_itself(move->to, &kind));
+    TRY(is_expected(move->to, &move->displaced, &is_foreseen));
     struct move first = *move;
     first.from = move->to;
-    TRY(keep(build, &first, move->place));
+    if (!is_foreseen)
+        TRY(set_aside(build, move->to, move->to));
+    else if (kind != FILE_ABSENT && is_set(move->place))
+        TRY(keep(build, &first, move->place));
     return file_rename(move->from, move->to);
 }
 
+/* What lies there changes places with the staged file, and is looked at and goes on from there at
+ * the end. */
 static struct error *bring_in(struct build *build, const struct move *move)
 {
-    enum file_kind kind;
-    bool is_done, is_expected_there;
+    bool is_done, is_staged, is_foreseen;
     TRY(file_is_still(move->to, &move->stamp, true, &is_done));
     if (is_done)
         return NULL;
+    TRY(file_is_still(move->from, &move->stamp, true, &is_staged));
+    if (!is_staged) /* meanwhile: what lies there stays */
+        return say_lost(move);
+    TRY(is_expected(move->to, &move->displaced, &is_foreseen));
+    if (!is_foreseen)
+        TRY(build_check_lock(build)); /* another build's, maybe */
     TRY(make_directory_of(build, move->to));
-    TRY(is_expected(move->to, &move->displaced, &is_expected_there));
-    if (!is_expected_there)
-        TRY(set_aside(build, move->to));
-    TRY(file_kind_itself(move->to, &kind));
-    return kind != FILE_ABSENT && is_set(move->place) ? displace(build, move)
-                                                      : file_rename(move->from, move->to);
+    TRY(file_exchange(move->from, move->to, &is_done));
+    return is_done ? NULL : replace(build, move);
 }
 
-/* What was displaced goes where it is kept. */
+/* What was displaced goes where it is kept, or nowhere; what came in its place aside. */
 static struct error *move_on(struct build *build, const struct move *move)
 {
     enum file_kind kind;
-    bool is_new;
+    bool is_new, is_foreseen;
     if (move->kind == MOVE_END)
         return take_away(build, move);
-    if (!brings_in(move) || !is_set(move->place))
+    if (!brings_in(move))
         return NULL;
     TRY(file_kind_itself(move->from, &kind));
     TRY(file_is_still(move->from, &move->stamp, true, &is_new));
-    return kind == FILE_ABSENT || is_new ? NULL : keep(build, move, move->place);
+    TRY(is_expected(move->from, &move->displaced, &is_foreseen));
+    if (kind == FILE_ABSENT || is_new)
+        return NULL;
+    if (!is_foreseen)
+        return set_aside(build, move->to, move->from);
+    return is_set(move->place) ? keep(build, move, move->place) : file_remove(move->from);
 }
 
 /* ---- all of them ---- */
@@ -246,21 +270,25 @@ static void set_made(struct state_file *known, const struct record_made *made)
     known->is_given_back = known->is_damaged = false;
 }
 
+/* Of a file that was moved, and had that stamp before; whoever wrote to it since will be found out
+ * by the other stamp. `made` NULL: it was only hidden, and is as well known as it was. */
 static struct error *take_stamp(struct build *build, const char *path,
-    const struct record_made *made, const struct file_stamp *stamp_before)
+    const struct record_made *made, const struct file_stamp *before)
 {
     enum file_kind kind;
     struct file_stamp now;
     uint32_t file;
+    bool is_it;
     TRY(build_add_file(build, path, NULL, &file));
     struct state_file *known = &build->state->files[file];
-    if (made == NULL && !file_stamp_equal(&known->stamp, stamp_before))
-        return NULL; /* what was only hidden is as well known as it was */
+    if (made == NULL && !file_stamp_equal(&known->stamp, before))
+        return NULL;
     TRY(file_stat(known->location, &kind, &now));
-    known->stamp = now;
+    TRY(file_is_still(known->location, before, true, &is_it));
+    known->stamp = is_it ? now : *before;
     if (made != NULL)
         set_made(known, made);
-    build->files[file] = (struct file_run){.look = LOOK_CURRENT, .stamp = now};
+    build->files[file] = (struct file_run){.look = LOOK_CURRENT, .stamp = known->stamp};
     return NULL;
 }
 
@@ -276,8 +304,9 @@ static struct error *take_stamps(struct build *build, const struct intent *inten
         for (uint32_t k = 0; k < intent->records[r].made_count; k++) {
             const struct record_made *made = &intent->records[r].made[k];
             const char *path = build->state->files[made->file].path;
-            if (map_get(&moved, path) != MAP_NONE)
-                TRY(take_stamp(build, path, made, NULL));
+            uint32_t move = map_get(&moved, path);
+            if (move != MAP_NONE)
+                TRY(take_stamp(build, path, made, &intent->moves[move].stamp));
         }
     for (uint32_t i = 0; i < intent->move_count; i++) {
         const struct move *hidden = &intent->moves[i];
@@ -321,14 +350,13 @@ static struct error *remove_partials(struct build *build, const struct intent *i
 
 struct error *carry_out(struct build *build, struct intent *intent, bool *is_given_up)
 {
-    const struct move *lost;
+    const struct move *missing;
     *is_given_up = false;
-    TRY(find_lost(intent, &lost));
-    if (lost != NULL) {
+    TRY(find_lost(intent, &missing));
+    if (missing != NULL) {
         TRY(journal_put_sealed(build->state, intent));
         *is_given_up = true;
-        return error_new(
-            ERROR_FAILED, "%s: what was made for it was removed or changed by others", lost->to);
+        return say_lost(missing);
     }
     TRY(carry_moves(build, intent));
     TRY(take_stamps(build, intent));

@@ -17,26 +17,56 @@ static const char *name_of(const struct node *node, char hex[HASH_HEX_BYTES])
     return hash_hex(&hash, hex);
 }
 
-struct error *places_partial(struct arena *arena, const struct node *node, const char **out)
+static struct error *find_partial(
+    struct arena *arena, const struct node *node, const char *base, const char **out)
 {
     char hex[HASH_HEX_BYTES];
-    if (node->source != NULL && node->source->partial != NULL) {
-        *out = arena_format(
-            arena, "%s/%s/%s", node->source_directory, node->source->partial, name_of(node, hex));
-        return *out == NULL ? error_memory() : NULL;
-    }
+    *out = node->source != NULL && node->source->partial != NULL
+               ? arena_format(arena, "%s/%s/%s", node->source_directory, node->source->partial,
+                     name_of(node, hex))
+               : arena_format(arena, "%s/partial/%s", base, name_of(node, hex));
+    return *out == NULL ? error_memory() : NULL;
+}
+
+struct error *places_partial(struct arena *arena, const struct node *node, const char **out)
+{
+    return find_partial(arena, node, STATE_DIRECTORY, out);
+}
+
+struct error *places_stage(struct arena *arena, const struct node *node, const char **out)
+{
     const char *base;
     TRY(find_base(arena, node, &base));
-    *out = arena_format(arena, "%s/partial/%s", base, name_of(node, hex));
-    return *out == NULL ? error_memory() : NULL;
+    return find_partial(arena, node, base, out);
+}
+
+/* With the directory above, as long as nothing else is unfinished. */
+static struct error *remove_directory(struct arena *arena, const char *partial)
+{
+    enum { LEVELS = 2 }; /* partial, and a .psybuild of a target's */
+    TRY(file_remove_tree(partial));
+    for (int level = 0; level < LEVELS; level++) {
+        partial = path_directory(arena, partial);
+        if (partial == NULL)
+            return error_memory();
+        TRY(file_remove_directory(partial));
+    }
+    return NULL;
+}
+
+struct error *places_remove_partial(struct arena *arena, const struct node *node)
+{
+    const char *partial, *stage;
+    TRY(places_partial(arena, node, &partial));
+    TRY(places_stage(arena, node, &stage));
+    TRY(remove_directory(arena, partial));
+    return strcmp(partial, stage) == 0 ? NULL : remove_directory(arena, stage);
 }
 
 struct error *places_log(struct arena *arena, const struct node *node, const char **out)
 {
     char hex[HASH_HEX_BYTES];
-    const char *base;
-    TRY(find_base(arena, node, &base));
-    *out = arena_format(arena, "%s/pieces/%s", base, name_of(node, hex));
+    *out = arena_format(arena, "%s/pieces/%s", STATE_DIRECTORY, name_of(node, hex));
     return *out == NULL ? error_memory() : NULL;
 }
 
@@ -94,17 +124,17 @@ const char *places_partial_log(struct arena *arena, const char *partial)
     return path_join(arena, partial, "pieces");
 }
 
-const char *places_old(struct arena *arena, const char *partial)
+const char *places_old(struct arena *arena, const char *stage)
 {
-    return path_join(arena, partial, "old");
+    return path_join(arena, stage, "old");
 }
 
-const char *places_files(struct arena *arena, const char *partial)
+const char *places_files(struct arena *arena, const char *stage)
 {
-    return path_join(arena, partial, "files");
+    return path_join(arena, stage, "files");
 }
 
-const char *places_staged(struct arena *arena, const char *partial, const char *path)
+const char *places_staged(struct arena *arena, const char *stage, const char *path)
 {
-    return arena_format(arena, "%s/files/%s", partial, path_base(path));
+    return arena_format(arena, "%s/files/%s", stage, path_base(path));
 }

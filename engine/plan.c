@@ -857,6 +857,7 @@ struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
         .build = build, .index = index, .node = &build->graph->nodes[index], .arena = &run->arena};
     run->plan = plan; /* its files are closed with the run, whatever happens here */
     TRY(places_partial(plan->arena, plan->node, &plan->directory));
+    TRY(places_stage(plan->arena, plan->node, &plan->stage));
     TRY(resolve_inputs(plan));
     TRY(run_task(plan));
     for (uint32_t i = 0; i < plan->output_count; i++)
@@ -876,7 +877,7 @@ struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
 
 static struct error *stage_output(struct plan *plan, struct plan_output *output)
 {
-    output->staged = places_staged(plan->arena, plan->directory, output->path);
+    output->staged = places_staged(plan->arena, plan->stage, output->path);
     if (output->staged == NULL)
         return error_memory();
     if (!plan->is_resumed || output->is_text)
@@ -921,7 +922,7 @@ static struct error *check_space(struct plan *plan)
     }
     if (plan->is_resumed)
         return NULL; /* most of it may be there already; writing will tell */
-    TRY(file_space_free(plan->directory, &found));
+    TRY(file_space_free(plan->stage, &found));
     if (wanted <= found)
         return NULL;
     char want[SIZE_TEXT_MAX], have[SIZE_TEXT_MAX];
@@ -966,12 +967,13 @@ static struct error *spare_cache(struct plan *plan)
 
 struct error *plan_stage(struct plan *plan)
 {
-    const char *files = places_files(plan->arena, plan->directory);
+    const char *files = places_files(plan->arena, plan->stage);
     if (files == NULL)
         return error_memory();
     TRY(check_space(plan));
     if (!plan->is_resumed)
-        TRY(file_remove_tree(plan->directory)); /* of another plan */
+        TRY(places_remove_partial(plan->arena, plan->node)); /* of another plan */
+    TRY(file_make_directories(plan->directory));
     TRY(file_make_directories(files));
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (!plan->outputs[i].is_unchanged)
@@ -1004,15 +1006,6 @@ void plan_discard(struct plan *plan)
     plan->recorded_count = 0;
 }
 
-/* As far as it can be done: a leftover is cleaned later. */
-static void remove_staged(struct plan *plan)
-{
-    const char *above = path_directory(plan->arena, plan->directory);
-    error_free(file_remove_tree(plan->directory));
-    if (above != NULL)
-        error_free(file_remove_directory(above));
-}
-
 void plan_end(struct plan *plan, bool is_sealing)
 {
     if (plan == NULL)
@@ -1025,5 +1018,5 @@ void plan_end(struct plan *plan, bool is_sealing)
         is_staged |= plan->outputs[i].staged != NULL;
     pieces_close(plan->log);
     if (is_staged && !is_sealing && plan->recorded_count == 0)
-        remove_staged(plan);
+        error_free(places_remove_partial(plan->arena, plan->node)); /* or it is cleaned later */
 }

@@ -83,7 +83,8 @@ struct plan {
     uint32_t read_count;
     size_t read_capacity;
     struct text layout, figures;
-    const char *directory;      /* its partial: of the staged files and the growing log */
+    const char *directory;      /* its partial: of the growing log */
+    const char *stage;          /* of the staged files: most often the same (places.h) */
     struct piece_log *previous; /* of the sealed outputs */
     bool *is_copied_from;       /* of those: some piece is, or is kept where it is */
     struct piece_log *log;      /* of this attempt; NULL without pieces to log */

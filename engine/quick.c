@@ -251,5 +251,7 @@ struct error *quick_check(const char *directory, const struct validity *validity
     if (error == NULL && kind == FILE_ABSENT) /* else a build was killed: look closer */
         error = check_file(&arena, path, validity, out);
     arena_end(&arena);
-    return error;
+    *out &= error == NULL;
+    error_free(error); /* a hint that cannot be read is none */
+    return NULL;
 }

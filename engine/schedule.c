@@ -323,8 +323,7 @@ static void take_hash_result(struct schedule *schedule, struct job *job)
     job->pool.error = NULL;
     build->files[job->index].is_hashing = false;
     if (error == NULL)
-        error =
-            file_is_still(job->location, &build->files[job->index].stamp, false, &is_steady);
+        error = file_is_still(job->location, &build->files[job->index].stamp, false, &is_steady);
     build->files[job->index].is_unsteady = !is_steady; /* whoever wants it will find that */
     if (error == NULL && is_steady)
         error = stale_set_hashed(build, job->index, job->segments);

@@ -41,11 +41,9 @@ struct error *seal_remove_partials(struct build *build)
         enum node_status status = build->runs[i].status;
         const struct source_file *source = build->graph->nodes[i].source;
         bool is_elsewhere = source != NULL && source->partial != NULL;
-        const char *directory;
         if ((status != STATUS_FRESH && status != STATUS_SEALED) || !(has_any || is_elsewhere))
             continue;
-        TRY(places_partial(&build->arena, &build->graph->nodes[i], &directory));
-        TRY(file_remove_tree(directory));
+        TRY(places_remove_partial(&build->arena, &build->graph->nodes[i]));
     }
     return NULL;
 }
@@ -214,7 +212,7 @@ static bool is_hidden(const struct intent *intent, const char *path)
 static struct error *hide(struct sealing *sealing, const struct node *node, const char *path)
 {
     struct build *build = sealing->build;
-    const char *partial;
+    const char *stage;
     enum file_kind kind;
     struct move hidden = {.kind = MOVE_HIDE, .from = path};
     bool is_last = strcmp(path_base(path), build->registry->seal_last) == 0;
@@ -224,8 +222,8 @@ static struct error *hide(struct sealing *sealing, const struct node *node, cons
     if (kind == FILE_ABSENT)
         return NULL;
     TRY(file_stat(path, &kind, &hidden.stamp));
-    TRY(places_partial(&build->arena, node, &partial));
-    hidden.to = places_old(&build->arena, partial);
+    TRY(places_stage(&build->arena, node, &stage));
+    hidden.to = places_old(&build->arena, stage);
     if (hidden.to == NULL)
         return error_memory();
     TRY(file_remove(hidden.to)); /* of a seal that was given up: not what is moved now */
