@@ -232,14 +232,14 @@ static void a_staged_file_that_was_touched_fails_the_build(void **state)
 {
     (void)state;
     spoil_staged_at_each("rename", "/model.safetensors", touch_it);
-    spoil_staged_at_each("sync", "/tokenizer.json", touch_it);
+    spoil_staged_at_each("sync", "/config.json", touch_it);
 }
 
 static void a_staged_file_that_grew_fails_the_build(void **state)
 {
     (void)state;
     spoil_staged_at_each("sync", "/model.safetensors", lengthen_it);
-    spoil_staged_at_each("rename", "/README.md", lengthen_it);
+    spoil_staged_at_each("rename", "/config.json", lengthen_it);
 }
 
 /* ---- 8: the lock ---- */
