@@ -110,16 +110,25 @@ struct error *file_stat(const char *path, enum file_kind *kind, struct file_stam
     return NULL;
 }
 
-struct error *file_kind_itself(const char *path, enum file_kind *kind)
+struct error *file_stat_itself(const char *path, enum file_kind *kind, struct file_stamp *stamp)
 {
     struct stat status;
-    if (lstat(path, &status) == 0)
-        *kind = to_kind(status.st_mode);
-    else if (errno == ENOENT || errno == ENOTDIR)
+    if (lstat(path, &status) != 0) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            return error_new_errno(errno, path, "stat");
         *kind = FILE_ABSENT;
-    else
-        return error_new_errno(errno, path, "stat");
+        *stamp = (struct file_stamp){0};
+        return NULL;
+    }
+    *kind = to_kind(status.st_mode);
+    *stamp = to_stamp(&status);
     return NULL;
+}
+
+struct error *file_kind_itself(const char *path, enum file_kind *kind)
+{
+    struct file_stamp stamp;
+    return file_stat_itself(path, kind, &stamp);
 }
 
 /* On Linux it advances once a tick (1 to 10 ms). */

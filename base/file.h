@@ -31,6 +31,8 @@ MUST_CHECK struct error *file_stat(
     const char *path, enum file_kind *kind, struct file_stamp *stamp);
 /* What has that name: a link is FILE_OTHER, wherever it leads. */
 MUST_CHECK struct error *file_kind_itself(const char *path, enum file_kind *kind);
+MUST_CHECK struct error *file_stat_itself(
+    const char *path, enum file_kind *kind, struct file_stamp *stamp);
 
 /* A stamp that a later change cannot share: if the file's ctime lies in the current clock tick,
  * waits that tick out (at most 20 ms) and takes the stamp again. ERROR_MISSING when there is no

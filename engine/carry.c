@@ -22,17 +22,12 @@ static bool brings_in(const struct move *move)
 /* Whether what was to be displaced lies there: nothing, if there was nothing. */
 static struct error *is_expected(const char *path, const struct file_stamp *stamp, bool *out)
 {
-    static const struct file_stamp none;
     enum file_kind kind;
-    TRY(file_kind_itself(path, &kind));
-    *out = kind == FILE_ABSENT;
-    if (*out)
-        return NULL;
-    TRY(file_is_still(path, stamp, true, out));
-    if (*out || kind != FILE_OTHER || !file_stamp_equal(stamp, &none))
-        return NULL;
-    *out = true; /* a link that leads nowhere */
-    return NULL;
+    struct file_stamp now;
+    TRY(file_stat_itself(path, &kind, &now));
+    now.ctime_ns = stamp->ctime_ns; /* a rename changes it */
+    *out = kind == FILE_ABSENT || file_stamp_equal(&now, stamp);
+    return *out || kind != FILE_REGULAR ? NULL : file_is_still(path, stamp, true, out);
 }
 
 static struct error *say_lost(const struct move *move)
@@ -195,7 +190,13 @@ static struct error *bring_in(struct build *build, const struct move *move)
         TRY(build_check_lock(build)); /* another build's, maybe */
     TRY(make_directory_of(build, move->to));
     TRY(file_exchange(move->from, move->to, &is_done));
-    return is_done ? NULL : replace(build, move);
+    if (!is_done)
+        TRY(replace(build, move));
+    TRY(file_is_still(move->to, &move->stamp, true, &is_staged));
+    if (is_staged)
+        return NULL;
+    TRY(file_exchange(move->to, move->from, &is_done)); /* written to at the last moment */
+    return say_lost(move);
 }
 
 /* What was displaced goes where it is kept, or nowhere; what came in its place aside. */

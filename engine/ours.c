@@ -95,17 +95,15 @@ static struct error *is_the_same(
 struct error *ours_look(struct build *build, const struct node *node, const char *path,
     const struct plan_output *output, struct owner *out)
 {
-    enum file_kind kind;
     *out = (struct owner){.kind = FILE_ABSENT};
-    TRY(file_kind_itself(path, &out->kind));
+    TRY(file_stat_itself(path, &out->kind, &out->stamp));
     if (out->kind == FILE_ABSENT)
         return NULL;
-    TRY(file_stat(path, &kind, &out->stamp));
     uint32_t file = map_get(&build->state->file_by_path, path);
     const struct record_made *made = file == MAP_NONE ? NULL : find_made(build->state, node, file);
     if (made != NULL && out->kind == FILE_REGULAR)
         TRY(look_at_made(build, path, made, out));
-    if (!out->is_ours && output != NULL && kind == FILE_REGULAR)
+    if (!out->is_ours && output != NULL && out->kind == FILE_REGULAR)
         TRY(is_the_same(build, output, out->stamp.size_bytes, &out->is_ours));
     return NULL;
 }

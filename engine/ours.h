@@ -11,7 +11,7 @@
 
 struct owner {
     enum file_kind kind;     /* of what has the name; FILE_ABSENT: there is none */
-    struct file_stamp stamp; /* links followed */
+    struct file_stamp stamp; /* of that itself */
     bool is_ours;
     bool was_made;       /* a record says that we made a file there once */
     bool has_tree;       /* it holds what was made: */

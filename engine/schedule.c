@@ -626,6 +626,7 @@ static struct error *save(struct build *build)
 /* What was made is of one moment, but that may be over. */
 static struct error *check_steady(struct build *build)
 {
+    TRY(build_check_lock(build));
     for (uint32_t i = 0; i < build->graph->node_count; i++) {
         const struct record *record = state_find_record(build->state, build->graph->nodes[i].name);
         const char *path = NULL;

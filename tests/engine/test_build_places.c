@@ -328,9 +328,10 @@ static int run_with_closed(unsigned closed)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* Or nobody's any more. */
 static bool is_number(struct text text)
 {
-    bool is_good = text.length > 0;
+    bool is_good = true;
     for (size_t i = 0; i < text.length; i++)
         is_good &= text.bytes[i] >= '0' && text.bytes[i] <= '9';
     return is_good;
