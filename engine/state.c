@@ -838,7 +838,7 @@ struct error *journal_remove(struct state *state, const char *directory)
     return file_remove(path);
 }
 
-/* What was not finished goes on in a journal that holds nothing else. */
+/* What was not finished goes on in a journal that holds nothing else, and is closed. */
 static struct error *renew_journal(struct state *state, const char *directory)
 {
     struct intent **intents = state->intents;
@@ -855,6 +855,8 @@ static struct error *renew_journal(struct state *state, const char *directory)
     TRY(begin_journal(state, beside));
     for (uint32_t i = 0; i < count; i++)
         TRY(journal_put_intent(state, directory, intents[i]));
+    file_close(state->journal);
+    state->journal = NULL;
     TRY(file_rename(beside, path));
     return file_sync_directory(directory);
 }
