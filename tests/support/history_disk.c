@@ -213,8 +213,8 @@ void disk_touch(const char *path)
 {
     if (!disk_has(path))
         return;
-    disk_say("touch %s", path);
-    must(utimensat(AT_FDCWD, path, NULL, 0) == 0, "touch", path);
+    disk_say("touch -h %s", path);
+    must(utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW) == 0, "touch", path);
 }
 
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)

@@ -18,6 +18,7 @@ enum { FOCUS_MAX = 3, FILES_MAX = 40 };
 
 enum verb {
     VERB_SET,
+    VERB_SWITCH, /* all fields in focus at once, there and back */
     VERB_FILL,
     VERB_FLIP,
     VERB_SWAP,
@@ -46,7 +47,8 @@ enum verb {
     VERB_COUNT
 };
 
-static const unsigned weights[VERB_COUNT] = {[VERB_SET] = 24,
+static const unsigned weights[VERB_COUNT] = {[VERB_SET] = 18,
+    [VERB_SWITCH] = 10,
     [VERB_FILL] = 10,
     [VERB_FLIP] = 5,
     [VERB_SWAP] = 3,
@@ -82,6 +84,8 @@ struct drawer {
     unsigned weight_sum;
     enum field focus[FOCUS_MAX];
     size_t focus_count;
+    int sides[FOCUS_MAX][2]; /* what a switch sets them to */
+    unsigned side;
     const char *sources[FILES_MAX]; /* those that are small texts or raw */
     size_t source_count;
     const char *outputs[FILES_MAX];
@@ -198,12 +202,20 @@ static bool is_of_use(const struct drawer *drawer, enum field field)
 static void draw_focus(struct drawer *drawer)
 {
     size_t most = 1 + below(drawer, FOCUS_MAX);
+    if (is_of_use(drawer, FIELD_RULES) && chance(drawer, 20))
+        drawer->focus[drawer->focus_count++] = FIELD_RULES;
     for (unsigned tries = 0; tries < 60 && drawer->focus_count < most; tries++) {
         enum field field = below(drawer, FIELD_COUNT);
         bool is_rare = field <= FIELD_VIEW || field >= FIELD_INCLUDE;
-        if (is_of_use(drawer, field) && (!is_rare || chance(drawer, 25)))
+        bool is_there = false;
+        for (size_t i = 0; i < drawer->focus_count; i++)
+            is_there |= drawer->focus[i] == field;
+        if (!is_there && is_of_use(drawer, field) && (!is_rare || chance(drawer, 25)))
             drawer->focus[drawer->focus_count++] = field;
     }
+    for (size_t i = 0; i < drawer->focus_count; i++)
+        if (drawer->focus[i] == FIELD_RULES)
+            set(drawer, FIELD_RULES, 1);
     if (drawer->focus_count == 0)
         drawer->focus[drawer->focus_count++] = FIELD_INCLUDE;
 }
@@ -300,18 +312,41 @@ static void draw_weights(struct drawer *drawer)
 
 /* ---- steps ---- */
 
+static int draw_value(struct drawer *drawer, enum field field)
+{
+    const char *usual = field_rows[field].usual;
+    int value = usual[below(drawer, strlen(usual))] - '0';
+    return field != FIELD_GROUP_SIZE ? value : value == 3 ? 32 : 64;
+}
+
 static void add_set(struct drawer *drawer)
 {
     enum field field = drawer->focus[below(drawer, drawer->focus_count)];
-    const char *usual = field_rows[field].usual;
-    int value = usual[below(drawer, strlen(usual))] - '0';
-    if (field == FIELD_GROUP_SIZE)
-        value = value == 3 ? 32 : 64;
+    int value = draw_value(drawer, field);
     if (value == drawer->fields[field]) /* most are better changed */
-        value = usual[below(drawer, strlen(usual))] - '0';
-    if (field == FIELD_GROUP_SIZE && value < 32)
-        value = 64;
+        value = draw_value(drawer, field);
     set(drawer, field, value);
+}
+
+static void draw_sides(struct drawer *drawer)
+{
+    for (size_t i = 0; i < drawer->focus_count; i++) {
+        int *sides = drawer->sides[i];
+        sides[0] = drawer->fields[drawer->focus[i]];
+        sides[1] = sides[0];
+        for (unsigned tries = 0; tries < 8 && sides[1] == sides[0]; tries++)
+            sides[1] = draw_value(drawer, drawer->focus[i]);
+    }
+}
+
+static void add_run(struct drawer *drawer);
+
+static void add_switch(struct drawer *drawer)
+{
+    drawer->side ^= 1;
+    for (size_t i = 0; i < drawer->focus_count; i++)
+        set(drawer, drawer->focus[i], drawer->sides[i][drawer->side]);
+    add_run(drawer);
 }
 
 static const char *draw_source(struct drawer *drawer)
@@ -454,24 +489,22 @@ static const char *draw_options(struct drawer *drawer)
 }
 
 #ifdef PSYBUILD_FAULT
-/* As many small ones as large ones: 1 to 2^bits. */
-static unsigned draw_wide(struct drawer *drawer, unsigned bits)
-{
-    unsigned top = 1U << (1 + below(drawer, bits));
-    return 1 + below(drawer, top);
-}
-
+/* About as many points of a kind as a build has; small numbers are where it begins. */
 static const char *draw_moment(struct drawer *drawer)
 {
     static const struct {
         const char *kind;
-        unsigned bits;
-    } kinds[] = {{"any", 12}, {"io", 9}, {"io", 9}, {"rename", 4}, {"rename", 4}, {"sync", 5},
-        {"write", 7}, {"open", 7}, {"read", 6}, {"remove", 4}, {"alloc", 12}};
+        unsigned count;
+    } kinds[] = {{"any", 3000}, {"io", 320}, {"io", 320}, {"io", 320}, {"rename", 14},
+        {"rename", 14}, {"sync", 24}, {"write", 80}, {"write", 80}, {"open", 60}, {"read", 40},
+        {"remove", 10}, {"alloc", 3000}};
     static const char *const how[] = {"pause", "pause", "pause", "exit", "exit", "fail"};
     size_t kind = below(drawer, sizeof kinds / sizeof kinds[0]);
-    return arena_format(drawer->arena, "%s:%s:%u", ONE_OF(drawer, how), kinds[kind].kind,
-        draw_wide(drawer, kinds[kind].bits));
+    unsigned count = kinds[kind].count;
+    if (chance(drawer, 30))
+        count = 1 + count / 8;
+    return arena_format(
+        drawer->arena, "%s:%s:%u", ONE_OF(drawer, how), kinds[kind].kind, 1 + below(drawer, count));
 }
 #else
 static const char *draw_moment(struct drawer *drawer)
@@ -525,6 +558,9 @@ static void add_verb(struct drawer *drawer, enum verb verb)
     switch (verb) {
     case VERB_SET:
         add_set(drawer);
+        break;
+    case VERB_SWITCH:
+        add_switch(drawer);
         break;
     case VERB_FILL:
         add_fill(drawer);
@@ -638,6 +674,7 @@ struct history history_draw(struct arena *arena, uint64_t seed, size_t step_coun
     draw_sources(&drawer);
     draw_outputs(&drawer);
     draw_weights(&drawer);
+    draw_sides(&drawer);
     drawer.moment_percent = ONE_OF(&drawer, percents);
     draw_steps(&drawer, step_count);
     return drawer.history;

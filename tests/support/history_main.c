@@ -1,7 +1,7 @@
 /* history_main.c - random histories for as long as one wants, and failed ones again.
  *
  *   history [--seconds N] [--histories N] [--steps N] [--seed N] [--jobs N] [--failures N]
- *           [--shrink N] [--tolerate KIND]... [--loud]
+ *           [--shrink N] [--tolerate KIND]... [--avoid WORDS]... [--loud]
  *   history --replay FILE [--times N] [--tolerate KIND]...     a file's, with all that is said
  *   history --draw N                                           prints history N of the seed
  *
@@ -15,6 +15,8 @@
 #include "tests/support/history_search.h"
 #include "tests/support/program.h"
 #include "tests/support/tree.h"
+
+enum { AVOIDED_MAX = 16 };
 
 struct plan {
     struct history_options options;
@@ -59,6 +61,8 @@ static void read_option(struct plan *plan, const char *name, const char *value)
     else if (strcmp(name, "--tolerate") == 0)
         snprintf(plan->tolerated + strlen(plan->tolerated),
             sizeof plan->tolerated - strlen(plan->tolerated), " %s ", value);
+    else if (strcmp(name, "--avoid") == 0 && plan->options.avoided_count < AVOIDED_MAX)
+        plan->options.avoided[plan->options.avoided_count++] = value;
     else if (!read_number(plan, name, strtoull(value, NULL, 10)))
         disk_give_up("%s: no such option", name);
 }

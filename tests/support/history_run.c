@@ -84,15 +84,17 @@ static void do_steps(struct trial *trial, const char *line)
 {
     struct world *world = trial->referee->world;
     bool was_there[MARKS_MAX];
-    size_t count = world->mark_count, kept = 0, before = world->edited.count;
+    size_t count = world->mark_count, kept = 0;
     for (size_t i = 0; i < count; i++)
         was_there[i] = disk_holds(world->marks[i].path, world->marks[i].words);
     char *path = arena_format(world->arena, "%s", line);
-    if (strncmp(line, "edit ", 5) == 0)
-        path_set_add(world->arena, &trial->edited, strtok_r(path + 5, " ", &path));
+    if (strncmp(line, "edit ", 5) == 0) {
+        const char *edited = strtok_r(path + 5, " ", &path);
+        path_set_add(world->arena, &trial->edited, edited);
+        path_set_add(world->arena, &trial->edited, arena_format(world->arena, "%s/mine", edited));
+    }
     if (!step_apply(world, line))
         disk_give_up("%s: no such deed", line);
-    (void)before;
     for (size_t i = 0; i < world->mark_count; i++)
         if (i >= count || !was_there[i] || disk_holds(world->marks[i].path, world->marks[i].words))
             world->marks[kept++] = world->marks[i];

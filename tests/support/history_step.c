@@ -185,7 +185,7 @@ static void put_in_place(struct world *world, const char *path, const char *how)
     } else if (strcmp(how, "link") == 0) {
         disk_remove(path);
         disk_put_text("../saved/linked", "what a link leads to");
-        disk_link(path, "../../saved/linked");
+        disk_link(path, arena_format(world->arena, "%s/saved/linked", world->now.run));
     } else if (!disk_is_directory(path)) {
         disk_put_text(path, world_mark(world, path));
     }
