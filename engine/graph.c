@@ -941,3 +941,13 @@ struct error *graph_select(const struct graph *graph, const char *const *targets
         is_wanted[i] &= !graph->nodes[i].is_view; /* seen through, never made */
     return NULL;
 }
+
+struct error *graph_data_directories(struct arena *arena, const struct graph *graph,
+    const char *kind, const char *out[DATA_DIRECTORIES_MAX], uint32_t *count)
+{
+    *count = 0;
+    if (graph->manifest->rules != NULL && strcmp(kind, "rules") == 0)
+        out[(*count)++] = graph->manifest->rules;
+    out[*count] = path_join(arena, graph->data_directory, kind);
+    return out[(*count)++] == NULL ? error_memory() : NULL;
+}

@@ -451,8 +451,8 @@ struct error *plan_read_layout(struct plan *plan, const char *role, struct text 
 
 /* ---- data files ---- */
 
-static struct error *list_data(
-    struct plan *plan, const char *directory, const char ***paths, size_t *count, size_t *capacity)
+static struct error *list_data(struct plan *plan, const char *kind, const char *directory,
+    const char ***paths, size_t *count, size_t *capacity)
 {
     struct build *build = plan->build;
     struct file_entry *entries;
@@ -464,7 +464,7 @@ static struct error *list_data(
     if (kept == NULL)
         return error_memory();
     TRY(build_add_file(build, kept, NULL, &file));
-    TRY(plan_add_read(plan, READ_NAMES, file, "", &hash));
+    TRY(plan_add_read(plan, READ_NAMES, file, kind, &hash));
     for (size_t i = 0; i < entry_count; i++) {
         if (entries[i].kind != FILE_REGULAR)
             continue;
@@ -480,16 +480,14 @@ static struct error *list_data(
 struct error *plan_list_data(
     struct plan *plan, const char *directory, const char *const **paths, size_t *count)
 {
-    const struct graph *graph = plan->build->graph;
-    const char **list = NULL;
+    const char **list = NULL, *directories[DATA_DIRECTORIES_MAX];
+    uint32_t directory_count;
     size_t capacity = 0;
     *count = 0;
-    if (graph->manifest->rules != NULL && strcmp(directory, "rules") == 0)
-        TRY(list_data(plan, graph->manifest->rules, &list, count, &capacity));
-    char *installed = path_join(plan->arena, graph->data_directory, directory);
-    if (installed == NULL)
-        return error_memory();
-    TRY(list_data(plan, installed, &list, count, &capacity));
+    TRY(graph_data_directories(
+        plan->arena, plan->build->graph, directory, directories, &directory_count));
+    for (uint32_t i = 0; i < directory_count; i++)
+        TRY(list_data(plan, directory, directories[i], &list, count, &capacity));
     *paths = list;
     return NULL;
 }

@@ -90,10 +90,11 @@ static struct error *list_read(
     return NULL;
 }
 
-static bool list_made(struct listing *listing, const struct record_made *made)
+static bool list_made(
+    struct listing *listing, const struct node *node, const struct record_made *made)
 {
     const struct state_file *file = &listing->build->state->files[made->file];
-    bool is_as_made = state_is_as_made(file, made);
+    bool is_as_made = state_is_as_made(file, made) && (node->gives_back || !file->is_given_back);
     if (is_as_made && !listing->is_listed[made->file])
         list_file(listing, file->location, wanted_stamp(file, false));
     listing->is_listed[made->file] = true;
@@ -107,7 +108,7 @@ static struct error *list_node(struct listing *listing, const struct node *node,
     for (uint32_t i = 0; *is_fresh && i < record->read_count; i++)
         TRY(list_read(listing, &record->reads[i], is_fresh));
     for (uint32_t i = 0; *is_fresh && i < record->made_count; i++)
-        *is_fresh = list_made(listing, &record->made[i]);
+        *is_fresh = list_made(listing, node, &record->made[i]);
     return NULL;
 }
 

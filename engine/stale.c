@@ -223,13 +223,40 @@ static struct error *check_header(
     return *reason == NULL ? error_memory() : NULL;
 }
 
-static struct error *check_names(
-    struct build *build, const struct record_read *read, const char **reason)
+/* Whether data files of a kind are still looked for in the directories that a record names. A
+ * shadow was compiled from the same manifest and with the same installed directory. */
+static struct error *is_looked_for(
+    struct build *build, const struct record *record, const struct record_read *read, bool *out)
+{
+    const char *directories[DATA_DIRECTORIES_MAX];
+    uint32_t count = 0, read_count = 0;
+    *out = build->graph->manifest == NULL;
+    if (*out)
+        return NULL;
+    TRY(graph_data_directories(&build->arena, build->graph, read->detail, directories, &count));
+    for (uint32_t i = 0; i < count; i++)
+        *out |= strcmp(directories[i], build->state->files[read->file].path) == 0;
+    for (uint32_t i = 0; i < record->read_count; i++)
+        read_count += record->reads[i].kind == READ_NAMES &&
+                      strcmp(record->reads[i].detail, read->detail) == 0;
+    *out &= read_count == count;
+    return NULL;
+}
+
+static struct error *check_names(struct build *build, const struct record *record,
+    const struct record_read *read, const char **reason)
 {
     struct hash128 hash;
     struct file_entry *entries;
     size_t count;
+    bool is_current;
     const char *directory = build->state->files[read->file].path;
+    TRY(is_looked_for(build, record, read, &is_current));
+    if (!is_current) {
+        *reason =
+            arena_format(&build->arena, "%s are looked for in other directories", read->detail);
+        return *reason == NULL ? error_memory() : NULL;
+    }
     TRY(stale_hash_names(&build->arena, directory, &hash, &entries, &count));
     if (hash_equal(&hash, &read->hash))
         return NULL;
@@ -307,7 +334,7 @@ static struct error *check_read(struct check *check, struct record_read *read)
     const char *reason = NULL;
     if (read->kind == READ_LAYOUT || read->kind == READ_NAMES) {
         TRY(read->kind == READ_LAYOUT ? check_layout(build, read, &reason)
-                                      : check_names(build, read, &reason));
+                                      : check_names(build, check->record, read, &reason));
         return reason == NULL ? NULL : say_stale(check, reason);
     }
     const struct state_file *file = &build->state->files[read->file];
@@ -356,11 +383,12 @@ static struct error *check_made(struct check *check, const struct record_made *m
     struct build *build = check->build;
     const struct state_file *file = &build->state->files[made->file];
     TRY(stale_look(build, made->file));
+    if (build->files[made->file].look == LOOK_GIVEN_BACK && check->node->gives_back &&
+        !check->is_itself)
+        return NULL;
     if (build->files[made->file].look == LOOK_GIVEN_BACK)
-        return check->is_itself
-                   ? say_stale(check, arena_format(&build->arena,
-                                          "%s was given back, and is asked for", file->path))
-                   : NULL;
+        return say_stale(check, arena_format(&build->arena, "%s was given back, and is %s",
+                                    file->path, check->is_itself ? "asked for" : "to be kept now"));
     if (build->files[made->file].look == LOOK_ABSENT)
         return say_stale(check, arena_format(&build->arena, "%s is missing", file->path));
     if (build->files[made->file].look == LOOK_CHANGED)
@@ -416,14 +444,14 @@ struct error *stale_check(
     return NULL;
 }
 
-static struct error *read_holds(
-    struct build *build, const struct node *node, struct record_read *read, bool *out)
+static struct error *read_holds(struct build *build, const struct node *node,
+    const struct record *record, struct record_read *read, bool *out)
 {
     const char *reason = NULL;
     struct hash128 now;
     if (read->kind == READ_LAYOUT || read->kind == READ_NAMES) {
         TRY(read->kind == READ_LAYOUT ? check_layout(build, read, &reason)
-                                      : check_names(build, read, &reason));
+                                      : check_names(build, record, read, &reason));
         *out = reason == NULL;
         return NULL;
     }
@@ -450,7 +478,7 @@ struct error *stale_reads_hold(
 {
     *out = true;
     for (uint32_t i = 0; i < record->read_count && *out; i++)
-        TRY(read_holds(build, node, &record->reads[i], out));
+        TRY(read_holds(build, node, record, &record->reads[i], out));
     return NULL;
 }
 
@@ -478,7 +506,7 @@ struct error *stale_is_fresh_by_stamps(
             continue;
         }
         if (read->kind == READ_NAMES) {
-            TRY(check_names(build, read, &reason));
+            TRY(check_names(build, record, read, &reason));
             if (reason != NULL)
                 return NULL;
             continue;
@@ -496,8 +524,8 @@ struct error *stale_is_fresh_by_stamps(
         const struct record_made *made = &record->made[i];
         const struct state_file *file = &build->state->files[made->file];
         TRY(stale_look(build, made->file));
-        bool is_same =
-            holds(build->files[made->file].look, !is_itself) && state_is_as_made(file, made);
+        bool is_same = holds(build->files[made->file].look, node->gives_back && !is_itself) &&
+                       state_is_as_made(file, made);
         if (!is_same)
             return NULL;
     }

@@ -31,7 +31,7 @@ enum read_kind {
     READ_HEADER,      /* hash of the file's first segment */
     READ_DATA,        /* the bytes that the pieces read; they know the details (pieces.h) */
     READ_LAYOUT,      /* detail: the node whose layout it is */
-    READ_NAMES,       /* file: a directory; detail: its list name; hash of the file names in it */
+    READ_NAMES,       /* file: a directory of data files; detail: their kind; hash of the names */
     READ_ABSENT,      /* the file was not there */
 };
 

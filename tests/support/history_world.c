@@ -207,17 +207,16 @@ const char *world_mark(struct world *world, const char *path)
     return mark->words;
 }
 
-/* A file below .psybuild, here or on the other device, that holds the words. */
+/* A file below .psybuild, here or in a directory on the other device, that holds the words. */
 static const char *find_kept(struct world *world, const char *words, const char *below)
 {
     const char *tops[] = {".psybuild", world->device};
+    const char *place = arena_format(world->arena, ".psybuild%s/", below);
     for (size_t i = 0; i < sizeof tops / sizeof tops[0] && tops[i] != NULL; i++) {
-        const char *top =
-            i == 0 ? ".psybuild" : arena_format(world->arena, "%s/.psybuild", tops[i]);
-        struct disk_list list =
-            disk_walk(world->arena, arena_format(world->arena, "%s%s", top, below), NULL);
+        struct disk_list list = disk_walk(world->arena, tops[i], NULL);
         for (size_t n = 0; n < list.count; n++)
-            if (disk_holds(list.entries[n].path, words))
+            if (strstr(list.entries[n].path, place) != NULL &&
+                disk_holds(list.entries[n].path, words))
                 return list.entries[n].path;
     }
     return NULL;
