@@ -30,10 +30,13 @@ static bool is_named(const char *const *targets, size_t count, const char *path,
     return false;
 }
 
+/* The stamp is that of what was made; of an edit that a build has looked at already it is not. */
 static struct error *note_disguised(
-    struct verification *verification, const struct state_file *file, bool *is_disguised)
+    struct verification *verification, const struct record_made *made, bool *is_disguised)
 {
+    const struct state_file *file = &verification->state->files[made->file];
     TRY(file_is_still(file->location, &file->stamp, false, is_disguised));
+    *is_disguised &= file->is_damaged || state_is_as_made(file, made);
     if (!*is_disguised)
         return NULL;
     verification->disguised =
@@ -97,7 +100,7 @@ static struct error *check_file(struct verification *verification, const struct 
     struct error *error = content_check(&arena, cli->registry, verification->state, made,
         signals_flag(), &bytes_read, &content, &found);
     if (error == NULL && content == CONTENT_OTHER)
-        error = note_disguised(verification, file, &is_disguised);
+        error = note_disguised(verification, made, &is_disguised);
     if (error == NULL) {
         verification->files++;
         verification->damaged += content != CONTENT_SAME;

@@ -203,16 +203,17 @@ static struct error *bring_in(struct build *build, const struct move *move)
 static struct error *move_on(struct build *build, const struct move *move)
 {
     enum file_kind kind;
+    struct file_stamp now;
     bool is_new, is_foreseen;
     if (move->kind == MOVE_END)
         return take_away(build, move);
     if (!brings_in(move))
         return NULL;
-    TRY(file_kind_itself(move->from, &kind));
+    TRY(file_stat_itself(move->from, &kind, &now));
     TRY(file_is_still(move->from, &move->stamp, true, &is_new));
     TRY(is_expected(move->from, &move->displaced, &is_foreseen));
-    if (kind == FILE_ABSENT || is_new)
-        return NULL;
+    if (kind == FILE_ABSENT || is_new || now.inode == move->stamp.inode)
+        return NULL; /* the staged file, maybe written to by others */
     if (!is_foreseen)
         return set_aside(build, move->to, move->from);
     return is_set(move->place) ? keep(build, move, move->place) : file_remove(move->from);
@@ -354,6 +355,8 @@ struct error *carry_out(struct build *build, struct intent *intent, bool *is_giv
     const struct move *missing;
     *is_given_up = false;
     TRY(find_lost(intent, &missing));
+    for (uint32_t i = 0; missing != NULL && i < intent->move_count; i++)
+        TRY(move_on(build, &intent->moves[i])); /* what was displaced is not lost with it */
     if (missing != NULL) {
         TRY(journal_put_sealed(build->state, intent));
         *is_given_up = true;
