@@ -92,7 +92,7 @@ struct drawer {
     size_t output_count;
     const char *changed; /* the source that a step changed last */
     unsigned version;
-    unsigned moment_percent;
+    unsigned moment_percent, target_percent;
 };
 
 /* ---- chance ---- */
@@ -118,6 +118,7 @@ static bool chance(struct drawer *drawer, unsigned percent)
 
 #define ONE_OF(drawer, list) ((list)[below(drawer, sizeof(list) / sizeof *(list))])
 
+static void set(struct drawer *drawer, enum field field, int value);
 static void add(struct drawer *drawer, const char *words, ...) PRINTF_LIKE(2, 3);
 static void add(struct drawer *drawer, const char *words, ...)
 {
@@ -199,9 +200,8 @@ static bool is_of_use(const struct drawer *drawer, enum field field)
     }
 }
 
-static void draw_focus(struct drawer *drawer)
+static void draw_focus(struct drawer *drawer, size_t most)
 {
-    size_t most = 1 + below(drawer, FOCUS_MAX);
     if (is_of_use(drawer, FIELD_RULES) && chance(drawer, 20))
         drawer->focus[drawer->focus_count++] = FIELD_RULES;
     for (unsigned tries = 0; tries < 60 && drawer->focus_count < most; tries++) {
@@ -296,6 +296,24 @@ static bool is_idle(const struct drawer *drawer, enum verb verb)
     if (verb == VERB_SOURCE)
         return !fields[FIELD_SECOND] || fields[FIELD_FROM] == 0;
     return false;
+}
+
+/* A history of a few declarations that come again and again, and now and then an input: what is
+ * remembered of each is in use. */
+static void draw_seesaw(struct drawer *drawer)
+{
+    static const enum verb others[] = {
+        VERB_TEXT, VERB_FILL, VERB_FLIP, VERB_POKE, VERB_BACK, VERB_EDIT, VERB_TRIM, VERB_TOOL};
+    drawer->weights[VERB_SWITCH] = drawer->weight_sum = 30;
+    for (unsigned i = 0; i < 3; i++) {
+        enum verb verb = ONE_OF(drawer, others);
+        if (!is_idle(drawer, verb)) {
+            drawer->weights[verb] += 4;
+            drawer->weight_sum += 4;
+        }
+    }
+    if (chance(drawer, 80) && !drawer->fields[FIELD_CACHE])
+        set(drawer, FIELD_CACHE, 1);
 }
 
 static void draw_weights(struct drawer *drawer)
@@ -424,7 +442,11 @@ static void add_edit(struct drawer *drawer)
     static const char *const hows[] = {"append", "append", "same", "same", "write", "cut", "remove",
         "remove", "directory", "link", "touch"};
     const char *path = drawer->outputs[below(drawer, drawer->output_count)];
-    add(drawer, "edit %s %s", path, ONE_OF(drawer, hows));
+    const char *how = ONE_OF(drawer, hows);
+    if (strcmp(how, "same") == 0)
+        add(drawer, "edit %s same %u", path, below(drawer, 1000));
+    else
+        add(drawer, "edit %s %s", path, how);
 }
 
 static void add_state(struct drawer *drawer)
@@ -483,7 +505,7 @@ static const char *draw_options(struct drawer *drawer)
         words = arena_format(drawer->arena, "%s -B", words);
     if (chance(drawer, 4))
         words = arena_format(drawer->arena, "%s --offline", words);
-    if (chance(drawer, 20) && drawer->output_count > 0)
+    if (chance(drawer, drawer->target_percent) && drawer->output_count > 0)
         add_target(drawer, &words);
     return words;
 }
@@ -495,7 +517,7 @@ static const char *draw_moment(struct drawer *drawer)
     static const struct {
         const char *kind;
         unsigned count;
-    } kinds[] = {{"any", 3000}, {"io", 320}, {"io", 320}, {"io", 320}, {"rename", 14},
+    } kinds[] = {{"any", 3000}, {"io", 160}, {"io", 160}, {"io", 320}, {"rename", 14},
         {"rename", 14}, {"sync", 24}, {"write", 80}, {"write", 80}, {"open", 60}, {"read", 40},
         {"remove", 10}, {"alloc", 3000}};
     static const char *const how[] = {"pause", "pause", "pause", "exit", "exit", "fail"};
@@ -663,6 +685,7 @@ struct history history_draw(struct arena *arena, uint64_t seed, size_t step_coun
     static const unsigned percents[] = {0, 20, 40, 60};
     struct drawer drawer = {.arena = arena, .seed = seed};
     draw(&drawer);
+    bool is_seesaw = chance(&drawer, 20);
     for (enum field field = 0; field < FIELD_COUNT; field++)
         drawer.fields[field] = field_rows[field].first;
     if (seed % 4 == 0) {
@@ -670,12 +693,16 @@ struct history history_draw(struct arena *arena, uint64_t seed, size_t step_coun
         add(&drawer, "device %s", ONE_OF(&drawer, roots));
     }
     draw_parts(&drawer);
-    draw_focus(&drawer);
+    draw_focus(&drawer, is_seesaw ? FOCUS_MAX : 1 + below(&drawer, FOCUS_MAX));
     draw_sources(&drawer);
     draw_outputs(&drawer);
-    draw_weights(&drawer);
+    if (is_seesaw)
+        draw_seesaw(&drawer);
+    else
+        draw_weights(&drawer);
     draw_sides(&drawer);
-    drawer.moment_percent = ONE_OF(&drawer, percents);
+    drawer.moment_percent = is_seesaw && chance(&drawer, 60) ? 0 : ONE_OF(&drawer, percents);
+    drawer.target_percent = is_seesaw ? 0 : 20;
     draw_steps(&drawer, step_count);
     return drawer.history;
 }
