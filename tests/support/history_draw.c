@@ -206,19 +206,25 @@ static const char *draw_moment(struct drawer *drawer)
     } kinds[] = {{"any", 3000}, {"io", 160}, {"io", 160}, {"io", 320}, {"rename", 14},
         {"rename", 14}, {"sync", 24}, {"write", 80}, {"write", 80}, {"open", 60}, {"read", 40},
         {"remove", 10}, {"alloc", 3000}};
-    static const char *const how[] = {"pause", "pause", "pause", "exit", "exit", "fail"};
+    static const char *const usual[] = {"pause", "pause", "pause", "exit", "exit", "fail"};
+    const char *how =
+        drawer->is_interrupted && drawer_chance(drawer, 70) ? "exit" : ONE_OF(drawer, usual);
+    if (*how == 'e' && drawer_chance(drawer, 40)) /* most writes are of pieces and their log */
+        return arena_format(drawer->arena, "exit:write:%u", 1 + drawer_below(drawer, 80));
     size_t kind = drawer_below(drawer, sizeof kinds / sizeof kinds[0]);
     unsigned count = kinds[kind].count;
     if (drawer_chance(drawer, 30))
         count = 1 + count / 8;
-    return arena_format(drawer->arena, "%s:%s:%u", ONE_OF(drawer, how), kinds[kind].kind,
-        1 + drawer_below(drawer, count));
+    return arena_format(
+        drawer->arena, "%s:%s:%u", how, kinds[kind].kind, 1 + drawer_below(drawer, count));
 }
 #else
 static const char *draw_moment(struct drawer *drawer)
 {
-    static const char *const how[] = {"after", "after", "after", "kill", "kill", "int"};
-    return arena_format(drawer->arena, "%s:%u", ONE_OF(drawer, how), drawer_below(drawer, RUN_US));
+    static const char *const usual[] = {"after", "after", "after", "kill", "kill", "int"};
+    const char *how =
+        drawer->is_interrupted && drawer_chance(drawer, 70) ? "kill" : ONE_OF(drawer, usual);
+    return arena_format(drawer->arena, "%s:%u", how, drawer_below(drawer, RUN_US));
 }
 #endif
 

@@ -136,7 +136,7 @@ static bool is_of_use(const struct drawer *drawer, enum field field)
 
 static void draw_focus(struct drawer *drawer, size_t most)
 {
-    if (is_of_use(drawer, FIELD_RULES) && drawer_chance(drawer, 20))
+    if (is_of_use(drawer, FIELD_RULES) && drawer_chance(drawer, 40))
         drawer->focus[drawer->focus_count++] = FIELD_RULES;
     for (unsigned tries = 0; tries < 60 && drawer->focus_count < most; tries++) {
         enum field field = drawer_below(drawer, FIELD_COUNT);
@@ -246,7 +246,7 @@ static void draw_seesaw(struct drawer *drawer)
             drawer->weight_sum += 4;
         }
     }
-    if (drawer_chance(drawer, 80) && !drawer->fields[FIELD_CACHE])
+    if (drawer_chance(drawer, 60) && !drawer->fields[FIELD_CACHE])
         drawer_set(drawer, FIELD_CACHE, 1);
 }
 
@@ -268,7 +268,7 @@ void drawer_begin(struct drawer *drawer)
     static const char *const roots[] = {"models", "out", "many"};
     bool is_elsewhere = drawer->seed % 4 == 0;
     drawer_next(drawer);
-    bool is_seesaw = drawer_chance(drawer, 20);
+    bool is_seesaw = drawer_chance(drawer, 35);
     for (enum field field = 0; field < FIELD_COUNT; field++)
         drawer->fields[field] = field_rows[field].first;
     if (is_elsewhere)
@@ -281,6 +281,9 @@ void drawer_begin(struct drawer *drawer)
         draw_seesaw(drawer);
     else
         draw_weights(drawer);
-    drawer->moment_percent = is_seesaw && drawer_chance(drawer, 60) ? 0 : ONE_OF(drawer, percents);
+    drawer->is_interrupted = is_seesaw && drawer_chance(drawer, 50);
+    drawer->moment_percent = drawer->is_interrupted                   ? 40
+                             : is_seesaw && drawer_chance(drawer, 70) ? 0
+                                                                      : ONE_OF(drawer, percents);
     drawer->target_percent = is_seesaw ? 0 : 20;
 }
