@@ -15,9 +15,9 @@ struct history_options {
     unsigned failures;       /* each of those ends after so many; 0: no limit */
     unsigned shrink_seconds; /* for one history */
     const char *tolerated;   /* kinds of findings (history_run.h), a blank before and after each */
-    const char *avoided[16];  /* steps that contain one of these words are left out */
+    const char *avoided[16]; /* steps that contain one of these words are left out */
     size_t avoided_count;
-    bool is_loud;            /* says every step, and what psybuild says */
+    bool is_loud; /* says every step, and what psybuild says */
 };
 
 struct history_verdict {

@@ -5,7 +5,7 @@
 
 #include "base/text.h"
 
-enum { EXIT_FAULT = 99, REFERENCES = 10 };
+enum { EXIT_FAULT = 99 };
 
 void judge_note(struct referee *referee, const char *kind, const char *words, ...)
 {
@@ -110,9 +110,12 @@ static void judge_success(const struct trial *trial, const struct made *found)
         if (path == NULL ||
             find_difference(trial, &units[i], found, trial->before, is_whole) == NULL)
             continue;
-        judge_note(trial->referee, made_find(trial->now, path) == NULL ? "leftover" : "wrong",
-            "%s: exit status 0%s, and %s is %s", trial->line,
-            strstr(trial->said, "nothing to do") != NULL ? " and \"nothing to do\"" : "", path,
+        bool is_idle = strstr(trial->said, "nothing to do") != NULL;
+        const char *kind = is_idle                               ? "stale"
+                           : made_find(trial->now, path) == NULL ? "leftover"
+                                                                 : "wrong";
+        judge_note(trial->referee, kind, "%s: exit status 0%s, and %s is %s", trial->line,
+            is_idle ? " and \"nothing to do\"" : "", path,
             made_find(found, path) == NULL ? "missing" : "not what a build from nothing makes");
     }
 }
@@ -120,20 +123,21 @@ static void judge_success(const struct trial *trial, const struct made *found)
 /* ---- one that did not ---- */
 
 /* All that may lie there: what did, and what this build or an interrupted one makes. */
-static size_t list_possible(const struct trial *trial, const struct made *possible[REFERENCES + 3])
+static size_t list_possible(
+    const struct trial *trial, const struct made *possible[POSSIBLE_MAX + 3])
 {
     size_t count = 0;
     possible[count++] = &trial->old;
     possible[count++] = trial->now;
     possible[count++] = trial->before;
-    for (size_t i = 0; i < trial->referee->pending_count; i++)
-        possible[count++] = trial->referee->pending[i];
+    for (size_t i = 0; i < trial->referee->possible_count; i++)
+        possible[count++] = trial->referee->possible[i];
     return count;
 }
 
 static void judge_file(const struct trial *trial, const struct made_file *file)
 {
-    const struct made *possible[REFERENCES + 3];
+    const struct made *possible[POSSIBLE_MAX + 3];
     size_t count = list_possible(trial, possible);
     bool is_possible = is_edit(trial, file->path, file) ||
                        !path_set_has(&trial->referee->world->known, file->path);
@@ -147,15 +151,14 @@ static void judge_file(const struct trial *trial, const struct made_file *file)
 static void judge_directory(
     const struct trial *trial, const struct unit *unit, const struct made *found)
 {
-    const struct made *possible[REFERENCES + 3];
+    const struct made *possible[POSSIBLE_MAX + 3];
     size_t count = list_possible(trial, possible);
     const char *config = arena_format(trial->referee->world->arena, "%s/config.json", unit->path);
     bool is_possible = made_find(found, config) == NULL;
     for (size_t i = 0; i < trial->edited.count; i++)
         is_possible |= is_in(unit, trial->edited.paths[i]);
     for (size_t i = 0; i < count && !is_possible; i++)
-        is_possible = (i > 0 || made_find(possible[i], config) != NULL) &&
-                      has_any(possible[i], unit) &&
+        is_possible = made_find(possible[i], config) != NULL &&
                       find_difference(trial, unit, found, possible[i],
                           !trial->referee->world->has_forgotten) == NULL;
     if (!is_possible)

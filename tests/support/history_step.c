@@ -168,12 +168,15 @@ static void do_manifest(struct world *world, const struct words *words)
 
 /* ---- outputs ---- */
 
-static void edit_in_place(struct world *world, const char *path, bool is_append)
+/* Behind it, or over its bytes at that place. */
+static void edit_in_place(
+    struct world *world, const char *path, bool is_append, unsigned long permille)
 {
     size_t size = disk_size(path), length = strlen("<mark 0000>");
     if (!disk_is_file(path) || (!is_append && size < length))
         return;
-    disk_poke(path, is_append ? size : (size - length) / 2, world_mark(world, path), length);
+    disk_poke(path, is_append ? size : (size - length) * (permille % 1000) / 1000,
+        world_mark(world, path), length);
 }
 
 static void put_in_place(struct world *world, const char *path, const char *how)
@@ -197,7 +200,7 @@ static void do_edit(struct world *world, const struct words *words)
     const char *path = words->at[1], *how = words->at[2];
     path_set_add(world->arena, &world->edited, path);
     if (strcmp(how, "append") == 0 || strcmp(how, "same") == 0)
-        edit_in_place(world, path, how[0] == 'a');
+        edit_in_place(world, path, how[0] == 'a', words->number[3]);
     else if (strcmp(how, "cut") == 0)
         disk_truncate(path, disk_size(path) / 2);
     else if (strcmp(how, "remove") == 0)
