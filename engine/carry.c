@@ -174,6 +174,26 @@ static struct error *replace(struct build *build, const struct move *move)
     return file_rename(move->from, move->to);
 }
 
+/* What was displaced goes where it is kept, or nowhere; what came in its place aside. */
+static struct error *move_on(struct build *build, const struct move *move)
+{
+    enum file_kind kind;
+    struct file_stamp now;
+    bool is_new, is_foreseen;
+    if (move->kind == MOVE_END)
+        return take_away(build, move);
+    if (!brings_in(move))
+        return NULL;
+    TRY(file_stat_itself(move->from, &kind, &now));
+    TRY(file_is_still(move->from, &move->stamp, true, &is_new));
+    TRY(is_expected(move->from, &move->displaced, &is_foreseen));
+    if (kind == FILE_ABSENT || is_new || now.inode == move->stamp.inode)
+        return NULL; /* the staged file, maybe written to by others */
+    if (!is_foreseen)
+        return set_aside(build, move->to, move->from);
+    return is_set(move->place) ? keep(build, move, move->place) : file_remove(move->from);
+}
+
 /* What lies there changes places with the staged file, and is looked at and goes on from there at
  * the end. */
 static struct error *bring_in(struct build *build, const struct move *move)
@@ -193,30 +213,10 @@ static struct error *bring_in(struct build *build, const struct move *move)
     if (!is_done)
         TRY(replace(build, move));
     TRY(file_is_still(move->to, &move->stamp, true, &is_staged));
-    if (is_staged)
-        return NULL;
+    if (is_staged) /* what is not ours lies with our own no longer than it must */
+        return move->is_aside ? move_on(build, move) : NULL;
     TRY(file_exchange(move->to, move->from, &is_done)); /* written to at the last moment */
     return say_lost(move);
-}
-
-/* What was displaced goes where it is kept, or nowhere; what came in its place aside. */
-static struct error *move_on(struct build *build, const struct move *move)
-{
-    enum file_kind kind;
-    struct file_stamp now;
-    bool is_new, is_foreseen;
-    if (move->kind == MOVE_END)
-        return take_away(build, move);
-    if (!brings_in(move))
-        return NULL;
-    TRY(file_stat_itself(move->from, &kind, &now));
-    TRY(file_is_still(move->from, &move->stamp, true, &is_new));
-    TRY(is_expected(move->from, &move->displaced, &is_foreseen));
-    if (kind == FILE_ABSENT || is_new || now.inode == move->stamp.inode)
-        return NULL; /* the staged file, maybe written to by others */
-    if (!is_foreseen)
-        return set_aside(build, move->to, move->from);
-    return is_set(move->place) ? keep(build, move, move->place) : file_remove(move->from);
 }
 
 /* ---- all of them ---- */

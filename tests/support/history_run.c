@@ -86,7 +86,7 @@ static void do_steps(struct trial *trial, const char *line)
     bool was_there[MARKS_MAX];
     size_t count = world->mark_count, kept = 0;
     for (size_t i = 0; i < count; i++)
-        was_there[i] = disk_holds(world->marks[i].path, world->marks[i].words);
+        was_there[i] = world_has_mark(world, &world->marks[i], true);
     char *path = arena_format(world->arena, "%s", line);
     if (strncmp(line, "edit ", 5) == 0) {
         const char *edited = strtok_r(path + 5, " ", &path);
@@ -96,7 +96,7 @@ static void do_steps(struct trial *trial, const char *line)
     if (!step_apply(world, line))
         disk_give_up("%s: no such deed", line);
     for (size_t i = 0; i < world->mark_count; i++)
-        if (i >= count || !was_there[i] || disk_holds(world->marks[i].path, world->marks[i].words))
+        if (i >= count || !was_there[i] || world_has_mark(world, &world->marks[i], true))
             world->marks[kept++] = world->marks[i];
     world->mark_count = kept;
 }
