@@ -129,7 +129,7 @@ static void add_edit(struct drawer *drawer)
         "remove", "directory", "link", "touch"};
     const char *path = drawer->outputs[drawer_below(drawer, drawer->output_count)];
     const char *how = ONE_OF(drawer, hows);
-    if (strcmp(how, "same") == 0)
+    if (strcmp(how, "same") == 0 || (drawer->is_watched && drawer_chance(drawer, 50)))
         drawer_add(drawer, "edit %s same %u", path, drawer_below(drawer, 1000));
     else
         drawer_add(drawer, "edit %s %s", path, how);
@@ -196,6 +196,14 @@ static const char *draw_options(struct drawer *drawer)
     return words;
 }
 
+static const char *draw_how(
+    struct drawer *drawer, const char *end, const char *stop, const char *usual)
+{
+    if (!drawer_chance(drawer, 70))
+        return usual;
+    return drawer->is_interrupted ? end : drawer->is_watched ? stop : usual;
+}
+
 #ifdef PSYBUILD_FAULT
 /* About as many points of a kind as a build has; small numbers are where it begins. */
 static const char *draw_moment(struct drawer *drawer)
@@ -207,8 +215,7 @@ static const char *draw_moment(struct drawer *drawer)
         {"rename", 14}, {"sync", 24}, {"write", 80}, {"write", 80}, {"open", 60}, {"read", 40},
         {"remove", 10}, {"alloc", 3000}};
     static const char *const usual[] = {"pause", "pause", "pause", "exit", "exit", "fail"};
-    const char *how =
-        drawer->is_interrupted && drawer_chance(drawer, 70) ? "exit" : ONE_OF(drawer, usual);
+    const char *how = draw_how(drawer, "exit", "pause", ONE_OF(drawer, usual));
     if (*how == 'e' && drawer_chance(drawer, 40)) /* most writes are of pieces and their log */
         return arena_format(drawer->arena, "exit:write:%u", 1 + drawer_below(drawer, 80));
     size_t kind = drawer_below(drawer, sizeof kinds / sizeof kinds[0]);
@@ -222,8 +229,7 @@ static const char *draw_moment(struct drawer *drawer)
 static const char *draw_moment(struct drawer *drawer)
 {
     static const char *const usual[] = {"after", "after", "after", "kill", "kill", "int"};
-    const char *how =
-        drawer->is_interrupted && drawer_chance(drawer, 70) ? "kill" : ONE_OF(drawer, usual);
+    const char *how = draw_how(drawer, "kill", "after", ONE_OF(drawer, usual));
     return arena_format(drawer->arena, "%s:%u", how, drawer_below(drawer, RUN_US));
 }
 #endif
@@ -237,7 +243,8 @@ static const char *draw_deed(struct drawer *drawer)
         VERB_SWAP, VERB_TEXT, VERB_TOUCH, VERB_BACK, VERB_POKE, VERB_SHRINK, VERB_DROP, VERB_STAGED,
         VERB_STAGED, VERB_STAGED, VERB_FORGET, VERB_FORGET, VERB_STATE};
     static const char *const others[] = {"int", "kill", "second"};
-    enum verb verb = ONE_OF(drawer, verbs);
+    enum verb verb =
+        drawer->is_watched && drawer_chance(drawer, 60) ? VERB_EDIT : ONE_OF(drawer, verbs);
     size_t count = drawer->history.count;
     if (drawer_chance(drawer, 10))
         return ONE_OF(drawer, others);

@@ -262,28 +262,54 @@ static void draw_weights(struct drawer *drawer)
         drawer->weights[VERB_SET] = drawer->weight_sum = 1;
 }
 
-void drawer_begin(struct drawer *drawer)
+/* A history of large files that change a little, in runs that are stopped and looked into. */
+static void draw_watched(struct drawer *drawer)
+{
+    static const enum verb verbs[] = {
+        VERB_POKE, VERB_POKE, VERB_POKE, VERB_FLIP, VERB_FLIP, VERB_TEXT, VERB_SET, VERB_BACK};
+    drawer->is_watched = true;
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (!drawer_is_idle(drawer, verbs[i])) {
+            drawer->weights[verbs[i]] += 4;
+            drawer->weight_sum += 4;
+        }
+    for (size_t i = 0; i < drawer->source_count; i++)
+        if (text_ends_with(text_of(drawer->sources[i]), ".bin") && drawer_chance(drawer, 70))
+            drawer_add(drawer, "fill %s 1 9000000", drawer->sources[i]);
+}
+
+/* How the steps are mixed. */
+static void draw_mixture(struct drawer *drawer, unsigned theme)
 {
     static const unsigned percents[] = {0, 20, 40, 60};
+    drawer->target_percent = 20;
+    drawer->moment_percent = ONE_OF(drawer, percents);
+    if (theme < 55) {
+        draw_weights(drawer);
+    } else if (theme < 72) {
+        draw_watched(drawer);
+        drawer->moment_percent = 70;
+    } else {
+        draw_seesaw(drawer);
+        drawer->target_percent = 0;
+        drawer->is_interrupted = theme < 86;
+        drawer->moment_percent = drawer->is_interrupted ? 40 : drawer_chance(drawer, 70) ? 0 : 30;
+    }
+}
+
+void drawer_begin(struct drawer *drawer)
+{
     static const char *const roots[] = {"models", "out", "many"};
     bool is_elsewhere = drawer->seed % 4 == 0;
     drawer_next(drawer);
-    bool is_seesaw = drawer_chance(drawer, 35);
+    unsigned theme = drawer_below(drawer, 100);
     for (enum field field = 0; field < FIELD_COUNT; field++)
         drawer->fields[field] = field_rows[field].first;
     if (is_elsewhere)
         drawer_add(drawer, "device %s", ONE_OF(drawer, roots));
     draw_parts(drawer);
-    draw_focus(drawer, is_seesaw ? FOCUS_MAX : 1 + drawer_below(drawer, FOCUS_MAX));
+    draw_focus(drawer, theme >= 72 ? FOCUS_MAX : 1 + drawer_below(drawer, FOCUS_MAX));
     draw_sources(drawer);
     draw_outputs(drawer);
-    if (is_seesaw)
-        draw_seesaw(drawer);
-    else
-        draw_weights(drawer);
-    drawer->is_interrupted = is_seesaw && drawer_chance(drawer, 50);
-    drawer->moment_percent = drawer->is_interrupted                   ? 40
-                             : is_seesaw && drawer_chance(drawer, 70) ? 0
-                                                                      : ONE_OF(drawer, percents);
-    drawer->target_percent = is_seesaw ? 0 : 20;
+    draw_mixture(drawer, theme);
 }

@@ -58,6 +58,7 @@ struct drawer {
     const char *outputs[FILES_MAX];
     size_t output_count;
     const char *changed; /* the source that a step changed last */
+    bool is_watched;     /* most disturbed runs are stopped, and an output is edited */
     bool is_interrupted; /* most disturbed runs are ended */
     unsigned moment_percent, target_percent;
 };
