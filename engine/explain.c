@@ -87,6 +87,8 @@ const char *explain_key(struct arena *arena, const struct record *record, const 
         return "the task's version changed";
     if (!has_same_member(old, new, "environment"))
         return "an environment variable that it names changed";
+    if (!has_same_member(old, new, "rules"))
+        return "the directory of the manifest's own rules changed";
     if (!has_same_member(old, new, "hash"))
         return "the hash that it must have changed";
     if (!has_same_member(old, new, "in"))

@@ -40,10 +40,16 @@ static struct error *add_watch(struct builder *builder, struct watch watch)
     return NULL;
 }
 
+/* Before it is read; what a build that died was writing goes. */
 static struct error *stat_lock(struct builder *builder, struct file_stamp *out)
 {
     const char *path = builder->manifest->lock_path;
+    char *beside = arena_format(builder->arena, "%s.tmp", path);
     enum file_kind kind;
+    if (beside == NULL)
+        return error_memory();
+    if (!builder->context->is_dry)
+        TRY(file_remove(beside));
     TRY(file_stat(path, &kind, out));
     return kind == FILE_ABSENT ? NULL : file_stat_settled(path, out);
 }
@@ -737,6 +743,10 @@ static struct error *declare(struct builder *builder, struct node *node)
     json_write_object_end(writer);
     json_write_key(writer, TEXT_LITERAL("name"));
     json_write_string(writer, node->name);
+    if (node->type->lists_rules && builder->manifest->rules != NULL) {
+        json_write_key(writer, TEXT_LITERAL("rules"));
+        json_write_string(writer, builder->manifest->rules);
+    }
     json_write_key(writer, TEXT_LITERAL("task"));
     json_write_string(writer, node->type->name);
     json_write_key(writer, TEXT_LITERAL("version"));
@@ -940,14 +950,4 @@ struct error *graph_select(const struct graph *graph, const char *const *targets
     for (uint32_t i = 0; i < graph->node_count; i++)
         is_wanted[i] &= !graph->nodes[i].is_view; /* seen through, never made */
     return NULL;
-}
-
-struct error *graph_data_directories(struct arena *arena, const struct graph *graph,
-    const char *kind, const char *out[DATA_DIRECTORIES_MAX], uint32_t *count)
-{
-    *count = 0;
-    if (graph->manifest->rules != NULL && strcmp(kind, "rules") == 0)
-        out[(*count)++] = graph->manifest->rules;
-    out[*count] = path_join(arena, graph->data_directory, kind);
-    return out[(*count)++] == NULL ? error_memory() : NULL;
 }

@@ -121,12 +121,6 @@ MUST_CHECK struct error *graph_select(const struct graph *graph, const char *con
 void graph_find_itself(
     const struct graph *graph, const char *const *targets, size_t target_count, bool *is_itself);
 
-/* Where data files of that kind are looked for ("rules"): the manifest's own directory for them, if
- * it names one, before the installed one. */
-enum { DATA_DIRECTORIES_MAX = 2 };
-MUST_CHECK struct error *graph_data_directories(struct arena *arena, const struct graph *graph,
-    const char *kind, const char *out[DATA_DIRECTORIES_MAX], uint32_t *count);
-
 /* The producer of a path: its node, a pattern equal to it, or one that it matches. NODE_NONE if
  * none. */
 uint32_t graph_find_producer(const struct graph *graph, const char *path);

@@ -480,14 +480,16 @@ static struct error *list_data(struct plan *plan, const char *kind, const char *
 struct error *plan_list_data(
     struct plan *plan, const char *directory, const char *const **paths, size_t *count)
 {
-    const char **list = NULL, *directories[DATA_DIRECTORIES_MAX];
-    uint32_t directory_count;
+    const struct graph *graph = plan->build->graph;
+    const char **list = NULL;
     size_t capacity = 0;
     *count = 0;
-    TRY(graph_data_directories(
-        plan->arena, plan->build->graph, directory, directories, &directory_count));
-    for (uint32_t i = 0; i < directory_count; i++)
-        TRY(list_data(plan, directory, directories[i], &list, count, &capacity));
+    if (graph->manifest->rules != NULL && plan->node->type->lists_rules)
+        TRY(list_data(plan, directory, graph->manifest->rules, &list, count, &capacity));
+    char *installed = path_join(plan->arena, graph->data_directory, directory);
+    if (installed == NULL)
+        return error_memory();
+    TRY(list_data(plan, directory, installed, &list, count, &capacity));
     *paths = list;
     return NULL;
 }

@@ -19,7 +19,7 @@ struct error *stale_look(struct build *build, uint32_t file)
     enum file_kind kind;
     build->stats.files_looked_at++;
     TRY(file_stat(known->location, &kind, &run->stamp));
-    if (kind == FILE_ABSENT)
+    if (kind != FILE_REGULAR) /* a directory in a file's place is no file */
         run->look = known->is_given_back ? LOOK_GIVEN_BACK : LOOK_ABSENT;
     else if (file_stamp_equal(&run->stamp, &known->stamp) &&
              (known->has_tree || known->identity[0] != '\0'))
@@ -223,23 +223,18 @@ static struct error *check_header(
     return *reason == NULL ? error_memory() : NULL;
 }
 
-/* Whether data files of a kind are still looked for in the directories that a record names. A
- * shadow was compiled from the same manifest and with the same installed directory. */
-static struct error *is_looked_for(
+/* Whether data files of a kind are still installed where a record has found them; a directory of
+ * the manifest's own is in the key. */
+static struct error *is_installed_there(
     struct build *build, const struct record *record, const struct record_read *read, bool *out)
 {
-    const char *directories[DATA_DIRECTORIES_MAX];
-    uint32_t count = 0, read_count = 0;
-    *out = build->graph->manifest == NULL;
-    if (*out)
-        return NULL;
-    TRY(graph_data_directories(&build->arena, build->graph, read->detail, directories, &count));
-    for (uint32_t i = 0; i < count; i++)
-        *out |= strcmp(directories[i], build->state->files[read->file].path) == 0;
+    const char *installed = path_join(&build->arena, build->options->data_directory, read->detail);
+    *out = false;
+    if (installed == NULL)
+        return error_memory();
     for (uint32_t i = 0; i < record->read_count; i++)
-        read_count += record->reads[i].kind == READ_NAMES &&
-                      strcmp(record->reads[i].detail, read->detail) == 0;
-    *out &= read_count == count;
+        *out |= record->reads[i].kind == READ_NAMES &&
+                strcmp(build->state->files[record->reads[i].file].path, installed) == 0;
     return NULL;
 }
 
@@ -249,12 +244,12 @@ static struct error *check_names(struct build *build, const struct record *recor
     struct hash128 hash;
     struct file_entry *entries;
     size_t count;
-    bool is_current;
+    bool is_there;
     const char *directory = build->state->files[read->file].path;
-    TRY(is_looked_for(build, record, read, &is_current));
-    if (!is_current) {
-        *reason =
-            arena_format(&build->arena, "%s are looked for in other directories", read->detail);
+    TRY(is_installed_there(build, record, read, &is_there));
+    if (!is_there) {
+        *reason = arena_format(
+            &build->arena, "%s are installed elsewhere than in %s", read->detail, directory);
         return *reason == NULL ? error_memory() : NULL;
     }
     TRY(stale_hash_names(&build->arena, directory, &hash, &entries, &count));

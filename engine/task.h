@@ -80,6 +80,7 @@ struct task_type {
     bool can_be_view;    /* "keep": "never": readers see through to its inputs */
     bool is_network;     /* its pieces run on the network threads */
     bool takes_any_role; /* exec: roles are the user's */
+    bool lists_rules;    /* calls plan_list_data("rules"): where the manifest has its own counts */
     const struct role_spec *roles;
     const struct param_spec *params;
     struct error *(*hint)(struct work *work, const struct node *node); /* or NULL */

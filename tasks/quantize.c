@@ -909,6 +909,7 @@ const struct task_type task_quantize = {
     .name = "quantize",
     .help = "the weights of an MLX model: quantized, cast, dequantized or passed through",
     .version = 1,
+    .lists_rules = true,
     .roles = quantize_roles,
     .params = quantize_params,
     .plan = quantize_plan,
