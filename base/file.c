@@ -143,6 +143,13 @@ int64_t file_clock_ns(void)
     return to_ns(now);
 }
 
+int64_t file_clock_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return to_ns(now);
+}
+
 enum { WAIT_STEP_NS = 1000000, WAITS_MAX = 20 };
 
 void file_wait_tick(int64_t since_ns)
@@ -741,12 +748,20 @@ static char *parent_of(struct arena *arena, const char *path)
 }
 
 /* Locks an open file, so that those who write to it take turns. `*is_there` is false when it is not
- * at the path any more. Where there are no locks, each goes on as if alone. */
+ * at the path any more. Where there are no locks, each goes on as if alone; one that stands still
+ * in the middle of a small file is not waited for. */
 static struct error *wait_for_turn(int descriptor, const char *path, bool *is_there)
 {
-    bool is_locked = flock(descriptor, LOCK_EX) == 0;
-    if (!is_locked && errno == EINTR)
-        return error_new(ERROR_INTERRUPTED, "interrupted while waiting for %s", path);
+    enum { WAITS = 5000 }; /* of a millisecond and more */
+    bool is_locked = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+    for (int waits = 0; !is_locked && errno == EWOULDBLOCK; waits++) {
+        if (waits == WAITS)
+            return error_new(
+                ERROR_BUSY, "%s: another process is writing it, and does not end", path);
+        if (nanosleep(&(struct timespec){.tv_nsec = WAIT_STEP_NS}, NULL) != 0 && errno == EINTR)
+            return error_new(ERROR_INTERRUPTED, "interrupted while waiting for %s", path);
+        is_locked = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+    }
     if (!is_locked || find_open_at(descriptor, path, is_there) != 0)
         *is_there = true;
     return NULL;

@@ -53,6 +53,8 @@ struct span { /* of a file */
 
 /* The clock that file times are taken from, in its own steps. */
 int64_t file_clock_ns(void);
+/* The same without steps: no file that was changed before has a later time. */
+int64_t file_clock_now_ns(void);
 /* Waits until a change to a file gets another time than one made at `since_ns` of that clock. */
 void file_wait_tick(int64_t since_ns);
 

@@ -350,7 +350,7 @@ static struct error *make_piece(struct job *job, struct pool_worker *worker)
     const struct piece *piece = &plan->pieces[job->index].piece;
     struct work work = {.job = job, .plan = plan, .piece = piece, .worker = worker};
     lay_out_buffers(&work);
-    job->started_ns = file_clock_ns();
+    job->started_ns = file_clock_now_ns();
     struct error *error = make_bytes(&work);
     leave_places(&work); /* before it waits for other blocks */
     return error == NULL && has_buffers(piece) ? write_outputs(&work) : error;

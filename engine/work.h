@@ -41,7 +41,7 @@ struct job {
     char *identity; /* found: memory_alloc'd, or NULL */
     char **reads;   /* paths added by work_add_read: memory_alloc'd each */
     uint32_t read_count;
-    int64_t started_ns; /* of file_clock_ns, before its piece was made */
+    int64_t started_ns; /* of file_clock_now_ns, before its piece was made */
     char *hint;         /* JOB_HINT: the file's first bytes; memory_alloc'd, or NULL */
     size_t hint_bytes;
     uint64_t hint_size; /* of the whole file; 0: not found out */

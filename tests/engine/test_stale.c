@@ -349,20 +349,26 @@ static const char *check_with_read(struct arena *arena, struct record_read read,
 static void lists_absences_and_layouts_count_too(void **state)
 {
     struct arena arena = {0};
-    struct record_read names = {.kind = READ_NAMES, .detail = "", .hash = hash_of_names("rules")};
+    struct record_read names = {
+        .kind = READ_NAMES, .detail = "rules", .hash = hash_of_names("data/rules")};
     struct record_read absent = {.kind = READ_ABSENT, .detail = ""};
     struct record_read layout = {.kind = READ_LAYOUT, .detail = "two", .hash = {{1}}};
     (void)state;
-    assert_null(check_with_read(&arena, names, "rules")); /* not there, as it was */
-    tree_write("rules/a.json", "{}");
-    assert_string_equal(check_with_read(&arena, names, "rules"), "the files in rules changed");
+    assert_null(check_with_read(&arena, names, "data/rules")); /* not there, as it was */
+    tree_write("data/rules/a.json", "{}");
+    assert_string_equal(
+        check_with_read(&arena, names, "data/rules"), "the files in data/rules changed");
+    names.hash = hash_of_names("data/rules");
+    assert_null(check_with_read(&arena, names, "data/rules"));
+    tree_write("data/rules/sub/b.json", "{}"); /* directories do not count */
+    tree_write("data/rules/a.json", "{\"other\": \"content\"}");
+    assert_null(check_with_read(&arena, names, "data/rules"));
+    tree_write("data/rules/b.json", "{}");
+    assert_string_equal(
+        check_with_read(&arena, names, "data/rules"), "the files in data/rules changed");
     names.hash = hash_of_names("rules");
-    assert_null(check_with_read(&arena, names, "rules"));
-    tree_write("rules/sub/b.json", "{}"); /* directories do not count */
-    tree_write("rules/a.json", "{\"other\": \"content\"}");
-    assert_null(check_with_read(&arena, names, "rules"));
-    tree_write("rules/b.json", "{}");
-    assert_string_equal(check_with_read(&arena, names, "rules"), "the files in rules changed");
+    assert_string_equal(
+        check_with_read(&arena, names, "rules"), "rules are installed elsewhere than in rules");
 
     assert_null(check_with_read(&arena, absent, "new.json"));
     tree_write("new.json", "{}");
