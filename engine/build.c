@@ -173,7 +173,7 @@ void build_close(struct build *build)
 
 static struct error *take_lock(struct build *build)
 {
-    TRY(file_make_directories(STATE_DIRECTORY));
+    TRY(file_make_directories_synced(STATE_DIRECTORY));
     const char *path = STATE_DIRECTORY "/lock";
     long holder = 0;
     TRY(file_lock_take(path, false, &build->lock, &holder));
