@@ -104,9 +104,11 @@ static struct error *remove_file(struct cleaning *cleaning, const struct record_
 static struct error *remove_bookkeeping(struct cleaning *cleaning, const struct node *node)
 {
     struct arena *arena = cleaning->cli->arena;
-    const char *log;
+    const char *log, *partial, *stage;
     TRY(places_log(arena, node, &log));
-    TRY(places_remove_partial(arena, node));
+    TRY(places_partial(arena, node, &partial));
+    TRY(places_stage(arena, node, &stage));
+    TRY(places_remove_partial(arena, partial, stage));
     return file_remove(log);
 }
 

@@ -185,10 +185,12 @@ static struct error *move_on(struct build *build, const struct move *move)
     if (!brings_in(move))
         return NULL;
     TRY(file_stat_itself(move->from, &kind, &now));
+    if (kind == FILE_ABSENT || now.inode == move->stamp.inode)
+        return NULL; /* nothing was; or the staged file, maybe written to by others */
     TRY(file_is_still(move->from, &move->stamp, true, &is_new));
     TRY(is_expected(move->from, &move->displaced, &is_foreseen));
-    if (kind == FILE_ABSENT || is_new || now.inode == move->stamp.inode)
-        return NULL; /* the staged file, maybe written to by others */
+    if (is_new)
+        return NULL;
     if (!is_foreseen)
         return set_aside(build, move->to, move->from);
     return is_set(move->place) ? keep(build, move, move->place) : file_remove(move->from);
@@ -198,8 +200,11 @@ static struct error *move_on(struct build *build, const struct move *move)
  * the end. */
 static struct error *bring_in(struct build *build, const struct move *move)
 {
-    bool is_done, is_staged, is_foreseen;
-    TRY(file_is_still(move->to, &move->stamp, true, &is_done));
+    enum file_kind kind;
+    bool is_done = false, is_staged, is_foreseen;
+    TRY(file_kind_itself(move->to, &kind));
+    if (kind != FILE_ABSENT)
+        TRY(file_is_still(move->to, &move->stamp, true, &is_done));
     if (is_done)
         return NULL;
     TRY(file_is_still(move->from, &move->stamp, true, &is_staged));
@@ -208,7 +213,8 @@ static struct error *bring_in(struct build *build, const struct move *move)
     TRY(is_expected(move->to, &move->displaced, &is_foreseen));
     if (!is_foreseen)
         TRY(build_check_lock(build)); /* another build's, maybe */
-    TRY(make_directory_of(build, move->to));
+    if (kind == FILE_ABSENT)
+        TRY(make_directory_of(build, move->to));
     TRY(file_exchange(move->from, move->to, &is_done));
     if (!is_done)
         TRY(replace(build, move));
@@ -280,13 +286,15 @@ static struct error *take_stamp(struct build *build, const char *path,
     enum file_kind kind;
     struct file_stamp now;
     uint32_t file;
-    bool is_it;
     TRY(build_add_file(build, path, NULL, &file));
     struct state_file *known = &build->state->files[file];
     if (made == NULL && !file_stamp_equal(&known->stamp, before))
         return NULL;
     TRY(file_stat(known->location, &kind, &now));
-    TRY(file_is_still(known->location, before, true, &is_it));
+    struct file_stamp moved = {now.inode, before->size_bytes, before->mtime_ns, now.ctime_ns};
+    bool is_it = file_stamp_equal(&now, &moved);
+    if (now.inode != before->inode)
+        TRY(file_is_still(known->location, before, true, &is_it));
     known->stamp = is_it ? now : *before;
     if (made != NULL)
         set_made(known, made);
@@ -333,8 +341,7 @@ static struct error *put_records(struct build *build, const struct intent *inten
     return NULL;
 }
 
-/* The partial directories, as far as nothing else is in them. */
-static struct error *remove_partials(struct build *build, const struct intent *intent)
+struct error *carry_remove_partials(struct build *build, const struct intent *intent)
 {
     enum { LEVELS = 3 }; /* files, NODE, partial */
     for (uint32_t i = 0; i < intent->move_count; i++) {
@@ -367,6 +374,5 @@ struct error *carry_out(struct build *build, struct intent *intent, bool *is_giv
     TRY(put_records(build, intent));
     for (uint32_t i = 0; i < intent->move_count; i++)
         TRY(move_on(build, &intent->moves[i]));
-    TRY(journal_put_sealed(build->state, intent));
-    return remove_partials(build, intent);
+    return journal_put_sealed(build->state, intent);
 }

@@ -13,4 +13,7 @@
  * build goes on with it; unless `*is_given_up`: then the error says what is gone. */
 MUST_CHECK struct error *carry_out(struct build *build, struct intent *intent, bool *is_given_up);
 
+/* The partial directories of an intent, as far as nothing else is in them. */
+MUST_CHECK struct error *carry_remove_partials(struct build *build, const struct intent *intent);
+
 #endif

@@ -40,27 +40,24 @@ struct error *places_stage(struct arena *arena, const struct node *node, const c
     return find_partial(arena, node, base, out);
 }
 
-/* With the directory above, as long as nothing else is unfinished. */
-static struct error *remove_directory(struct arena *arena, const char *partial)
+/* With as many directories above, as long as nothing else is unfinished. */
+static struct error *remove_directory(struct arena *arena, const char *directory, int levels)
 {
-    enum { LEVELS = 2 }; /* partial, and a .psybuild of a target's */
-    TRY(file_remove_tree(partial));
-    for (int level = 0; level < LEVELS; level++) {
-        partial = path_directory(arena, partial);
-        if (partial == NULL)
+    TRY(file_remove_tree(directory));
+    for (int level = 0; level < levels; level++) {
+        directory = path_directory(arena, directory);
+        if (directory == NULL)
             return error_memory();
-        TRY(file_remove_directory(partial));
+        TRY(file_remove_directory(directory));
     }
     return NULL;
 }
 
-struct error *places_remove_partial(struct arena *arena, const struct node *node)
+struct error *places_remove_partial(struct arena *arena, const char *partial, const char *stage)
 {
-    const char *partial, *stage;
-    TRY(places_partial(arena, node, &partial));
-    TRY(places_stage(arena, node, &stage));
-    TRY(remove_directory(arena, partial));
-    return strcmp(partial, stage) == 0 ? NULL : remove_directory(arena, stage);
+    TRY(remove_directory(arena, partial, 1));
+    /* a .psybuild of the target's own goes, too */
+    return strcmp(partial, stage) == 0 ? NULL : remove_directory(arena, stage, 2);
 }
 
 struct error *places_log(struct arena *arena, const struct node *node, const char **out)

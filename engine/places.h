@@ -24,8 +24,9 @@ MUST_CHECK struct error *places_partial(
 /* The directory of what is staged: most often the same. */
 MUST_CHECK struct error *places_stage(
     struct arena *arena, const struct node *node, const char **out);
-/* Removes both; absent is fine. */
-MUST_CHECK struct error *places_remove_partial(struct arena *arena, const struct node *node);
+/* Removes both, and the directories above that are empty then; absent is fine. */
+MUST_CHECK struct error *places_remove_partial(
+    struct arena *arena, const char *partial, const char *stage);
 /* By a name that is free. */
 MUST_CHECK struct error *places_aside(
     struct arena *arena, const struct node *node, const char *path, const char **out);

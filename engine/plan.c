@@ -972,8 +972,9 @@ struct error *plan_stage(struct plan *plan)
         return error_memory();
     TRY(check_space(plan));
     if (!plan->is_resumed)
-        TRY(places_remove_partial(plan->arena, plan->node)); /* of another plan */
-    TRY(file_make_directories(plan->directory));
+        TRY(places_remove_partial(plan->arena, plan->directory, plan->stage)); /* of another plan */
+    if (strcmp(plan->directory, plan->stage) != 0)
+        TRY(file_make_directories(plan->directory));
     TRY(file_make_directories(files));
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (!plan->outputs[i].is_unchanged)
@@ -1018,5 +1019,6 @@ void plan_end(struct plan *plan, bool is_sealing)
         is_staged |= plan->outputs[i].staged != NULL;
     pieces_close(plan->log);
     if (is_staged && !is_sealing && plan->recorded_count == 0)
-        error_free(places_remove_partial(plan->arena, plan->node)); /* or it is cleaned later */
+        /* or it is cleaned later */
+        error_free(places_remove_partial(plan->arena, plan->directory, plan->stage));
 }

@@ -41,9 +41,12 @@ struct error *seal_remove_partials(struct build *build)
         enum node_status status = build->runs[i].status;
         const struct source_file *source = build->graph->nodes[i].source;
         bool is_elsewhere = source != NULL && source->partial != NULL;
+        const char *partial, *stage;
         if ((status != STATUS_FRESH && status != STATUS_SEALED) || !(has_any || is_elsewhere))
             continue;
-        TRY(places_remove_partial(&build->arena, &build->graph->nodes[i]));
+        TRY(places_partial(&build->arena, &build->graph->nodes[i], &partial));
+        TRY(places_stage(&build->arena, &build->graph->nodes[i], &stage));
+        TRY(places_remove_partial(&build->arena, partial, stage));
     }
     return NULL;
 }
@@ -285,7 +288,9 @@ struct error *seal_recover(struct build *build, struct intent *intent)
     bool is_given_up;
     build_say(build, EVENT_NOTE, NULL, "finishing what an interrupted build had begun to rename");
     struct error *error = carry_out(build, intent, &is_given_up);
-    if (error == NULL || !is_given_up)
+    if (error == NULL)
+        return carry_remove_partials(build, intent); /* there is no plan that would */
+    if (!is_given_up)
         return error;
     build_warn(build, NULL, error_wrap(error, "finishing what an interrupted build had begun"));
     return NULL;
