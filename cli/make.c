@@ -18,9 +18,12 @@ static void say_directory(struct cli *cli)
 static void say_dead(struct cli *cli, const struct build *build)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < build->state->record_count; i++)
-        if (cli_is_dead(build, &build->state->records[i]))
-            count += build->state->records[i].made_count;
+    for (uint32_t i = 0; i < build->state->record_count; i++) {
+        const struct record *record = &build->state->records[i];
+        for (uint32_t k = 0; k < record->made_count && cli_is_dead(build, record); k++)
+            count += graph_find_producer(
+                         build->graph, build->state->files[record->made[k].file].path) == NODE_NONE;
+    }
     if (count > 0 && !cli->options->is_quiet && cli->status->mode != PROGRESS_JSON)
         terminal_say(cli->terminal, TONE_PLAIN,
             "psybuild: %" PRIu32 " file%s left the manifest; psybuild -t clean --dead removes %s",

@@ -79,11 +79,16 @@ static struct error *is_ours(
         NULL, out, &found);
 }
 
-static struct error *remove_file(struct cleaning *cleaning, const struct record_made *made)
+/* A path of a dead record that another node makes now stays. */
+static struct error *remove_file(
+    struct cleaning *cleaning, const struct record *record, const struct record_made *made)
 {
     struct cli *cli = cleaning->cli;
     const struct state_file *file = &cleaning->build->state->files[made->file];
     enum content content;
+    if (cli_is_dead(cleaning->build, record) &&
+        graph_find_producer(cleaning->build->graph, file->path) != NODE_NONE)
+        return NULL;
     TRY(is_ours(cleaning, made, &content));
     if (content == CONTENT_ABSENT)
         return NULL;
@@ -121,7 +126,7 @@ static struct error *remove_outputs(
         const char *path = state->files[record->made[i].file].path;
         bool is_first = strcmp(path_base(path), cleaning->build->registry->seal_last) == 0;
         if (is_first == is_first_pass)
-            TRY(remove_file(cleaning, &record->made[i]));
+            TRY(remove_file(cleaning, record, &record->made[i]));
         if (atomic_load(signals_flag()))
             return error_new(ERROR_INTERRUPTED, "interrupted");
     }
@@ -225,8 +230,9 @@ static struct error *clean(struct cleaning *cleaning, const struct tool_words *w
     struct error *error =
         words->flags != 0 ? remove_dead(cleaning) : remove_named(cleaning, is_named);
     if (!is_dry) {
-        struct error *saving =
-            state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
+        struct error *saving = build_check_lock(build);
+        if (saving == NULL)
+            saving = state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
         if (error == NULL)
             error = saving;
         else

@@ -51,6 +51,7 @@ static struct error *note_disguised(
 /* So that the next build does not believe the stamps. */
 static struct error *mark_damaged(const struct verification *verification, struct state *state)
 {
+    TRY(file_remove(STATE_DIRECTORY "/quick")); /* it knows no marks */
     TRY(journal_open(state, STATE_DIRECTORY));
     struct error *error = NULL;
     for (size_t i = 0; i < verification->disguised_count && error == NULL; i++) {
@@ -66,15 +67,13 @@ static struct error *mark_damaged(const struct verification *verification, struc
     return error;
 }
 
-/* Under the lock, from the state as it is then; a build that is at work will see to the rest. */
+/* Under the lock, from the state as it is then: a build that is at work is waited for. */
 static struct error *unmask(const struct verification *verification)
 {
     struct arena arena = {0};
     struct file_lock *lock;
     struct state *state;
-    TRY(file_lock_take(STATE_DIRECTORY "/lock", false, &lock, NULL));
-    if (lock == NULL)
-        return NULL;
+    TRY(file_lock_take(STATE_DIRECTORY "/lock", true, &lock, NULL));
     struct error *error = state_load(&arena, STATE_DIRECTORY, &state);
     if (error == NULL)
         error = mark_damaged(verification, state);

@@ -28,6 +28,10 @@ void build_warn(struct build *build, const char *node, struct error *error)
     struct text report = text_of(error_report(error));
     report.length -= text_ends_with(report, "\n");
     char *line = arena_copy(&build->arena, report.bytes, report.length);
+    for (char *at = line; at != NULL && (at = strstr(at, "\n    ")) != NULL;) {
+        at[0] = ','; /* what was being done, on the same line */
+        memmove(at + 1, at + 4, strlen(at + 4) + 1);
+    }
     build_say(build, EVENT_WARNING, node, line == NULL ? "out of memory" : line);
     error_free(error);
 }

@@ -193,6 +193,7 @@ struct build {
     _Atomic uint64_t bytes_done; /* for the progress; workers add */
     uint64_t bytes_total;
     struct build_stats stats;
+    struct ours_index *ours; /* which records name a file; made when it is first asked (ours.c) */
     int64_t stamped_ns; /* of file_clock_ns, when stamps were taken last that are to be saved */
     bool is_state_changed;
     bool is_compiled_current; /* the state's graph is what the manifest gives now */

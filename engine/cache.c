@@ -89,10 +89,11 @@ struct error *cache_find(struct build *build, uint32_t index, const struct recor
     *out = NULL;
     if (build->cache.path == NULL || build->runs[index].is_forced || build->runs[index].is_uncached)
         return NULL;
-    for (uint32_t i = build->state->past_count; i-- > 0;) {
-        struct record *past = &build->state->past[i];
-        bool holds = strcmp(past->name, node->name) == 0 && hash_equal(&past->key, &node->key) &&
-                     past->made_count > 0;
+    uint32_t at = map_get(&build->state->past_by_name, node->name);
+    for (at = at == MAP_NONE ? RECORD_NONE : at; at != RECORD_NONE;
+         at = build->state->past[at].older) {
+        struct record *past = &build->state->past[at];
+        bool holds = !past->is_gone && hash_equal(&past->key, &node->key) && past->made_count > 0;
         if (holds)
             TRY(stale_reads_hold(build, node, past, &holds));
         if (holds)

@@ -19,15 +19,24 @@ static bool brings_in(const struct move *move)
     return move->kind == MOVE_IN || move->kind == MOVE_LAST;
 }
 
-/* Whether what was to be displaced lies there: nothing, if there was nothing. */
-static struct error *is_expected(const char *path, const struct file_stamp *stamp, bool *out)
+/* Whether the very thing that had that stamp has the name, a link among them; renames count not. */
+static struct error *is_it(const char *path, const struct file_stamp *stamp, bool *out)
 {
     enum file_kind kind;
     struct file_stamp now;
     TRY(file_stat_itself(path, &kind, &now));
-    now.ctime_ns = stamp->ctime_ns; /* a rename changes it */
-    *out = kind == FILE_ABSENT || file_stamp_equal(&now, stamp);
+    now.ctime_ns = stamp->ctime_ns;
+    *out = kind != FILE_ABSENT && file_stamp_equal(&now, stamp);
     return *out || kind != FILE_REGULAR ? NULL : file_is_still(path, stamp, true, out);
+}
+
+/* Whether what was to be displaced lies there, or nothing does. */
+static struct error *is_expected(const char *path, const struct file_stamp *stamp, bool *out)
+{
+    enum file_kind kind;
+    TRY(file_kind_itself(path, &kind));
+    *out = kind == FILE_ABSENT;
+    return *out ? NULL : is_it(path, stamp, out);
 }
 
 static struct error *say_lost(const struct move *move)
@@ -36,17 +45,28 @@ static struct error *say_lost(const struct move *move)
         ERROR_FAILED, "%s: what was made for it was removed or changed by others", move->to);
 }
 
+/* Since the build that died the target may have come to lie on another device. */
+static struct error *may_be_renamed(struct build *build, const struct move *move, bool *out)
+{
+    const char *from = path_directory(&build->arena, move->from);
+    const char *to = path_directory(&build->arena, move->to);
+    return from == NULL || to == NULL ? error_memory() : file_same_device(from, to, out);
+}
+
 /* The first staged file that is neither where it was nor where it goes; NULL: none. */
-static struct error *find_lost(const struct intent *intent, const struct move **out)
+static struct error *find_lost(
+    struct build *build, const struct intent *intent, const struct move **out)
 {
     *out = NULL;
     for (uint32_t i = 0; i < intent->move_count && *out == NULL; i++) {
         const struct move *move = &intent->moves[i];
         bool is_there = !brings_in(move);
         if (!is_there)
-            TRY(file_is_still(move->from, &move->stamp, true, &is_there));
+            TRY(is_it(move->from, &move->stamp, &is_there));
+        if (is_there && brings_in(move) && intent->is_recovered)
+            TRY(may_be_renamed(build, move, &is_there));
         if (!is_there)
-            TRY(file_is_still(move->to, &move->stamp, true, &is_there));
+            TRY(is_it(move->to, &move->stamp, &is_there));
         if (!is_there)
             *out = move;
     }
@@ -94,9 +114,13 @@ static struct error *keep_in_cache(struct build *build, const char *from, const 
     return file_remove(from);
 }
 
+/* What is set aside takes a name that is free by now: the one that was chosen may be taken. */
 static struct error *keep(struct build *build, const struct move *move, const char *to)
 {
-    return move->is_aside ? move_file(build, move->from, to) : keep_in_cache(build, move->from, to);
+    if (!move->is_aside)
+        return keep_in_cache(build, move->from, to);
+    TRY(places_free_name(&build->arena, to, &to));
+    return move_file(build, move->from, to);
 }
 
 /* A file that nobody foresaw, of that name; it may have another by now. */
@@ -118,7 +142,7 @@ static struct error *is_replaced(const struct intent *intent, const char *path, 
     *out = false;
     for (uint32_t i = 0; i < intent->move_count && !*out; i++)
         if (intent->moves[i].kind == MOVE_LAST && strcmp(intent->moves[i].to, path) == 0)
-            TRY(file_is_still(path, &intent->moves[i].stamp, true, out));
+            TRY(is_it(path, &intent->moves[i].stamp, out));
     return NULL;
 }
 
@@ -126,22 +150,22 @@ static struct error *is_replaced(const struct intent *intent, const char *path, 
 static struct error *hide(struct build *build, const struct intent *intent, const struct move *move)
 {
     enum file_kind kind;
-    bool is_it, is_done;
+    bool is_same, is_done;
     TRY(file_kind_itself(move->from, &kind));
     if (kind == FILE_ABSENT)
         return NULL;
-    TRY(file_is_still(move->from, &move->stamp, true, &is_it));
+    TRY(is_it(move->from, &move->stamp, &is_same));
     TRY(is_replaced(intent, move->from, &is_done));
-    if (!is_it && is_done)
+    if (!is_same && is_done)
         return NULL;
-    if (!is_it) {
+    if (!is_same) {
         TRY(build_check_lock(build));
         TRY(set_aside(build, move->from, move->from));
     } else {
         TRY(make_directory_of(build, move->to));
         TRY(file_rename(move->from, move->to));
-        TRY(file_is_still(move->to, &move->stamp, true, &is_it));
-        if (!is_it)
+        TRY(is_it(move->to, &move->stamp, &is_same));
+        if (!is_same)
             TRY(set_aside(build, move->from, move->to));
     }
     char *directory = path_directory(&build->arena, move->from);
@@ -151,9 +175,9 @@ static struct error *hide(struct build *build, const struct intent *intent, cons
 /* Nothing is done with what is not the file any more. */
 static struct error *take_away(struct build *build, const struct move *move)
 {
-    bool is_it;
-    TRY(file_is_still(move->from, &move->stamp, true, &is_it));
-    if (!is_it)
+    bool is_same;
+    TRY(is_it(move->from, &move->stamp, &is_same));
+    if (!is_same)
         return NULL;
     return is_set(move->to) ? keep(build, move, move->to) : file_remove(move->from);
 }
@@ -174,20 +198,34 @@ static struct error *replace(struct build *build, const struct move *move)
     return file_rename(move->from, move->to);
 }
 
+/* What was hidden goes where it is kept, or nowhere; what somebody made of it meanwhile aside. */
+static struct error *end_hidden(
+    struct build *build, const struct intent *intent, const struct move *move)
+{
+    enum file_kind kind;
+    TRY(take_away(build, move));
+    TRY(file_kind_itself(move->from, &kind));
+    for (uint32_t i = 0; kind != FILE_ABSENT && i < intent->move_count; i++)
+        if (intent->moves[i].kind == MOVE_HIDE && strcmp(intent->moves[i].to, move->from) == 0)
+            return set_aside(build, intent->moves[i].from, move->from);
+    return NULL;
+}
+
 /* What was displaced goes where it is kept, or nowhere; what came in its place aside. */
-static struct error *move_on(struct build *build, const struct move *move)
+static struct error *move_on(
+    struct build *build, const struct intent *intent, const struct move *move)
 {
     enum file_kind kind;
     struct file_stamp now;
     bool is_new, is_foreseen;
     if (move->kind == MOVE_END)
-        return take_away(build, move);
+        return end_hidden(build, intent, move);
     if (!brings_in(move))
         return NULL;
     TRY(file_stat_itself(move->from, &kind, &now));
     if (kind == FILE_ABSENT || now.inode == move->stamp.inode)
         return NULL; /* nothing was; or the staged file, maybe written to by others */
-    TRY(file_is_still(move->from, &move->stamp, true, &is_new));
+    TRY(is_it(move->from, &move->stamp, &is_new));
     TRY(is_expected(move->from, &move->displaced, &is_foreseen));
     if (is_new)
         return NULL;
@@ -196,18 +234,40 @@ static struct error *move_on(struct build *build, const struct move *move)
     return is_set(move->place) ? keep(build, move, move->place) : file_remove(move->from);
 }
 
+/* An intent is given up: nothing of anybody's is lost with what was displaced and hidden. */
+static struct error *give_up(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->move_count; i++)
+        TRY(move_on(build, intent, &intent->moves[i]));
+    for (uint32_t i = 0; i < intent->move_count; i++) {
+        const struct move *move = &intent->moves[i];
+        enum file_kind kind;
+        uint32_t file = map_get(&build->state->file_by_path, move->from);
+        bool is_ours = false;
+        if (move->kind != MOVE_HIDE)
+            continue;
+        TRY(file_kind_itself(move->to, &kind));
+        if (file != MAP_NONE)
+            TRY(is_it(move->to, &build->state->files[file].stamp, &is_ours));
+        if (kind != FILE_ABSENT && !is_ours)
+            TRY(set_aside(build, move->from, move->to));
+    }
+    return NULL;
+}
+
 /* What lies there changes places with the staged file, and is looked at and goes on from there at
  * the end. */
-static struct error *bring_in(struct build *build, const struct move *move)
+static struct error *bring_in(
+    struct build *build, const struct intent *intent, const struct move *move)
 {
     enum file_kind kind;
     bool is_done = false, is_staged, is_foreseen;
     TRY(file_kind_itself(move->to, &kind));
     if (kind != FILE_ABSENT)
-        TRY(file_is_still(move->to, &move->stamp, true, &is_done));
+        TRY(is_it(move->to, &move->stamp, &is_done));
     if (is_done)
         return NULL;
-    TRY(file_is_still(move->from, &move->stamp, true, &is_staged));
+    TRY(is_it(move->from, &move->stamp, &is_staged));
     if (!is_staged) /* meanwhile: what lies there stays */
         return say_lost(move);
     TRY(is_expected(move->to, &move->displaced, &is_foreseen));
@@ -218,9 +278,9 @@ static struct error *bring_in(struct build *build, const struct move *move)
     TRY(file_exchange(move->from, move->to, &is_done));
     if (!is_done)
         TRY(replace(build, move));
-    TRY(file_is_still(move->to, &move->stamp, true, &is_staged));
+    TRY(is_it(move->to, &move->stamp, &is_staged));
     if (is_staged) /* what is not ours lies with our own no longer than it must */
-        return move->is_aside ? move_on(build, move) : NULL;
+        return move->is_aside ? move_on(build, intent, move) : NULL;
     TRY(file_exchange(move->to, move->from, &is_done)); /* written to at the last moment */
     return say_lost(move);
 }
@@ -260,7 +320,7 @@ static struct error *carry_moves(struct build *build, const struct intent *inten
         if (move->kind == MOVE_AWAY)
             TRY(take_away(build, move));
         if (brings_in(move))
-            TRY(bring_in(build, move));
+            TRY(bring_in(build, intent, move));
     }
     return sync_directories(build, intent, intent->move_count);
 }
@@ -288,18 +348,29 @@ static struct error *take_stamp(struct build *build, const char *path,
     uint32_t file;
     TRY(build_add_file(build, path, NULL, &file));
     struct state_file *known = &build->state->files[file];
-    if (made == NULL && !file_stamp_equal(&known->stamp, before))
+    now = *before;
+    now.inode = known->stamp.inode; /* where there are none that stay; the times tell */
+    if (made == NULL && !file_stamp_equal(&known->stamp, &now))
         return NULL;
     TRY(file_stat(known->location, &kind, &now));
     struct file_stamp moved = {now.inode, before->size_bytes, before->mtime_ns, now.ctime_ns};
-    bool is_it = file_stamp_equal(&now, &moved);
+    bool is_same = file_stamp_equal(&now, &moved);
     if (now.inode != before->inode)
-        TRY(file_is_still(known->location, before, true, &is_it));
-    known->stamp = is_it ? now : *before;
+        TRY(is_it(known->location, before, &is_same));
+    known->stamp = is_same ? now : *before;
     if (made != NULL)
         set_made(known, made);
     build->files[file] = (struct file_run){.look = LOOK_CURRENT, .stamp = known->stamp};
     return NULL;
+}
+
+/* What was only hidden is what it was. */
+static bool comes_back(const struct intent *intent, const struct move *move)
+{
+    for (uint32_t i = 0; i < intent->move_count; i++)
+        if (intent->moves[i].kind == MOVE_HIDE && strcmp(intent->moves[i].to, move->from) == 0)
+            return true;
+    return false;
 }
 
 /* The stamps that count are taken now: a rename moves ctime. That no later change can share them is
@@ -308,7 +379,7 @@ static struct error *take_stamps(struct build *build, const struct intent *inten
 {
     struct map moved = {.arena = &build->arena};
     for (uint32_t i = 0; i < intent->move_count; i++)
-        if (brings_in(&intent->moves[i]))
+        if (brings_in(&intent->moves[i]) && !comes_back(intent, &intent->moves[i]))
             TRY(map_put(&moved, intent->moves[i].to, i));
     for (uint32_t r = 0; r < intent->record_count; r++)
         for (uint32_t k = 0; k < intent->records[r].made_count; k++) {
@@ -323,7 +394,7 @@ static struct error *take_stamps(struct build *build, const struct intent *inten
         bool is_back;
         if (hidden->kind != MOVE_HIDE)
             continue;
-        TRY(file_is_still(hidden->from, &hidden->stamp, true, &is_back));
+        TRY(is_it(hidden->from, &hidden->stamp, &is_back));
         if (is_back)
             TRY(take_stamp(build, hidden->from, NULL, &hidden->stamp));
     }
@@ -361,10 +432,9 @@ struct error *carry_out(struct build *build, struct intent *intent, bool *is_giv
 {
     const struct move *missing;
     *is_given_up = false;
-    TRY(find_lost(intent, &missing));
-    for (uint32_t i = 0; missing != NULL && i < intent->move_count; i++)
-        TRY(move_on(build, &intent->moves[i])); /* what was displaced is not lost with it */
+    TRY(find_lost(build, intent, &missing));
     if (missing != NULL) {
+        TRY(give_up(build, intent));
         TRY(journal_put_sealed(build->state, intent));
         *is_given_up = true;
         return say_lost(missing);
@@ -373,6 +443,6 @@ struct error *carry_out(struct build *build, struct intent *intent, bool *is_giv
     TRY(take_stamps(build, intent));
     TRY(put_records(build, intent));
     for (uint32_t i = 0; i < intent->move_count; i++)
-        TRY(move_on(build, &intent->moves[i]));
+        TRY(move_on(build, intent, &intent->moves[i]));
     return journal_put_sealed(build->state, intent);
 }

@@ -3,22 +3,43 @@
 
 #include <string.h>
 
-/* What a record says of the file: the node's own before others'. */
-static const struct record_made *find_in(const struct record *record, uint32_t file)
-{
-    for (uint32_t i = 0; record != NULL && !record->is_gone && i < record->made_count; i++)
-        if (record->made[i].file == file)
-            return &record->made[i];
-    return NULL;
-}
+/* ---- which records name a file ---- */
 
-static const struct record_made *find_made(
-    const struct state *state, const struct node *node, uint32_t file)
+/* As they were when the index was made: of what was sealed since, the node's own record tells. */
+struct ours_index {
+    uint32_t file_count;
+    uint32_t *first; /* entry of a file, or NO_ENTRY */
+    struct entry {
+        uint32_t record, place, next;
+    } * entries;
+};
+#define NO_ENTRY UINT32_MAX
+
+static struct error *make_index(struct build *build)
 {
-    const struct record_made *made = find_in(state_find_record(state, node->name), file);
-    for (uint32_t i = 0; made == NULL && i < state->record_count; i++)
-        made = find_in(&state->records[i], file);
-    return made;
+    const struct state *state = build->state;
+    struct ours_index *index = arena_alloc(&build->arena, sizeof *index);
+    size_t count = 0;
+    for (uint32_t r = 0; r < state->record_count; r++)
+        count += state->records[r].made_count;
+    if (index == NULL)
+        return error_memory();
+    index->file_count = state->file_count;
+    index->first = arena_array(&build->arena, state->file_count, sizeof *index->first);
+    index->entries = arena_array(&build->arena, count, sizeof *index->entries);
+    if (index->first == NULL || index->entries == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < state->file_count; i++)
+        index->first[i] = NO_ENTRY;
+    count = 0;
+    for (uint32_t r = 0; r < state->record_count; r++)
+        for (uint32_t k = 0; k < state->records[r].made_count; k++) {
+            uint32_t *first = &index->first[state->records[r].made[k].file];
+            index->entries[count] = (struct entry){r, k, *first};
+            *first = (uint32_t)count++;
+        }
+    build->ours = index;
+    return NULL;
 }
 
 static struct error *hash_tree(struct build *build, const char *path, struct hash128 *out)
@@ -68,9 +89,36 @@ static struct error *look_at_made(
     owner->was_made = true;
     if (!is_known)
         TRY(compare_bytes(build, path, made, &is_as_made));
-    owner->is_ours = is_as_made || (is_known && known->is_damaged);
-    owner->has_tree = is_as_made && made->has_tree;
-    owner->tree = made->tree;
+    owner->is_ours |= is_as_made || (is_known && known->is_damaged);
+    if (is_as_made && made->has_tree) {
+        owner->has_tree = true;
+        owner->tree = made->tree;
+    }
+    return NULL;
+}
+
+/* By the node's own record, else by any other: of a node that had another name, or is gone. */
+static struct error *look_at_records(struct build *build, const struct node *node, const char *path,
+    uint32_t file, struct owner *owner)
+{
+    const struct record *own = state_find_record(build->state, node->name);
+    for (uint32_t k = 0; own != NULL && k < own->made_count && !owner->is_ours; k++)
+        if (own->made[k].file == file)
+            TRY(look_at_made(build, path, &own->made[k], owner));
+    if (owner->is_ours)
+        return NULL;
+    if (build->ours == NULL)
+        TRY(make_index(build));
+    uint32_t at = file < build->ours->file_count ? build->ours->first[file] : NO_ENTRY;
+    while (at != NO_ENTRY && !owner->is_ours) {
+        const struct entry *entry = &build->ours->entries[at];
+        const struct record *record = &build->state->records[entry->record];
+        bool names_it = !record->is_gone && entry->place < record->made_count &&
+                        record->made[entry->place].file == file;
+        if (names_it && record != own)
+            TRY(look_at_made(build, path, &record->made[entry->place], owner));
+        at = entry->next;
+    }
     return NULL;
 }
 
@@ -100,9 +148,8 @@ struct error *ours_look(struct build *build, const struct node *node, const char
     if (out->kind == FILE_ABSENT)
         return NULL;
     uint32_t file = map_get(&build->state->file_by_path, path);
-    const struct record_made *made = file == MAP_NONE ? NULL : find_made(build->state, node, file);
-    if (made != NULL && out->kind == FILE_REGULAR)
-        TRY(look_at_made(build, path, made, out));
+    if (file != MAP_NONE && out->kind == FILE_REGULAR)
+        TRY(look_at_records(build, node, path, file, out));
     if (!out->is_ours && output != NULL && out->kind == FILE_REGULAR)
         TRY(is_the_same(build, output, out->stamp.size_bytes, &out->is_ours));
     return NULL;

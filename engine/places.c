@@ -85,35 +85,37 @@ static struct error *is_blocked(struct arena *arena, const char *name, bool *out
     return NULL;
 }
 
+struct error *places_free_name(struct arena *arena, const char *name, const char **out)
+{
+    enum { TRIES_MAX = 1000 };
+    enum file_kind kind;
+    *out = name;
+    for (unsigned i = 1; i <= TRIES_MAX; i++) {
+        TRY(file_kind_itself(*out, &kind));
+        if (kind == FILE_ABSENT)
+            return NULL;
+        *out = arena_format(arena, "%s.%u", name, i);
+        if (*out == NULL)
+            return error_memory();
+    }
+    return error_new(ERROR_FAILED, "%s: its directory is full of files set aside", name);
+}
+
 struct error *places_aside(
     struct arena *arena, const struct node *node, const char *path, const char **out)
 {
-    enum { TRIES_MAX = 1000 };
-    enum file_kind kind = FILE_OTHER;
     const char *base;
+    char hex[HASH_HEX_BYTES];
+    bool is_taken;
     TRY(find_base(arena, node, &base));
     bool is_here = strcmp(base, STATE_DIRECTORY) == 0;
-    bool is_taken;
-    char hex[HASH_HEX_BYTES];
     char *first = arena_format(arena, "%s/aside/%s", base, is_here ? path : path_base(path));
     if (first == NULL)
         return error_memory();
     TRY(is_blocked(arena, first, &is_taken));
     if (is_taken)
         first = arena_format(arena, "%s/aside/%s.%s", base, path_base(path), name_of(node, hex));
-    char *name = first;
-    for (unsigned i = 1; name != NULL && i <= TRIES_MAX; i++) {
-        TRY(file_kind_itself(name, &kind));
-        if (kind == FILE_ABSENT)
-            break;
-        name = arena_format(arena, "%s.%u", first, i);
-    }
-    if (name == NULL)
-        return error_memory();
-    if (kind != FILE_ABSENT)
-        return error_new(ERROR_FAILED, "%s: its directory is full of files set aside", path);
-    *out = name;
-    return NULL;
+    return first == NULL ? error_memory() : places_free_name(arena, first, out);
 }
 
 const char *places_partial_log(struct arena *arena, const char *partial)

@@ -27,6 +27,8 @@ MUST_CHECK struct error *places_stage(
 /* Removes both, and the directories above that are empty then; absent is fine. */
 MUST_CHECK struct error *places_remove_partial(
     struct arena *arena, const char *partial, const char *stage);
+/* The name, or the first free one of those made from it. */
+MUST_CHECK struct error *places_free_name(struct arena *arena, const char *name, const char **out);
 /* By a name that is free. */
 MUST_CHECK struct error *places_aside(
     struct arena *arena, const struct node *node, const char *path, const char **out);

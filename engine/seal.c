@@ -224,7 +224,14 @@ static struct error *hide(struct sealing *sealing, const struct node *node, cons
     TRY(file_kind_itself(path, &kind));
     if (kind == FILE_ABSENT)
         return NULL;
-    TRY(file_stat(path, &kind, &hidden.stamp));
+    TRY(file_stat_itself(path, &kind, &hidden.stamp));
+    for (uint32_t i = 0; i < sealing->intent->move_count; i++) { /* as it was judged */
+        const struct move *move = &sealing->intent->moves[i];
+        if (move->kind == MOVE_LAST && strcmp(move->to, path) == 0)
+            hidden.stamp = move->displaced;
+        if (move->kind == MOVE_AWAY && strcmp(move->from, path) == 0)
+            hidden.stamp = move->stamp;
+    }
     TRY(places_stage(&build->arena, node, &stage));
     hidden.to = places_old(&build->arena, stage);
     if (hidden.to == NULL)
@@ -349,12 +356,12 @@ static struct error *decide(struct sealing *sealing, const uint32_t *nodes, uint
         arena_array(&sealing->build->arena, count, sizeof *sealing->intent->records);
     if (sealing->intent->records == NULL)
         return error_memory();
-    for (uint32_t i = 0; i < count; i++)
-        TRY(check_unchanged(sealing->build, &sealing->build->runs[nodes[i]]));
     if (group != NULL)
         TRY(add_unit(sealing, nodes, count, members, member_count));
     for (uint32_t i = 0; i < count && group == NULL; i++)
         TRY(add_unit(sealing, &nodes[i], 1, &nodes[i], 1));
+    for (uint32_t i = 0; i < count; i++) /* after all looks at what lies there */
+        TRY(check_unchanged(sealing->build, &sealing->build->runs[nodes[i]]));
     return sort_moves(sealing);
 }
 

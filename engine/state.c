@@ -217,25 +217,21 @@ struct error *state_put_record(struct state *state, const struct record *record)
 struct error *state_keep_past(struct state *state, const struct record *record)
 {
     enum { PAST_MAX = 8 }; /* of one node */
-    uint32_t oldest = UINT32_MAX, count = 0, kept = 0;
-    for (uint32_t i = 0; i < state->past_count; i++) {
-        if (strcmp(state->past[i].name, record->name) != 0)
-            continue;
-        oldest = oldest == UINT32_MAX ? i : oldest;
-        count++;
+    uint32_t newest = map_get(&state->past_by_name, record->name), count = 1;
+    newest = newest == MAP_NONE ? RECORD_NONE : newest;
+    for (uint32_t at = newest; at != RECORD_NONE; at = state->past[at].older) {
+        struct record *past = &state->past[at];
+        past->is_gone |= hash_equal(&past->key, &record->key) || count == PAST_MAX;
+        count += !past->is_gone;
     }
-    for (uint32_t i = 0; i < state->past_count; i++) {
-        bool is_same = strcmp(state->past[i].name, record->name) == 0 &&
-                       hash_equal(&state->past[i].key, &record->key);
-        if (!is_same && !(i == oldest && count >= PAST_MAX))
-            state->past[kept++] = state->past[i];
-    }
-    state->past_count = kept;
     state->past = arena_grow(
         state->arena, state->past, state->past_count, &state->past_capacity, sizeof *state->past);
     if (state->past == NULL)
         return error_memory();
-    state->past[state->past_count++] = *record;
+    TRY(map_put(&state->past_by_name, record->name, state->past_count));
+    state->past[state->past_count] = *record;
+    state->past[state->past_count].older = newest;
+    state->past[state->past_count++].is_gone = false;
     return NULL;
 }
 
@@ -442,6 +438,7 @@ static void forget(struct state *state, const char *warning)
     *state = (struct state){.arena = arena,
         .file_by_path = {.arena = arena},
         .record_by_name = {.arena = arena},
+        .past_by_name = {.arena = arena},
         .warning = warning};
 }
 
@@ -599,6 +596,7 @@ static struct error *get_intent(
     struct intent *intent = arena_alloc(arena, sizeof *intent);
     if (intent == NULL)
         return error_memory();
+    intent->is_recovered = true;
     intent->move_count = wire_get_count(reader, 1 + 5 + 32 + 5 + 32 + 5 + 1);
     intent->moves = arena_array(arena, intent->move_count, sizeof *intent->moves);
     if (intent->moves == NULL)
@@ -875,7 +873,7 @@ static struct error *put_state(struct wire_writer *writer, const struct state *s
     wire_put_u8(writer, graph != NULL);
     if (graph != NULL)
         put_graph(writer, graph);
-    uint32_t records = 0;
+    uint32_t records = 0, past = 0;
     struct record *kept =
         memory_alloc((state->record_count + state->past_count + 1) * sizeof *kept);
     if (kept == NULL)
@@ -884,14 +882,15 @@ static struct error *put_state(struct wire_writer *writer, const struct state *s
         if (!state->records[i].is_gone)
             kept[records++] = state->records[i];
     for (uint32_t i = 0; i < state->past_count; i++)
-        kept[records + i] = state->past[i];
-    struct error *error = put_used_files(writer, state, kept, records + state->past_count, places);
+        if (!state->past[i].is_gone)
+            kept[records + past++] = state->past[i];
+    struct error *error = put_used_files(writer, state, kept, records + past, places);
     wire_put_u32(writer, records);
     for (uint32_t i = 0; i < records; i++)
         put_record(writer, &kept[i], places);
-    wire_put_u32(writer, state->past_count);
-    for (uint32_t i = 0; i < state->past_count; i++)
-        put_record(writer, &state->past[i], places);
+    wire_put_u32(writer, past);
+    for (uint32_t i = 0; i < past; i++)
+        put_record(writer, &kept[records + i], places);
     memory_free(kept);
     return error != NULL ? error : wire_writer_check(writer);
 }

@@ -64,8 +64,10 @@ struct record {
     struct text layout;  /* empty: none */
     struct text figures; /* what its pieces found out; empty: nothing */
     uint64_t duration_ns;
-    bool is_gone; /* dropped in memory: not written any more */
+    bool is_gone;   /* dropped in memory: not written any more */
+    uint32_t older; /* of a past one: the one of the same node before it, or RECORD_NONE */
 };
+#define RECORD_NONE UINT32_MAX
 
 /* Whoever looks something up in these tables holds it until the next call that may add to them, and
  * no longer: they move when they grow, and past records when one is kept. Indices of files stay. */
@@ -79,7 +81,8 @@ struct state {
     uint32_t record_count;
     size_t record_capacity;
     struct map record_by_name;
-    struct record *past; /* earlier records of the same nodes, the newest last (cache.h) */
+    struct record *past;     /* earlier records of the same nodes, the newest last (cache.h) */
+    struct map past_by_name; /* the newest of a node */
     uint32_t past_count;
     size_t past_capacity;
     struct graph *graph;  /* the shadow of the compiled graph; NULL: none */
@@ -116,7 +119,8 @@ struct move {
     bool is_aside; /* what is displaced (or, without a place, moved) is not ours to lose */
 };
 struct intent {
-    uint64_t number; /* its entry's place in the journal */
+    uint64_t number;   /* its entry's place in the journal */
+    bool is_recovered; /* another build's */
     struct move *moves;
     uint32_t move_count;
     struct record *records; /* of the nodes; their outputs' stamps are taken at the end */
@@ -135,7 +139,8 @@ struct record *state_find_record(const struct state *state, const char *name); /
 bool state_is_as_made(const struct state_file *file, const struct record_made *made);
 /* Takes over the record (its arrays must live as long as the state). */
 MUST_CHECK struct error *state_put_record(struct state *state, const struct record *record);
-/* Keeps a record that is about to be replaced: the last few of a node. */
+/* Keeps a record that is about to be replaced: the last few of a node, from state->past_by_name on
+ * by `older`; some may be gone. */
 MUST_CHECK struct error *state_keep_past(struct state *state, const struct record *record);
 void state_drop_record(struct state *state, const char *name);
 /* What tells a record's outputs from all others of its node: their paths and contents. */
