@@ -290,6 +290,23 @@ static void an_edit_of_what_was_damaged_is_an_edit(void **state)
     assert_true(turns_holds("out", "made\n"));
 }
 
+/* What is known without a look at the state knows nothing of what verify found. */
+static void a_mark_counts_whatever_becomes_of_its_record(void **state)
+{
+    (void)state;
+    tree_write("in", "made\n");
+    turns_declare("", "\"out\": " COPY("in"));
+    turns_build("before");
+    damage("out");
+    turns_build("unseen");
+    turns_assert_done("unseen");
+    verify("out");
+    struct program program = TURNS_RUN("-t", "clean", "out");
+    assert_int_equal(program.exit_code, 0);
+    turns_build("after clean");
+    assert_true(turns_is_same("in", "out"));
+}
+
 /* ---- 13: what is set aside ---- */
 
 static void what_is_set_aside_keeps_its_times(void **state)
@@ -343,6 +360,31 @@ static void put_a_file_there(void)
 {
     tree_remove("cache");
     tree_write("cache", "mine");
+}
+
+/* ---- nodes that take another name ---- */
+
+#define BOTH "{\"task\": \"copy\", \"in\": {\"files\": [\"in/x.txt\", \"in/y.txt\"]}}"
+
+static void what_another_node_made_is_ours(void **state)
+{
+    static const char apart[] = "\"d/x*\": " COPY("in/x.txt") ", \"d/y.txt\": " COPY("in/y.txt");
+    (void)state;
+    tree_write("in/x.txt", "x\n");
+    tree_write("in/y.txt", "y\n");
+    turns_declare("", "\"d/*.txt\": " BOTH);
+    turns_build("together");
+    turns_declare("", apart);
+    tree_write("in/x.txt", "x, too\n");
+    turns_build("apart");
+    struct program program = TURNS_RUN("-t", "clean", "--dead");
+    assert_int_equal(program.exit_code, 0);
+    assert_true(turns_is_same("in/x.txt", "d/x.txt") && turns_is_same("in/y.txt", "d/y.txt"));
+    turns_declare("", "\"d/*.txt\": " BOTH);
+    assert_string_equal(turns_build("together again"), "");
+    assert_true(turns_is_same("in/x.txt", "d/x.txt"));
+    assert_false(tree_has(".psybuild/aside"));
+    turns_assert_done("together again");
 }
 
 static void a_file_in_the_place_of_the_cache_fails_no_build(void **state)
@@ -516,6 +558,8 @@ int main(void)
         ROW(an_edited_download_is_set_aside),
         ROW(damage_is_mended_and_said_to_be_damage),
         ROW(an_edit_of_what_was_damaged_is_an_edit),
+        ROW(a_mark_counts_whatever_becomes_of_its_record),
+        ROW(what_another_node_made_is_ours),
         ROW(what_is_set_aside_keeps_its_times),
         ROW(a_file_in_the_place_of_the_cache_fails_no_build),
         ROW(a_link_to_nowhere_in_the_place_of_the_cache_fails_no_build),

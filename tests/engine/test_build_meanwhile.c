@@ -113,6 +113,83 @@ static void what_goes_into_the_cache_has_its_hash(void **state)
     edit_previous(IS_NOT_CACHED);
 }
 
+/* "m" is a directory of copies that loads, from in/0 or in/1; its config.json is the same in both,
+ * or another. */
+static void declare_loading(unsigned which)
+{
+    turns_declare("", turns_format("\"m/*\": {\"task\": \"copy\", \"in\": {\"files\": "
+                                   "[\"in/%u/config.json\", \"in/%u/a\", \"in/%u/b\"]}}",
+                          which, which, which));
+}
+
+static void begin_loading(bool is_same)
+{
+    forget("m");
+    forget(".psybuild");
+    for (unsigned i = 0; i < 2; i++) {
+        tree_write(turns_format("in/%u/config.json", i), i == 0 || is_same ? "{}" : "{ }");
+        tree_write(turns_format("in/%u/a", i), turns_format("a of %u", i));
+        tree_write(turns_format("in/%u/b", i), turns_format("b of %u", i));
+    }
+    declare_loading(0);
+    turns_build("at first");
+    declare_loading(1);
+}
+
+static void assert_loads(const char *when)
+{
+    static const char *const names[] = {"config.json", "a", "b"};
+    for (size_t i = 0; i < TURNS_COUNT(names); i++)
+        if (!turns_is_same(turns_format("in/1/%s", names[i]), turns_format("m/%s", names[i])))
+            fail_msg("%s: m/%s is not what was to be made", when, names[i]);
+    turns_assert_done(when);
+}
+
+/* At any moment of a seal that hides it, what somebody makes of config.json is theirs. */
+static void config_json_edited_at_any_moment_is_kept(void **state)
+{
+    static const char *const kinds[] = {"open", "read", "rename", "sync", "remove"};
+    (void)state;
+    turns_need_faults();
+    for (size_t row = 0; row < 2 * TURNS_COUNT(kinds); row++)
+        for (unsigned n = 1; n < TURNS_POINTS_MAX; n++) {
+            const char *kind = kinds[row / 2], *when = turns_format("pause:%s:%u", kind, n);
+            struct program program;
+            begin_loading(row % 2 == 0);
+            tree_write("m/a", "a of !"); /* edited, too: it is hashed while the seal is decided */
+            if (!turns_pause(kind, n, &program))
+                break;
+            tree_write("m/config.json", "mine");
+            turns_go_on(&program);
+            turns_build(when);
+            if (!turns_is_somewhere(".psybuild/aside", text_of("mine")))
+                fail_msg("%s: the edit is lost", when);
+            assert_loads(when);
+        }
+}
+
+/* Before a death in a seal and after it: both are kept. */
+static void edits_on_both_sides_of_a_death_are_kept(void **state)
+{
+    (void)state;
+    turns_need_faults();
+    for (unsigned n = 1; n < TURNS_POINTS_MAX; n++) {
+        const char *fault = turns_format("exit:rename:%u", n);
+        begin_loading(false);
+        tree_write("m/config.json", "first");
+        bool is_met = turns_run_with_fault(fault).exit_code == TURNS_EXIT_FAULT;
+        bool was_there = turns_holds("m/config.json", "first");
+        tree_write("m/config.json", "second");
+        turns_build(fault);
+        if ((!was_there && !turns_is_somewhere(".psybuild/aside", text_of("first"))) ||
+            !turns_is_somewhere(".psybuild/aside", text_of("second")))
+            fail_msg("%s: an edit is lost", fault);
+        assert_loads(fault);
+        if (!is_met)
+            break;
+    }
+}
+
 /* ---- models: two of them take turns in one directory ---- */
 
 struct pair {
@@ -435,6 +512,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
 #define ROW(name) cmocka_unit_test_setup_teardown(name, turns_begin, turns_end)
         ROW(a_previous_output_edited_while_it_waits_is_looked_at_again),
+        ROW(config_json_edited_at_any_moment_is_kept),
+        ROW(edits_on_both_sides_of_a_death_are_kept),
         ROW(an_output_edited_at_any_moment_is_kept),
         ROW(what_goes_into_the_cache_has_its_hash),
         ROW(a_staged_file_that_was_removed_fails_the_build),

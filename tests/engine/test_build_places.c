@@ -172,6 +172,36 @@ static void killed_on_another_device_the_next_run_finishes(void **state)
         }
 }
 
+/* What was staged for one device is of no use on the other, and does no harm. */
+static void moved_to_another_device_after_a_death_it_is_made_again(void **state)
+{
+    struct snapshot wanted[2];
+    (void)state;
+    turns_need_faults();
+    wanted[0] = make_here(FOUR);
+    wanted[1] = make_here(EIGHT);
+    for (unsigned n = 2; n < TURNS_POINTS_MAX; n++) {
+        const char *fault = turns_format("exit:rename:%u", n);
+        turns_declare_model("", FOUR);
+        turns_build(fault);
+        turns_declare_model("", EIGHT);
+        bool is_met = turns_run_with_fault(fault).exit_code == TURNS_EXIT_FAULT;
+        if (tree_has("saved"))
+            tree_remove("saved");
+        assert_int_equal(rename(TURNS_MODEL, "saved"), 0);
+        link_elsewhere();
+        assert_int_equal(system(turns_format("cp -a saved/. %s/", TURNS_MODEL)), 0);
+        turns_build(fault);
+        assert_is_made(&wanted[1], fault);
+        turns_assert_done(fault);
+        assert_int_equal(unlink(TURNS_MODEL), 0);
+        tree_remove(elsewhere);
+        tree_remove(".psybuild");
+        if (!is_met)
+            break;
+    }
+}
+
 /* ---- 12: a recovery that fails ---- */
 
 /* A model and, in a node of its own, "other". */
@@ -373,6 +403,7 @@ int main(void)
         ROW(what_another_device_held_goes_into_the_cache),
         ROW(an_edit_on_another_device_is_set_aside),
         ROW(killed_on_another_device_the_next_run_finishes),
+        ROW(moved_to_another_device_after_a_death_it_is_made_again),
         ROW(a_group_that_cannot_be_finished_blocks_no_other),
         ROW(every_refusal_names_the_process),
         ROW(refreshing_the_lock_waits_for_a_build),
