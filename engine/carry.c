@@ -402,7 +402,7 @@ static struct error *take_stamps(struct build *build, const struct intent *inten
     return NULL;
 }
 
-static struct error *put_records(struct build *build, const struct intent *intent)
+struct error *carry_put_records(struct build *build, const struct intent *intent)
 {
     for (uint32_t i = 0; i < intent->record_count; i++) {
         TRY(state_put_record(build->state, &intent->records[i]));
@@ -441,7 +441,7 @@ struct error *carry_out(struct build *build, struct intent *intent, bool *is_giv
     }
     TRY(carry_moves(build, intent));
     TRY(take_stamps(build, intent));
-    TRY(put_records(build, intent));
+    TRY(carry_put_records(build, intent));
     for (uint32_t i = 0; i < intent->move_count; i++)
         TRY(move_on(build, intent, &intent->moves[i]));
     return journal_put_sealed(build->state, intent);

@@ -13,6 +13,8 @@
  * build goes on with it; unless `*is_given_up`: then the error says what is gone. */
 MUST_CHECK struct error *carry_out(struct build *build, struct intent *intent, bool *is_given_up);
 
+/* Only the records, where nothing has to be moved. */
+MUST_CHECK struct error *carry_put_records(struct build *build, const struct intent *intent);
 /* The partial directories of an intent, as far as nothing else is in them. */
 MUST_CHECK struct error *carry_remove_partials(struct build *build, const struct intent *intent);
 

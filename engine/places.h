@@ -2,8 +2,8 @@
  *
  *   .psybuild/pieces/NODE           the log of the pieces in the sealed outputs
  *   .psybuild/partial/NODE/pieces   that of an attempt (pieces.h)
- *   BASE/partial/NODE/files/        its staged outputs, under their base names and with nothing
- * else BASE/partial/NODE/old           the old config.json while its group is sealed
+ *   BASE/partial/NODE/files/        its staged outputs by base name, and nothing else
+ *   BASE/partial/NODE/old           the old config.json while its group is sealed
  *   BASE/aside/PATH                 what lay at an output's path and is not ours
  *
  * NODE is the hex XXH3-128 of the node's name. BASE is `.psybuild`, too, or, where a link or a

@@ -295,21 +295,13 @@ struct error *seal_recover(struct build *build, struct intent *intent)
     bool is_given_up;
     build_say(build, EVENT_NOTE, NULL, "finishing what an interrupted build had begun to rename");
     struct error *error = carry_out(build, intent, &is_given_up);
-    if (error == NULL)
-        return carry_remove_partials(build, intent); /* there is no plan that would */
-    if (!is_given_up)
+    if (error != NULL && !is_given_up)
         return error;
+    if (error == NULL)
+        error = carry_remove_partials(build, intent); /* there is no plan that would */
+    if (error == NULL)
+        return NULL;
     build_warn(build, NULL, error_wrap(error, "finishing what an interrupted build had begun"));
-    return NULL;
-}
-
-static struct error *record_only(struct build *build, const struct intent *intent)
-{
-    for (uint32_t i = 0; i < intent->record_count; i++) {
-        TRY(state_put_record(build->state, &intent->records[i]));
-        TRY(journal_put_record(build->state, &intent->records[i]));
-    }
-    build->is_state_changed = true;
     return NULL;
 }
 
@@ -375,7 +367,7 @@ struct error *seal_nodes(struct build *build, const uint32_t *nodes, uint32_t co
         return error_memory();
     TRY(decide(&sealing, nodes, count));
     if (sealing.intent->move_count == 0)
-        return record_only(build, sealing.intent);
+        return carry_put_records(build, sealing.intent);
     mark_sealing(build, nodes, count, true);
     struct error *error = journal_put_intent(build->state, STATE_DIRECTORY, sealing.intent);
     /* From here on it must be carried out, now or by the next build. */

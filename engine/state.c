@@ -1,8 +1,9 @@
 /* state.c - reading and writing `.psybuild/state` and `.psybuild/journal`.
  *
- *   state    "psybuild state\n\0" (16)  version u32, 0 u32  length u64  XXH3-128 of the payload
- * (16) payload: validity | graph | files | records journal  "psybuild journl" version u8 (16)  then
- * entries: type u32  length u32  XXH3-128 of sequence u64, type, payload (16)  payload
+ *   state    "psybuild state\n\0" (16)  version u32  0 u32  length u64
+ *            XXH3-128 of the payload (16)  payload: validity | graph | files | records | past ones
+ *   journal  "psybuild journl" (15)  version u8, then entries:
+ *            type u32  length u32  XXH3-128 of sequence u64, type, payload (16)  payload
  *
  * Names in either are wire texts that include their NUL, so that they can be borrowed in place. */
 #include "engine/state.h"
