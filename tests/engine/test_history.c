@@ -84,7 +84,7 @@ static const struct known {
         "run\n"},
     {"a place of a partial that was written again has one entry", "set model 1\n"
                                                                   "set rules 1\n"
-                                                                  "run -j1 @exit:io:{130..200..3}\n"
+                                                                  "run -j1 @exit:io:{150..240..3}\n"
                                                                   "set rules 2\n"
                                                                   "run\n"
                                                                   "set rules 1\n"

@@ -236,6 +236,69 @@ static const char *draw_moment(struct drawer *drawer)
 
 static void add_verb(struct drawer *drawer, enum verb verb);
 
+/* ---- themes: what needs a few steps in that order, of the very files ---- */
+
+/* A moment late in a build, or early in its renames. */
+static const char *draw_point(
+    struct drawer *drawer, const char *how, const char *kind, unsigned first, unsigned last)
+{
+#ifdef PSYBUILD_FAULT
+    return arena_format(
+        drawer->arena, "%s:%s:%u", how, kind, first + drawer_below(drawer, last - first + 1));
+#else
+    (void)kind, (void)first, (void)last;
+    return arena_format(drawer->arena, "%s:%u", strcmp(how, "pause") == 0 ? "after" : "kill",
+        drawer_below(drawer, RUN_US));
+#endif
+}
+
+/* A model half made by one set of rules is made by another, and by the first again. */
+static void add_rules_and_back(struct drawer *drawer)
+{
+    drawer_set(drawer, FIELD_MODEL, 1);
+    drawer_set(drawer, FIELD_RULES, 1);
+    drawer_add(drawer, "run -j1 @%s ", draw_point(drawer, "exit", "io", 150, 240));
+    drawer_set(drawer, FIELD_RULES, 2);
+    drawer_add(drawer, "run");
+    drawer_set(drawer, FIELD_RULES, 1);
+    drawer_add(drawer, "run");
+}
+
+/* Files of one directory that loads change together, and the build dies among the renames. */
+static void add_death_in_a_seal(struct drawer *drawer)
+{
+    unsigned version = drawer_below(drawer, 3);
+    drawer_set(drawer, FIELD_MANY, 1);
+    drawer_add(drawer, "run");
+    drawer_add(drawer, "text raw/many/config.json %u", 1 + (version + 1) % 3);
+    drawer_add(drawer, "text raw/many/x.bin %u", 1 + (version + 2) % 3);
+    if (drawer_chance(drawer, 30))
+        drawer_add(drawer, "edit many/config.json append");
+    drawer_add(drawer, "run @%s ", draw_point(drawer, "exit", "rename", 1, 8));
+    if (drawer_chance(drawer, 30))
+        drawer_add(drawer, "edit many/config.json append");
+    drawer_add(drawer, "run");
+}
+
+/* The very file that is copied from is edited meanwhile. */
+static void add_edit_of_a_copy(struct drawer *drawer)
+{
+    drawer_set(drawer, FIELD_PIECES, 1);
+    drawer_add(drawer, "fill raw/a.bin %u 9000000", 1 + drawer_below(drawer, 3));
+    drawer_add(drawer, "run");
+    drawer_add(drawer, "poke raw/a.bin 1000000");
+    drawer_add(drawer, "run -j1 @%s edit out/pieces same %u",
+        draw_point(drawer, "pause", "io", 16, 70), drawer_below(drawer, 1000));
+    drawer_add(drawer, "run");
+}
+
+static void add_theme(struct drawer *drawer)
+{
+    static void (*const themes[])(struct drawer * drawer) = {
+        add_rules_and_back, add_death_in_a_seal, add_edit_of_a_copy};
+    ONE_OF(drawer, themes)(drawer);
+}
+
 /* One more step, as a deed: drawn like any other, then taken out of the history. */
 static const char *draw_deed(struct drawer *drawer)
 {
@@ -369,6 +432,8 @@ static void draw_steps(struct drawer *drawer, size_t step_count)
 {
     size_t first = drawer->history.count;
     unsigned since = 0; /* steps after the last run */
+    if (drawer_chance(drawer, 12))
+        add_theme(drawer);
     add_run(drawer);
     for (size_t tries = 0; drawer->history.count - first < step_count && tries < 10 * step_count;
          tries++)
