@@ -597,16 +597,10 @@ static void loop(struct schedule *schedule)
 }
 
 /* What the next build can do without does not make this one fail. */
-static void write_hints(struct build *build)
+static void tell_hint(struct build *build, struct error *error, const char *doing)
 {
-    struct error *error = quick_write(build, STATE_DIRECTORY);
     if (error != NULL)
-        build_warn(build, NULL, error_wrap(error, "noting that there is nothing to do"));
-    if (build->is_cache_filled && build->cache.path != NULL) {
-        error = cache_trim(&build->arena, build->cache.path, build->cache.size_bytes);
-        if (error != NULL)
-            build_warn(build, NULL, error_wrap(error, "trimming the cache"));
-    }
+        build_warn(build, NULL, error_wrap(error, "%s", doing));
 }
 
 static struct error *save(struct build *build)
@@ -618,8 +612,12 @@ static struct error *save(struct build *build)
         build->state->journal_sequence == 0)
         return journal_remove(build->state, STATE_DIRECTORY);
     file_wait_tick(build->stamped_ns); /* no change from now on can share a stamp that is saved */
+    /* not believed as long as there is a journal, which goes with the save */
+    tell_hint(build, quick_write(build, STATE_DIRECTORY), "noting that there is nothing to do");
     TRY(state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity));
-    write_hints(build);
+    if (build->is_cache_filled && build->cache.path != NULL)
+        tell_hint(build, cache_trim(&build->arena, build->cache.path, build->cache.size_bytes),
+            "trimming the cache");
     return NULL;
 }
 
