@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/manifest.h"
+#include "engine/manifest/manifest.h"
 
 enum command { COMMAND_BUILD, COMMAND_TOOL, COMMAND_HELP, COMMAND_USAGE, COMMAND_VERSION };
 enum progress { PROGRESS_AUTO, PROGRESS_TTY, PROGRESS_PLAIN, PROGRESS_JSON, PROGRESS_NONE };

@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 
 #include "base/json_write.h"
-#include "engine/plan.h"
+#include "engine/plan/plan.h"
 
 #define NS_PER_SECOND UINT64_C(1000000000)
 #define DRAW_NS (NS_PER_SECOND / 10)  /* between two redraws */

@@ -8,9 +8,9 @@
 #include "cli/content.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
-#include "engine/places.h"
-#include "engine/seal.h"
-#include "engine/stale.h"
+#include "engine/state/places.h"
+#include "engine/seal/seal.h"
+#include "engine/stale/stale.h"
 
 struct cleaning {
     struct cli *cli;

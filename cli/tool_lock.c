@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cli/tool_table.h"
-#include "engine/manifest.h"
+#include "engine/manifest/manifest.h"
 #include "tasks/lock.h"
 
 static bool is_same_file(const struct hub_file *a, const struct hub_file *b)

@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-#include "engine/behind.h"
-#include "engine/plan.h"
-#include "engine/quick.h"
-#include "engine/stale.h"
+#include "engine/machine/behind.h"
+#include "engine/plan/plan.h"
+#include "engine/stale/quick.h"
+#include "engine/stale/stale.h"
 
 const struct task_type *registry_find(const struct registry *registry, const char *name)
 {

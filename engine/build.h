@@ -7,10 +7,10 @@
 
 #include <stdatomic.h>
 
-#include "engine/graph.h"
-#include "engine/pieces.h"
-#include "engine/pool.h"
-#include "engine/state.h"
+#include "engine/graph/graph.h"
+#include "engine/state/pieces.h"
+#include "engine/machine/pool.h"
+#include "engine/state/state.h"
 
 /* The life of a node in one run:
  *

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "engine/behind.h"
+#include "engine/machine/behind.h"
 
 enum { BLOCK_BYTES = 4 << 20, THREADS_MAX = 64, MEMORY_BYTES = 48 << 20 };
 

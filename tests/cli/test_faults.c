@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "base/wire.h"
-#include "engine/state.h"
+#include "engine/state/state.h"
 #include "tasks/registry.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshot.h"

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "engine/state.h"
+#include "engine/state/state.h"
 #include "tasks/registry.h"
 #include "tests/support/conversion.h"
 #include "tests/support/snapshot.h"

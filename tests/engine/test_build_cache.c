@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "engine/state.h"
+#include "engine/state/state.h"
 #include "tests/support/conversion.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshot.h"

@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "engine/hash.h"
-#include "engine/state.h"
+#include "engine/content/hash.h"
+#include "engine/state/state.h"
 #include "tests/support/conversion.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshot.h"

@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-#include "engine/state.h"
+#include "engine/state/state.h"
 #include "tasks/registry.h"
 #include "tests/support/checkpoint.h"
 #include "tests/support/hub_server.h"

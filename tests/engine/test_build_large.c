@@ -13,8 +13,8 @@
 #include <cmocka.h>
 
 #include "base/json.h"
-#include "engine/pieces.h"
-#include "engine/state.h"
+#include "engine/state/pieces.h"
+#include "engine/state/state.h"
 #include "tests/support/checkpoint.h"
 #include "tests/support/conversion.h"
 #include "tests/support/program.h"

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "engine/state.h"
+#include "engine/state/state.h"
 #include "tests/support/turns.h"
 
 /* Words that must be in messages, whatever else they say. */

@@ -1,5 +1,5 @@
 /* test_expand.c - `${name}` in strings, alone, inside longer ones, and where it must stay. */
-#include "engine/expand.h"
+#include "engine/manifest/expand.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

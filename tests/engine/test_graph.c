@@ -1,5 +1,5 @@
 /* test_graph.c - what roles resolve to, what cannot be built, in which order, under which keys. */
-#include "engine/graph.h"
+#include "engine/graph/graph.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* test_hash.c - segments, their borders, and tree hashes that do not depend on who found what. */
-#include "engine/hash.h"
+#include "engine/content/hash.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* test_manifest.c - the manifest's text: what is wrong with it, said with its place, and what comes
  * out when nothing is. */
-#include "engine/manifest.h"
+#include "engine/manifest/manifest.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

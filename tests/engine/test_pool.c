@@ -1,5 +1,5 @@
 /* test_pool.c - jobs on threads: their order, their memory, and how they are taken back. */
-#include "engine/pool.h"
+#include "engine/machine/pool.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

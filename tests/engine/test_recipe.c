@@ -1,5 +1,5 @@
 /* test_recipe.c - a recipe's own text, what its parameters fill in, and the recipes we install. */
-#include "engine/recipe.h"
+#include "engine/manifest/recipe.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "base/json_write.h"
-#include "engine/expand.h"
+#include "engine/manifest/expand.h"
 #include "tests/support/project.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])

@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 #include "base/jobserver.h"
-#include "engine/pieces.h"
-#include "engine/seal.h"
+#include "engine/state/pieces.h"
+#include "engine/seal/seal.h"
 #include "tasks/registry.h"
 #include "tests/support/project.h"
 

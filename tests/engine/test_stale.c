@@ -1,5 +1,5 @@
 /* test_stale.c - what is made again and why, what is not, and what it costs to find out. */
-#include "engine/stale.h"
+#include "engine/stale/stale.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "engine/validity.h"
+#include "engine/stale/validity.h"
 #include "tasks/registry.h"
 #include "tests/support/project.h"
 

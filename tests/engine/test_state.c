@@ -1,6 +1,6 @@
 /* test_state.c - what is written is read again; what is damaged is cut or refused, never believed.
  */
-#include "engine/state.h"
+#include "engine/state/state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/wire.h"
-#include "engine/validity.h"
+#include "engine/stale/validity.h"
 #include "tasks/registry.h"
 #include "tests/support/project.h"
 

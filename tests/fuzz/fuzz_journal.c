@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 #include "base/wire.h"
-#include "engine/pieces.h"
-#include "engine/quick.h"
-#include "engine/state.h"
-#include "engine/validity.h"
+#include "engine/state/pieces.h"
+#include "engine/stale/quick.h"
+#include "engine/state/state.h"
+#include "engine/stale/validity.h"
 #include "tasks/registry.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

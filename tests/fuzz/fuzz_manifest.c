@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/graph.h"
+#include "engine/graph/graph.h"
 #include "tasks/registry.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

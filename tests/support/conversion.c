@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/cpu.h"
-#include "engine/state.h"
+#include "engine/state/state.h"
 #include "tasks/formats/quant.h"
 #include "tasks/registry.h"
 #include "tests/support/tree.h"

@@ -11,7 +11,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
-#include "engine/hash.h"
+#include "engine/content/hash.h"
 
 /* Says it and exits with 2. */
 _Noreturn void disk_give_up(const char *words, ...) PRINTF_LIKE(1, 2);

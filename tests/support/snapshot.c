@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "engine/state.h"
+#include "engine/state/state.h"
 #include "tests/support/tree.h"
 
 enum { BLOCK_BYTES = 1 << 18 };

@@ -2,7 +2,7 @@
 #ifndef PSYBUILD_TESTS_SUPPORT_SNAPSHOT_H
 #define PSYBUILD_TESTS_SUPPORT_SNAPSHOT_H
 
-#include "engine/hash.h"
+#include "engine/content/hash.h"
 
 struct snapshot_file {
     const char *path; /* below the directory */

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "engine/state.h"
+#include "engine/state/state.h"
 
 enum { ARGUMENTS_MAX = 16 };
 

@@ -1,0 +1,235 @@
+/* expand.c - copies JSON trees with their variables filled in. */
+#include "engine/manifest/expand.h"
+
+#include <string.h>
+
+const struct json *json_new_string(
+    struct arena *arena, const struct json *place, const char *string)
+{
+    struct json *value = arena_alloc(arena, sizeof *value);
+    if (value == NULL)
+        return NULL;
+    *value = (struct json){.kind = JSON_STRING,
+        .offset = place->offset,
+        .text = text_of(string),
+        .document = place->document};
+    return value;
+}
+
+static bool is_runtime_name(struct text name)
+{
+    return text_is(name, "out") || text_starts_with(name, "in.");
+}
+
+struct parts {
+    struct arena *arena;
+    char *bytes;
+    size_t count, capacity;
+};
+
+static struct error *append(struct parts *parts, const char *bytes, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        parts->bytes = arena_grow(parts->arena, parts->bytes, parts->count, &parts->capacity, 1);
+        if (parts->bytes == NULL)
+            return error_memory();
+        parts->bytes[parts->count++] = bytes[i];
+    }
+    return NULL;
+}
+
+/* The name in "${name}" at `position`; an error when the brace is not closed. */
+static struct error *read_name(
+    const struct json *value, size_t position, struct text *name, size_t *after)
+{
+    const char *begin = value->text.bytes + position + 2;
+    const char *end = memchr(begin, '}', value->text.length - position - 2);
+    if (end == NULL)
+        return json_error(value, "expected '}' after \"${\" (a dollar sign is written \"$$\")");
+    *name = (struct text){begin, (size_t)(end - begin)};
+    *after = position + 2 + name->length + 1;
+    return NULL;
+}
+
+static struct error *look_up(const struct scope *scope, const struct json *value, struct text name,
+    const struct json **found, bool *is_kept)
+{
+    bool is_known = false;
+    *is_kept = scope->is_exec && is_runtime_name(name);
+    *found = NULL;
+    if (*is_kept)
+        return NULL;
+    *found = scope->get(scope->context, name, &is_known);
+    if (*found == NULL && !(is_known && scope->drops_unset))
+        return json_error(value, "variable \"%.*s\" is not set", (int)name.length, name.bytes);
+    return NULL;
+}
+
+static struct error *append_quoted(struct parts *parts, struct text text)
+{
+    for (size_t i = 0; i < text.length; i++) {
+        TRY(append(parts, text.bytes + i, 1));
+        if (text.bytes[i] == '$')
+            TRY(append(parts, "$", 1));
+    }
+    return NULL;
+}
+
+static struct error *append_value(struct parts *parts, const struct scope *scope,
+    const struct json *value, struct text name, const struct json *found)
+{
+    switch (found->kind) {
+    case JSON_STRING:
+    case JSON_NUMBER:
+        if (scope->is_exec)
+            return append_quoted(parts, found->text);
+        return append(parts, found->text.bytes, found->text.length);
+    case JSON_BOOL:
+        return append(parts, found->boolean ? "true" : "false", found->boolean ? 4 : 5);
+    default:
+        return json_error(value, "variable \"%.*s\" is %s and can only be a whole string",
+            (int)name.length, name.bytes, json_kind_name(found->kind));
+    }
+}
+
+static struct error *finish_string(
+    struct parts *parts, const struct json *value, const struct json **out)
+{
+    TRY(append(parts, "", 1)); /* the NUL */
+    struct json *made = arena_alloc(parts->arena, sizeof *made);
+    if (made == NULL)
+        return error_memory();
+    *made = *value;
+    made->text = (struct text){parts->bytes, parts->count - 1};
+    *out = made;
+    return NULL;
+}
+
+/* A string that is one variable: its value as it is. What it holds is no text of exec's. */
+static struct error *expand_whole(struct arena *arena, const struct scope *scope,
+    const struct json *found, const struct json **out)
+{
+    if (found != NULL && scope->is_exec)
+        return expand_value(arena, &(struct scope){.is_quoting = true}, found, out);
+    *out = found;
+    return NULL;
+}
+
+static struct error *expand_string(struct arena *arena, const struct scope *scope,
+    const struct json *value, const struct json **out)
+{
+    struct text text = value->text;
+    *out = value;
+    if (text.length == 0 || memchr(text.bytes, '$', text.length) == NULL)
+        return NULL;
+    struct parts parts = {.arena = arena};
+    if (scope->is_quoting) {
+        TRY(append_quoted(&parts, text));
+        return finish_string(&parts, value, out);
+    }
+    for (size_t i = 0; i < text.length;) {
+        bool is_kept = false;
+        struct text name = TEXT_EMPTY;
+        const struct json *found = NULL;
+        if (text.bytes[i] != '$') {
+            TRY(append(&parts, text.bytes + i++, 1));
+            continue;
+        }
+        if (i + 1 < text.length && text.bytes[i + 1] == '$') {
+            TRY(append(&parts, "$$", scope->is_exec ? 2 : 1));
+            i += 2;
+            continue;
+        }
+        if (i + 1 == text.length || text.bytes[i + 1] != '{')
+            return json_error(value, "expected \"${name}\" or \"$$\" after '$'");
+        size_t after = 0;
+        TRY(read_name(value, i, &name, &after));
+        TRY(look_up(scope, value, name, &found, &is_kept));
+        if (is_kept) {
+            TRY(append(&parts, text.bytes + i, after - i));
+        } else if (found == NULL || (i == 0 && after == text.length)) {
+            return expand_whole(arena, scope, found, out);
+        } else {
+            TRY(append_value(&parts, scope, value, name, found));
+        }
+        i = after;
+    }
+    return finish_string(&parts, value, out);
+}
+
+static struct error *expand_array(struct arena *arena, const struct scope *scope,
+    const struct json *value, const struct json **out)
+{
+    struct json *made = arena_alloc(arena, sizeof *made);
+    struct json *items = arena_array(arena, value->count, sizeof *items);
+    if (made == NULL || items == NULL)
+        return error_memory();
+    for (size_t i = 0; i < value->count; i++) {
+        const struct json *item;
+        TRY(expand_value(arena, scope, &value->items[i], &item));
+        if (item == NULL) {
+            *out = NULL; /* a list with an unset variable is unset */
+            return NULL;
+        }
+        items[i] = *item;
+    }
+    *made = *value;
+    made->items = items;
+    *out = made;
+    return NULL;
+}
+
+/* `with` is the scope of the member of that name. */
+static struct error *expand_members(struct arena *arena, const struct scope *scope,
+    const struct scope *with, const struct json *value, const struct json **out)
+{
+    struct json *made = arena_alloc(arena, sizeof *made);
+    struct json_member *members = arena_array(arena, value->count, sizeof *members);
+    if (made == NULL || members == NULL)
+        return error_memory();
+    size_t count = 0;
+    for (size_t i = 0; i < value->count; i++) {
+        const struct json *item;
+        bool is_with = text_is(value->members[i].key, "with");
+        TRY(expand_value(arena, is_with ? with : scope, &value->members[i].value, &item));
+        if (item == NULL)
+            continue;
+        members[count] = value->members[i];
+        members[count++].value = *item;
+    }
+    *made = *value;
+    made->members = members;
+    made->sorted = NULL;
+    made->count = count;
+    *out = made;
+    return NULL;
+}
+
+struct error *expand_value(struct arena *arena, const struct scope *scope, const struct json *value,
+    const struct json **out)
+{
+    switch (value->kind) {
+    case JSON_STRING:
+        return expand_string(arena, scope, value, out);
+    case JSON_ARRAY:
+        return expand_array(arena, scope, value, out);
+    case JSON_OBJECT:
+        return expand_members(arena, scope, scope, value, out);
+    default:
+        *out = value;
+        return NULL;
+    }
+}
+
+struct error *expand_node(struct arena *arena, const struct scope *scope, const struct json *node,
+    const struct json **out)
+{
+    const struct json *task = json_get(node, "task");
+    if (task != NULL)
+        TRY(expand_value(arena, scope, task, &task));
+    if (node->kind != JSON_OBJECT)
+        return expand_value(arena, scope, node, out);
+    struct scope with = *scope;
+    with.is_exec = json_is(task, JSON_STRING) && text_is(task->text, "exec");
+    return expand_members(arena, scope, &with, node, out);
+}

@@ -1,0 +1,127 @@
+/* plan.h - what one stale node will do, from its headers to its list of pieces.
+ *
+ * A plan lives in its node's arena until the node is sealed. plan_node runs the task's plan
+ * function, cuts the outputs into segments, checks that the pieces cover them, and decides for each
+ * piece whether it must be made or can be taken over: from the previous outputs, or from a staged
+ * file that an interrupted build left. */
+#ifndef PSYBUILD_ENGINE_PLAN_PLAN_H
+#define PSYBUILD_ENGINE_PLAN_PLAN_H
+
+#include "engine/build.h"
+
+struct plan_input {
+    const char *role;
+    uint32_t role_index;
+    const char *path, *location;
+    uint32_t producer;         /* or NODE_NONE */
+    uint32_t file;             /* index into the state's files */
+    uint32_t pieces_left;      /* not made yet, of those that read it */
+    bool is_numbered;          /* plan_input was asked for it: pieces may read it */
+    bool is_staged;            /* made in this run, not sealed yet */
+    bool is_awaited;           /* not here: planned from what its producer knows of it beforehand */
+    bool is_filling;           /* a job hashes what no piece read of it */
+    bool is_done;              /* read by all pieces, hashed, and closed before the others */
+    struct segments *segments; /* NULL until a piece or a header needs them */
+    struct file *handle;
+};
+
+struct plan_bytes {
+    uint64_t offset;
+    struct text bytes;
+};
+
+struct plan_output {
+    const char *path;
+    uint64_t size_bytes; /* PLAN_SIZE_UNKNOWN: streamed */
+    bool is_text;        /* its one plan_bytes is all of it */
+    bool is_blocks;      /* cut into equal blocks; has an identity, and no tree hash */
+    bool is_unchanged;   /* on disk already, bit for bit: not staged */
+    struct plan_bytes *bytes;
+    uint32_t byte_count;
+    size_t byte_capacity;
+    struct segments *segments; /* NULL when streamed */
+    const char *identity;      /* expected or found; "" */
+    const char *staged;        /* path of the staged file */
+    struct file_stamp stamp;   /* of it, once it is made */
+    struct file *handle;
+    struct behind_file *behind; /* NULL: pieces are written at once */
+    bool has_tree;
+    struct hash128 tree;
+};
+
+enum piece_action {
+    PIECE_MAKE,
+    PIECE_KEEP,   /* its bytes are where they belong */
+    PIECE_COPY,   /* its bytes are in the previous output */
+    PIECE_VERIFY, /* its bytes should be in the staged file: hash them first */
+};
+
+struct planned_piece {
+    struct piece piece;
+    struct hash128 key;
+    enum piece_action action;
+    const struct piece_record *record; /* what it is taken over from */
+    uint32_t awaited;                  /* of its inputs, those that are not here */
+    struct text result;                /* what make found out about it */
+    bool is_done;
+};
+
+struct plan {
+    struct build *build;
+    uint32_t index; /* of the node */
+    const struct node *node;
+    struct arena *arena;
+    struct plan_input *inputs;
+    uint32_t input_count;
+    struct plan_output *outputs;
+    uint32_t output_count;
+    size_t output_capacity;
+    struct planned_piece *pieces;
+    uint32_t piece_count;
+    size_t piece_capacity;
+    struct record_read *reads;
+    uint32_t read_count;
+    size_t read_capacity;
+    struct text layout, figures;
+    const char *directory;      /* its partial: of the growing log */
+    const char *stage;          /* of the staged files: most often the same (places.h) */
+    struct piece_log *previous; /* of the sealed outputs */
+    bool *is_copied_from;       /* of those: some piece is, or is kept where it is */
+    struct piece_log *log;      /* of this attempt; NULL without pieces to log */
+    const char *log_path;       /* of what will be the log of the sealed outputs; NULL: none */
+    bool is_resumed;            /* the partial holds something that may be taken up */
+    uint64_t bytes_to_read, bytes_to_write, bytes_to_download, bytes_kept;
+    uint32_t pieces_to_make;
+    bool is_streamed;
+    bool spares_cache;             /* moves more than half of the memory */
+    const struct record *restored; /* by whose outputs the cache makes this node; NULL: pieces do */
+    void *context;                 /* the task's own */
+    void (*end_context)(void *context);
+    bool is_changed;         /* some output differs from what is on disk */
+    uint32_t recorded_count; /* pieces that the log says are in the staged files */
+    struct error *failure;   /* of a call that returns none: reported when the plan returns */
+};
+
+/* Plans a node whose needs are at hand. `out` lies in the node's arena. Stages nothing. */
+MUST_CHECK struct error *plan_node(struct build *build, uint32_t node, struct plan **out);
+/* Opened for reading, with a stamp that no later change can share; nothing for an awaited one. */
+MUST_CHECK struct error *plan_open_input(struct plan *plan, struct plan_input *input);
+/* An awaited input is here now; false: it is another file than was planned with. */
+MUST_CHECK struct error *plan_arrive(struct plan *plan, struct plan_input *input, bool *is_same);
+bool plan_is_awaiting(const struct plan *plan); /* some input */
+bool plan_has_output(const struct plan *plan, const char *path);
+/* Makes the staged files with the bytes that are known, and the log. */
+MUST_CHECK struct error *plan_stage(struct plan *plan);
+void plan_close_input(struct plan_input *input);
+/* Once its outputs are synced: a node may wait long for its group. */
+void plan_close_files(struct plan *plan);
+/* What is staged is worth nothing, or in its place: plan_end will remove what is left of it. */
+void plan_discard(struct plan *plan);
+/* Closes files; removes what is staged unless recorded pieces lie in it, or a seal is not finished
+ * (`is_sealing`). */
+void plan_end(struct plan *plan, bool is_sealing);
+/* Records one more read, such as a depfile's. */
+MUST_CHECK struct error *plan_add_read(struct plan *plan, enum read_kind kind, uint32_t file,
+    const char *detail, const struct hash128 *hash);
+
+#endif

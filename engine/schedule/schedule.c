@@ -1,0 +1,745 @@
+/* schedule.c - build_run: which node is looked at when, and whose pieces run.
+ *
+ * Everything here is the main thread. A node becomes ready when all it needs is at hand; it is then
+ * checked, planned if stale, and its pieces are fed to the pool a few at a time. Nothing recurses:
+ * chains may be 100 000 nodes deep. */
+#include "engine/schedule/schedule.h"
+
+#include <string.h>
+
+#include "base/jobserver.h"
+#include "engine/plan/cache.h"
+#include "engine/plan/plan.h"
+#include "engine/stale/quick.h"
+#include "engine/seal/seal.h"
+#include "engine/stale/stale.h"
+
+#define LOAD_NS UINT64_C(1000000000) /* between two looks at the load */
+/* Nodes that are planned or wait for a hash, at a time: planned ones hold files open, waiting ones
+ * are looked at again after each hash. */
+enum { TICK_MS = 100, OPEN_NODES_MAX = 64 };
+
+/* ---- failing ---- */
+
+/* A planned reader that waits for a file of the failed one; what it made stays in its log. */
+static bool is_waiting_for(const struct node_run *run, uint32_t producer)
+{
+    for (uint32_t i = 0; run->plan != NULL && i < run->plan->input_count; i++)
+        if (run->plan->inputs[i].is_awaited && run->plan->inputs[i].producer == producer)
+            return true;
+    return false;
+}
+
+void schedule_leave_small(struct schedule *schedule, uint32_t index)
+{
+    schedule->small_count -= schedule->build->runs[index].is_small;
+    schedule->build->runs[index].is_small = false;
+}
+
+static void block(struct schedule *schedule, uint32_t start)
+{
+    struct build *build = schedule->build;
+    uint32_t *stack = schedule->blocking, depth = 0; /* each node is pushed once */
+    stack[depth++] = start;
+    while (depth > 0) {
+        uint32_t index = stack[--depth];
+        uint32_t group = build->graph->nodes[index].group;
+        for (uint32_t k = schedule->first_reader[index]; k < schedule->first_reader[index + 1];
+             k++) {
+            uint32_t reader = schedule->readers[k].node;
+            struct node_run *run = &build->runs[reader];
+            bool is_planned = run->status == STATUS_PLANNED && is_waiting_for(run, index);
+            if (run->status != STATUS_WAITING && !is_planned)
+                continue;
+            ready_set_status(schedule, reader, STATUS_BLOCKED);
+            if (is_planned)
+                schedule_leave_active(schedule, reader);
+            stack[depth++] = reader;
+        }
+        if (group == GROUP_NONE || schedule->is_group_failed[group])
+            continue;
+        schedule->is_group_failed[group] = true; /* it will not be sealed */
+        const struct group *members = &build->graph->groups[group];
+        for (uint32_t m = 0; m < members->node_count; m++)
+            for (uint32_t k = schedule->first_reader[members->nodes[m]];
+                 k < schedule->first_reader[members->nodes[m] + 1]; k++) {
+                uint32_t reader = schedule->readers[k].node;
+                if (build->graph->nodes[reader].group == group ||
+                    build->runs[reader].status != STATUS_WAITING)
+                    continue;
+                ready_set_status(schedule, reader, STATUS_BLOCKED);
+                stack[depth++] = reader;
+            }
+    }
+}
+
+/* Nodes that wait for another's file look again. */
+void schedule_unpark(struct schedule *schedule)
+{
+    for (uint32_t i = 0; i < schedule->parked_count; i++)
+        ready_push(schedule, schedule->parked[i]);
+    schedule->parked_count = 0;
+}
+
+void schedule_remove(uint32_t *list, uint32_t *count, uint32_t node)
+{
+    for (uint32_t i = 0; i < *count; i++)
+        if (list[i] == node) {
+            memmove(list + i, list + i + 1, (*count - i - 1) * sizeof *list);
+            (*count)--;
+            return;
+        }
+}
+
+void schedule_leave_active(struct schedule *schedule, uint32_t index)
+{
+    schedule_remove(schedule->active, &schedule->active_count, index);
+    uint32_t pool = schedule->build->graph->nodes[index].pool;
+    if (schedule->build->runs[index].has_slot)
+        schedule->pool_used[pool]--;
+    schedule->build->runs[index].has_slot = false;
+}
+
+/* It cannot be sealed with others of which one failed; what it made stays in its log. */
+void schedule_give_up(struct schedule *schedule, uint32_t index)
+{
+    ready_set_status(schedule, index, STATUS_BLOCKED);
+    schedule_leave_active(schedule, index);
+    schedule_leave_small(schedule, index);
+    block(schedule, index);
+    schedule_unpark(schedule);
+}
+
+/* Takes over the error. */
+void schedule_fail(struct schedule *schedule, uint32_t index, struct error *error)
+{
+    struct build *build = schedule->build;
+    if (error_kind_of(error) == ERROR_INTERRUPTED) {
+        schedule->is_stopping = true;
+        if (schedule->interrupted == NULL)
+            schedule->interrupted = error;
+        else
+            error_free(error);
+        return;
+    }
+    if (build->runs[index].status != STATUS_FAILED) {
+        ready_set_status(schedule, index, STATUS_FAILED);
+        schedule_leave_active(schedule, index);
+        schedule_leave_small(schedule, index);
+        schedule->failures++;
+        build->stats.nodes_failed++;
+        if (build->options->on_event != NULL)
+            build->options->on_event(build->options->context,
+                &(struct build_event){
+                    .kind = EVENT_FAILED, .node = build->graph->nodes[index].name, .error = error});
+        block(schedule, index);
+        schedule_unpark(schedule);
+    }
+    error_free(error);
+    if (build->options->failures_max > 0 && schedule->failures >= build->options->failures_max)
+        schedule->is_stopping = true;
+}
+
+/* ---- results ---- */
+
+/* The hashes of a made piece into plan and log. */
+static struct error *keep_piece(struct build *build, const struct job *job)
+{
+    struct plan *plan = build->runs[job->node].plan;
+    struct planned_piece *planned = &plan->pieces[job->index];
+    const struct piece *piece = &planned->piece;
+    struct piece_record record = {.key = planned->key,
+        .input_count = piece->input_count,
+        .output_count = piece->output_count,
+        .result = {(const char *)job->result, job->result_bytes}};
+    char *result = arena_copy(plan->arena, record.result.bytes, record.result.length);
+    if (result == NULL)
+        return error_memory();
+    planned->result = (struct text){result, record.result.length};
+    uint32_t place = 0;
+    for (uint32_t i = 0; i < piece->input_count + piece->output_count; i++) {
+        bool is_input = i < piece->input_count;
+        const struct piece_range *range =
+            is_input ? &piece->inputs[i] : &piece->outputs[i - piece->input_count];
+        struct segments *segments =
+            is_input ? plan->inputs[range->file].segments : plan->outputs[range->file].segments;
+        uint32_t begin, end;
+        if (!segments_range(segments, range->offset, range->size_bytes, &begin, &end))
+            return error_new(ERROR_FAILED, "a piece lost its segments");
+        for (uint32_t s = begin; s < end; s++)
+            segments_set(segments, s, &job->hashes[place + s - begin]);
+        struct piece_part *part =
+            is_input ? &record.inputs[i] : &record.outputs[i - piece->input_count];
+        *part = (struct piece_part){.file = range->file,
+            .offset = range->offset,
+            .size_bytes = range->size_bytes,
+            .hash_count = end - begin,
+            .hashes = &job->hashes[place]};
+        place += end - begin;
+    }
+    plan->recorded_count++;
+    return pieces_append(plan->log, &record);
+}
+
+static struct error *keep_streamed(struct build *build, const struct job *job)
+{
+    struct plan *plan = build->runs[job->node].plan;
+    if (job->identity != NULL) {
+        plan->outputs[0].identity = arena_copy(&build->arena, job->identity, strlen(job->identity));
+        if (plan->outputs[0].identity == NULL)
+            return error_memory();
+    }
+    for (uint32_t i = 0; i < job->read_count; i++) {
+        uint32_t file;
+        struct segments *segments;
+        char *path = arena_copy(&build->arena, job->reads[i], strlen(job->reads[i]));
+        if (path == NULL)
+            return error_memory();
+        TRY(build_add_file(build, path, NULL, &file));
+        TRY(stale_look(build, file));
+        if (build->files[file].stamp.ctime_ns > job->started_ns)
+            return error_new(ERROR_FAILED, "%s changed while the command that read it ran", path);
+        if (build->files[file].look != LOOK_CURRENT || !build->state->files[file].has_tree) {
+            TRY(file_stat_settled(path, &build->files[file].stamp));
+            TRY(segments_hash_file(&build->arena, build->registry, path, path,
+                build->options->cancel, NULL, &segments));
+            TRY(stale_set_hashed(build, file, segments));
+        }
+        TRY(plan_add_read(plan, READ_CONTENT, file, "", &build->state->files[file].tree));
+    }
+    return NULL;
+}
+
+/* A wrong staged piece is made after all, as soon as its inputs are here. */
+static void remake(struct schedule *schedule, const struct job *job)
+{
+    struct node_run *run = &schedule->build->runs[job->node];
+    struct planned_piece *planned = &run->plan->pieces[job->index];
+    planned->action = PIECE_MAKE;
+    run->plan->pieces_to_make++;
+    run->pieces_wanted++;
+    if (planned->awaited == 0)
+        run->queue[run->pieces_queued++] = job->index;
+    else
+        check_demand_inputs(schedule, job->node, false);
+}
+
+/* A piece is made or found good: inputs that no other piece reads may go. */
+static struct error *release_inputs(struct schedule *schedule, uint32_t index, uint32_t piece)
+{
+    struct build *build = schedule->build;
+    struct plan *plan = build->runs[index].plan;
+    const struct piece *made = &plan->pieces[piece].piece;
+    for (uint32_t k = 0; k < made->input_count; k++) {
+        struct plan_input *input = &plan->inputs[made->inputs[k].file];
+        bool is_again = false;
+        for (uint32_t m = 0; m < k; m++)
+            is_again |= made->inputs[m].file == made->inputs[k].file;
+        if (is_again || --input->pieces_left > 0 || input->is_awaited ||
+            input->producer == NODE_NONE || !build->graph->nodes[input->producer].gives_back)
+            continue;
+        if (advance_wants_fill(build, input))
+            TRY(advance_start_fill(schedule, index, made->inputs[k].file));
+        else
+            TRY(giveback_input_done(schedule, input));
+    }
+    return NULL;
+}
+
+static struct error *take_filled(struct schedule *schedule, const struct job *job)
+{
+    struct build *build = schedule->build;
+    struct plan_input *input = &build->runs[job->node].plan->inputs[job->index];
+    bool may_go = input->producer != NODE_NONE && build->graph->nodes[input->producer].gives_back;
+    return may_go ? giveback_input_done(schedule, input) : NULL;
+}
+
+/* What was heard of a file. If its beginning was not, its readers wait for the file. */
+static struct error *take_heard(struct schedule *schedule, struct job *job)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[job->node];
+    schedule->hint_count--;
+    if (job->pool.error != NULL && error_kind_of(job->pool.error) == ERROR_INTERRUPTED)
+        return NULL;
+    error_free(job->pool.error); /* the download will say what is wrong */
+    job->pool.error = NULL;
+    run->size_heard = job->hint_size;
+    if (job->hint_bytes > 0) {
+        char *copy = arena_copy(&build->arena, job->hint, job->hint_bytes);
+        if (copy == NULL)
+            return error_memory();
+        run->layout = (struct text){copy, job->hint_bytes};
+    }
+    struct error *error = check_begin_stale(schedule, job->node);
+    if (error != NULL)
+        schedule_fail(schedule, job->node, error);
+    return NULL;
+}
+
+static struct error *take_node_result(struct schedule *schedule, struct job *job)
+{
+    struct build *build = schedule->build;
+    struct plan *plan = build->runs[job->node].plan;
+    switch (job->kind) {
+    case JOB_MAKE:
+        TRY(plan->pieces[job->index].piece.is_streamed ? keep_streamed(build, job)
+                                                       : keep_piece(build, job));
+        plan->pieces[job->index].is_done = true;
+        TRY(release_inputs(schedule, job->node, job->index));
+        return advance_follow(schedule, job->node);
+    case JOB_VERIFY:
+        if (job->is_wrong) {
+            remake(schedule, job);
+            return NULL;
+        }
+        plan->pieces[job->index].is_done = true;
+        TRY(release_inputs(schedule, job->node, job->index));
+        return advance_follow(schedule, job->node);
+    case JOB_RESTORE:
+        build->runs[job->node].is_given_up |= job->is_wrong;
+        build->runs[job->node].is_uncached |= job->is_wrong;
+        return NULL;
+    case JOB_FILL:
+        return take_filled(schedule, job);
+    case JOB_FLUSH:
+        return giveback_flushed(schedule, job->index);
+    case JOB_FOLLOW:
+        build->runs[job->node].is_following = false;
+        return advance_follow(schedule, job->node);
+    case JOB_IDENTIFY:
+        return job->is_wrong ? check_begin_stale(schedule, job->node)
+                             : check_adopt_file(schedule, job->node, job->index);
+    default:
+        return NULL;
+    }
+}
+
+static void take_hash_result(struct schedule *schedule, struct job *job)
+{
+    struct build *build = schedule->build;
+    struct error *error = job->pool.error;
+    bool is_steady = true;
+    job->pool.error = NULL;
+    build->files[job->index].is_hashing = false;
+    if (error == NULL)
+        error = file_is_still(job->location, &build->files[job->index].stamp, false, &is_steady);
+    build->files[job->index].is_unsteady = !is_steady; /* whoever wants it will find that */
+    if (error == NULL && is_steady)
+        error = stale_set_hashed(build, job->index, job->segments);
+    uint32_t count = schedule->hashing_count;
+    schedule->hashing_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t index = schedule->hashing[i];
+        if (build->runs[index].status != STATUS_CHECKING)
+            continue;
+        if (error != NULL) {
+            schedule_fail(schedule, index, error);
+            error = NULL; /* the others look again, and find it themselves */
+        } else {
+            ready_push(schedule, index);
+        }
+    }
+    error_free(error);
+}
+
+/* Whether the task asks for another plan, for a reason that it has not had before. */
+static bool wants_again(struct schedule *schedule, struct job *job)
+{
+    struct build *build = schedule->build;
+    struct node_run *run = &build->runs[job->node];
+    if (job->pool.error == NULL || (job->again & ~run->again) == 0 || schedule->is_stopping)
+        return false;
+    build_warn(
+        build, build->graph->nodes[job->node].name, error_wrap(job->pool.error, "beginning anew"));
+    job->pool.error = NULL;
+    run->again |= job->again;
+    return true;
+}
+
+/* A job of a node whose plan does not count any more, or of a build that stops: a piece that was
+ * made is kept in the log all the same. */
+static struct error *keep_late(struct build *build, const struct job *job)
+{
+    const struct plan *plan = build->runs[job->node].plan;
+    bool is_piece = job->kind == JOB_MAKE && plan != NULL && plan->log != NULL &&
+                    !plan->pieces[job->index].piece.is_streamed;
+    return is_piece ? keep_piece(build, job) : NULL;
+}
+
+static struct error *take_of_node(struct schedule *schedule, struct job *job)
+{
+    struct build *build = schedule->build;
+    const struct node_run *run = &build->runs[job->node];
+    if (job->kind == JOB_HINT && !schedule->is_stopping && run->status == STATUS_CHECKING)
+        return take_heard(schedule, job);
+    if (job->pool.error != NULL)
+        return NULL;
+    bool counts = run->status == STATUS_PLANNED || run->status == STATUS_CHECKING;
+    return counts && !schedule->is_stopping ? take_node_result(schedule, job)
+                                            : keep_late(build, job);
+}
+
+static void take_result(struct schedule *schedule, struct job *job)
+{
+    struct build *build = schedule->build;
+    uint32_t index = job->node;
+    schedule->pending[job->pool.is_network ? LANE_NETWORK : LANE_WORK]--;
+    build->stats.bytes_read += job->bytes_read;
+    build->stats.bytes_written += job->bytes_written;
+    if (index == NODE_NONE) {
+        take_hash_result(schedule, job);
+        job_free(job);
+        return;
+    }
+    struct node_run *run = &build->runs[index];
+    run->jobs_left--;
+    if (job->kind == JOB_FLUSH)
+        build->runs[job->index].flushes_left--; /* whatever becomes of its node */
+    if (job->kind == JOB_FILL)
+        run->plan->inputs[job->index].is_filling = false;
+    if (run->status == STATUS_PLANNED && wants_again(schedule, job))
+        run->is_given_up = true;
+    if (run->is_given_up && !schedule->is_stopping) {
+        error_free(job->pool.error);
+        job_free(job);
+        check_plan_anew(schedule, index);
+        return;
+    }
+    struct error *error = take_of_node(schedule, job);
+    if (error == NULL) {
+        error = job->pool.error;
+        job->pool.error = NULL;
+    }
+    error_free(job->pool.error);
+    job_free(job);
+    if (error != NULL)
+        schedule_fail(
+            schedule, index, error_wrap(error, "making %s", build->graph->nodes[index].name));
+    else if (run->is_given_up && !schedule->is_stopping)
+        check_plan_anew(schedule, index);
+    else if (run->status == STATUS_PLANNED && !schedule->is_stopping)
+        advance_node(schedule, index);
+}
+
+/* ---- the loop ---- */
+
+void schedule_tick(struct schedule *schedule)
+{
+    struct build *build = schedule->build;
+    if (build->options->on_tick == NULL)
+        return;
+    struct build_progress progress = {.nodes_total = schedule->wanted,
+        .bytes_done = atomic_load_explicit(&build->bytes_done, memory_order_relaxed),
+        .bytes_total = build->bytes_total};
+    progress.nodes_done = build->stats.nodes_fresh + build->stats.nodes_made;
+    progress.is_console = schedule->pool_used[POOL_CONSOLE] > 0;
+    if (schedule->active_count > 0)
+        progress.node = build->graph->nodes[schedule->active[0]].name;
+    build->options->on_tick(build->options->context, &progress);
+}
+
+/* Nodes that wait for files do not count: those that bring the files must find room. */
+static bool has_room(const struct schedule *schedule)
+{
+    uint32_t count = schedule->hashing_count;
+    for (uint32_t a = 0; a < schedule->active_count; a++)
+        count += !plan_is_awaiting(schedule->build->runs[schedule->active[a]].plan);
+    return count < OPEN_NODES_MAX;
+}
+
+static void check_ready(struct schedule *schedule)
+{
+    struct build *build = schedule->build;
+    for (uint32_t looked = 1;
+         schedule->ready_count > 0 && has_room(schedule) && !schedule->is_stopping; looked++) {
+        uint32_t index = ready_pop(schedule);
+        enum node_status status = build->runs[index].status;
+        if (status != STATUS_WAITING && status != STATUS_CHECKING)
+            continue;                       /* failed or blocked meanwhile */
+        if (build->runs[index].unmet > 0) { /* a need was given up meanwhile: it comes again */
+            ready_set_status(schedule, index, STATUS_WAITING);
+            continue;
+        }
+        struct error *error = check_node(schedule, index);
+        if (error != NULL)
+            schedule_fail(schedule, index, error);
+        if (looked % 256 == 0)
+            schedule_tick(schedule);
+    }
+}
+
+static bool is_of_node(const void *context, const struct pool_job *job)
+{
+    return ((const struct job *)job)->node == *(const uint32_t *)context;
+}
+
+/* Jobs that have not begun never will. */
+static void forget_jobs(struct schedule *schedule, struct pool_job *first)
+{
+    struct node_run *runs = schedule->build->runs;
+    for (struct pool_job *job = first, *next; job != NULL; job = next) {
+        const struct job *forgotten = (struct job *)job;
+        next = job->next;
+        schedule->pending[job->is_network ? LANE_NETWORK : LANE_WORK]--;
+        if (forgotten->node != NODE_NONE)
+            runs[forgotten->node].jobs_left--;
+        if (forgotten->kind == JOB_FLUSH)
+            runs[forgotten->index].flushes_left--;
+        if (forgotten->kind == JOB_FILL)
+            runs[forgotten->node].plan->inputs[forgotten->index].is_filling = false;
+        job_free((struct job *)job);
+    }
+}
+
+void schedule_withdraw(struct schedule *schedule, uint32_t index)
+{
+    forget_jobs(schedule, pool_withdraw(schedule->build->pool, is_of_node, &index));
+}
+
+static void stop(struct schedule *schedule)
+{
+    forget_jobs(schedule, pool_withdraw(schedule->build->pool, NULL, NULL));
+}
+
+/* Large downloads begin when all is planned that can be; each when there is a thread for it and
+ * room on the disk. */
+static void begin_downloads(struct schedule *schedule, bool is_last_chance)
+{
+    bool is_early = schedule->hint_count > 0 || schedule->small_count > 0 ||
+                    (schedule->ready_count > 0 && has_room(schedule));
+    if (is_early && !is_last_chance)
+        return;
+    while (schedule->heard_count > 0 && !schedule->is_stopping &&
+           advance_has_window(schedule, LANE_NETWORK)) {
+        uint32_t index = schedule->heard[0];
+        bool is_admitted = false;
+        struct error *error = giveback_admits(schedule, index, is_last_chance, &is_admitted);
+        if (error == NULL && !is_admitted)
+            return;
+        memmove(schedule->heard, schedule->heard + 1,
+            --schedule->heard_count * sizeof *schedule->heard);
+        if (error == NULL)
+            error = check_plan(schedule, index);
+        if (error != NULL)
+            schedule_fail(schedule, index, error);
+        else
+            advance_feed_node(schedule, index);
+    }
+}
+
+/* As many jobs as make's jobserver and the load let run. */
+static void throttle(struct schedule *schedule)
+{
+    const struct build_options *options = schedule->build->options;
+    unsigned wanted = options->threads;
+    if (schedule->jobserver == NULL && options->load_max <= 0)
+        return;
+    uint64_t now_ns = clock_now_ns();
+    if (options->load_max > 0 && now_ns - schedule->load_ns >= LOAD_NS) {
+        schedule->load_ns = now_ns;
+        schedule->is_loaded = load_average() > options->load_max;
+    }
+    if (schedule->pending[LANE_WORK] < wanted)
+        wanted = (unsigned)schedule->pending[LANE_WORK];
+    if (schedule->is_loaded)
+        wanted = 1;
+    if (schedule->jobserver != NULL)
+        wanted = jobserver_adjust(schedule->jobserver, wanted);
+    pool_allow(schedule->build->pool, wanted == 0 ? 1 : wanted);
+}
+
+/* What a sealed node lets go on may be made at once: it waits in the other list, for the next
+ * round. */
+static void seal_batch(struct schedule *schedule)
+{
+    uint32_t *nodes = schedule->sealing;
+    uint32_t count = schedule->sealing_count;
+    schedule->sealing = schedule->sealing_next;
+    schedule->sealing_next = nodes;
+    schedule->sealing_count = 0;
+    advance_seal(schedule, nodes, count);
+}
+
+static void loop(struct schedule *schedule)
+{
+    struct build *build = schedule->build;
+    for (;;) {
+        if (atomic_load(build->options->cancel) && schedule->interrupted == NULL) {
+            schedule->interrupted = error_new(ERROR_INTERRUPTED, "interrupted");
+            schedule->is_stopping = true;
+        }
+        check_ready(schedule);
+        begin_downloads(schedule, false);
+        advance_feed(schedule);
+        if (schedule->sealing_count > 0) {
+            seal_batch(schedule);
+            continue; /* its readers first */
+        }
+        if (schedule->is_stopping)
+            stop(schedule);
+        if (schedule->ready_count > 0 && has_room(schedule) && !schedule->is_stopping)
+            continue;
+        if (pool_pending(build->pool) == 0) {
+            if (schedule->heard_count == 0 || schedule->is_stopping)
+                return;
+            begin_downloads(schedule, true); /* nothing will be given back any more */
+            continue;
+        }
+        throttle(schedule);
+        struct pool_job *done = pool_collect(build->pool, TICK_MS);
+        for (struct pool_job *job = done, *next; job != NULL; job = next) {
+            next = job->next;
+            take_result(schedule, (struct job *)job);
+        }
+        schedule_tick(schedule);
+    }
+}
+
+/* What the next build can do without does not make this one fail. */
+static void tell_hint(struct build *build, struct error *error, const char *doing)
+{
+    if (error != NULL)
+        build_warn(build, NULL, error_wrap(error, "%s", doing));
+}
+
+static struct error *save(struct build *build)
+{
+    TRY(build_check_lock(build));
+    for (uint32_t i = 0; i < build->graph->node_count; i++)
+        build->is_state_changed |= build->runs[i].status == STATUS_SEALED;
+    if (!build->is_state_changed && build->is_compiled_current &&
+        build->state->journal_sequence == 0)
+        return journal_remove(build->state, STATE_DIRECTORY);
+    file_wait_tick(build->stamped_ns); /* no change from now on can share a stamp that is saved */
+    /* not believed as long as there is a journal, which goes with the save */
+    tell_hint(build, quick_write(build, STATE_DIRECTORY), "noting that there is nothing to do");
+    TRY(state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity));
+    if (build->is_cache_filled && build->cache.path != NULL)
+        tell_hint(build, cache_trim(&build->arena, build->cache.path, build->cache.size_bytes),
+            "trimming the cache");
+    return NULL;
+}
+
+/* What was made is of one moment, but that may be over. */
+static struct error *check_steady(struct build *build)
+{
+    TRY(build_check_lock(build));
+    for (uint32_t i = 0; i < build->graph->node_count; i++) {
+        const struct record *record = state_find_record(build->state, build->graph->nodes[i].name);
+        const char *path = NULL;
+        if (build->runs[i].status == STATUS_SEALED && record != NULL)
+            TRY(stale_find_unsteady(build, record, &path));
+        if (path != NULL)
+            return error_new(ERROR_FAILED,
+                "%s changed while the build was at work, after it was used: run psybuild again",
+                path);
+    }
+    return NULL;
+}
+
+static struct error *open_jobserver(struct schedule *schedule)
+{
+    struct build *build = schedule->build;
+    const char *warning;
+    TRY(jobserver_open(&build->arena, build->options->make_flags, &schedule->jobserver, &warning));
+    if (warning != NULL)
+        build_say(build, EVENT_WARNING, NULL, warning);
+    if (schedule->jobserver != NULL || build->options->load_max > 0)
+        pool_allow(build->pool, 1); /* until both were asked, in the loop */
+    return NULL;
+}
+
+/* What cannot be finished stays unfinished, and its nodes cannot be made: they fail, and no others.
+ */
+static void fail_unfinished(
+    struct schedule *schedule, const struct intent *intent, struct error *error)
+{
+    struct build *build = schedule->build;
+    for (uint32_t i = 0; i < intent->record_count; i++) {
+        uint32_t node = map_get(&build->graph->node_by_name, intent->records[i].name);
+        if (node == MAP_NONE || !build->runs[node].is_wanted)
+            continue;
+        if (error != NULL)
+            schedule_fail(schedule, node, error);
+        else
+            schedule_give_up(schedule, node);
+        error = NULL;
+    }
+    if (error != NULL)
+        build_warn(build, NULL, error);
+}
+
+static void recover(struct schedule *schedule)
+{
+    struct state *state = schedule->build->state;
+    for (uint32_t at = 0; at < state->intent_count;) {
+        struct intent *intent = state->intents[at];
+        struct error *error = seal_recover(schedule->build, intent);
+        bool is_there = at < state->intent_count && state->intents[at] == intent;
+        if (error != NULL)
+            fail_unfinished(schedule, intent,
+                error_wrap(error, "finishing what an interrupted build had begun to rename"));
+        at += is_there;
+    }
+}
+
+static struct error *run_real(struct schedule *schedule)
+{
+    struct build *build = schedule->build;
+    recover(schedule);
+    TRY(pool_open(build->options->threads, build->options->connections,
+        build->options->memory_bytes, &build->pool));
+    TRY(open_jobserver(schedule));
+    loop(schedule);
+    jobserver_close(schedule->jobserver);
+    TRY(schedule->interrupted);
+    for (uint32_t i = 0; i < build->graph->node_count && schedule->failures == 0; i++)
+        if (build->runs[i].is_wanted && build->runs[i].status < STATUS_SEALED)
+            return error_new(ERROR_FAILED, "%s was left undone", build->graph->nodes[i].name);
+    return seal_remove_partials(build);
+}
+
+struct error *build_run(
+    struct build *build, const char *const *targets, size_t target_count, uint32_t *failures)
+{
+    const struct graph *graph = build->graph;
+    struct schedule schedule = {.build = build,
+        .window = {
+            4 * (size_t)build->options->threads + 24, 2 * (size_t)build->options->connections + 2}};
+    bool *is_wanted = arena_array(&build->arena, graph->node_count, sizeof *is_wanted);
+    bool *is_named = arena_array(&build->arena, graph->node_count, sizeof *is_named);
+    uint64_t start = clock_now_ns();
+    bool *is_itself = arena_array(&build->arena, graph->node_count, sizeof *is_itself);
+    if (is_wanted == NULL || is_named == NULL || is_itself == NULL)
+        return error_memory();
+    graph_find_itself(graph, targets, target_count, is_itself);
+    TRY(graph_select(graph, targets, target_count, is_wanted, is_named));
+    TRY(ready_begin(&schedule, is_wanted));
+    for (uint32_t i = 0; i < graph->node_count; i++) {
+        build->runs[i].is_itself = is_itself[i];
+        build->runs[i].is_forced =
+            build->options->is_forced && is_named[i] && !graph->nodes[i].is_fetched;
+    }
+    struct error *error;
+    if (build->options->is_dry) {
+        error = dry_run(&schedule);
+    } else {
+        TRY(journal_open(build->state, STATE_DIRECTORY));
+        error = run_real(&schedule);
+    }
+    build->stats.run_ns = clock_now_ns() - start;
+    start = clock_now_ns();
+    if (!build->options->is_dry) {
+        struct error *saving = save(build);
+        if (error == NULL)
+            error = saving;
+        else
+            error_free(saving);
+        if (error == NULL && schedule.failures == 0)
+            error = check_steady(build);
+    }
+    build->stats.save_ns = clock_now_ns() - start;
+    *failures = schedule.failures;
+    return error;
+}
