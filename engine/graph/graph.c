@@ -258,14 +258,17 @@ static struct error *check_patterns(const struct builder *builder)
     return NULL;
 }
 
-static struct error *fill_groups(struct builder *builder)
+struct error *graph_fill_groups(struct arena *arena, struct graph *graph)
 {
-    struct graph *graph = builder->graph;
+    for (uint32_t i = 0; i < graph->node_count; i++)
+        if (graph->nodes[i].group != GROUP_NONE)
+            graph->groups[graph->nodes[i].group].node_count++;
     for (uint32_t g = 0; g < graph->group_count; g++) {
-        graph->groups[g].nodes =
-            arena_array(builder->arena, graph->node_count, sizeof *graph->groups[g].nodes);
-        if (graph->groups[g].nodes == NULL)
+        struct group *group = &graph->groups[g];
+        group->nodes = arena_array(arena, group->node_count, sizeof *group->nodes);
+        if (group->nodes == NULL)
             return error_memory();
+        group->node_count = 0;
     }
     for (uint32_t i = 0; i < graph->node_count; i++) {
         if (graph->nodes[i].group == GROUP_NONE)
@@ -852,7 +855,7 @@ struct error *graph_build(struct arena *arena, const struct manifest *manifest,
         .group_by_directory = {.arena = arena}};
     TRY(add_all(&builder));
     TRY(check_patterns(&builder));
-    TRY(fill_groups(&builder));
+    TRY(graph_fill_groups(arena, builder.graph));
     for (uint32_t i = 0; i < graph->node_count; i++)
         TRY(resolve_inputs(&builder, i));
     for (uint32_t i = 0; i < graph->node_count; i++)

@@ -109,6 +109,9 @@ MUST_CHECK struct error *graph_build(struct arena *arena, const struct manifest 
     const struct registry *registry, const char *data_directory, struct source_context *context,
     struct graph **out);
 
+/* Lists the nodes of each group, from what each node says of its own; once, when all are there. */
+MUST_CHECK struct error *graph_fill_groups(struct arena *arena, struct graph *graph);
+
 /* The nodes that the targets name, with everything they need and their whole groups: `is_wanted`
  * has one entry a node. No targets: the manifest's defaults, else every artifact. `is_named`, one
  * entry a node, tells those that the targets themselves name. ERROR_USAGE for a target that names

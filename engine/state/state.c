@@ -346,23 +346,7 @@ static struct error *fill_lists(struct arena *arena, struct graph *graph)
     for (uint32_t i = 0; i < graph->node_count; i++)
         if (graph->nodes[i].is_pattern)
             graph->patterns[graph->pattern_count++] = i;
-    for (uint32_t i = 0; i < graph->node_count; i++)
-        if (graph->nodes[i].group != GROUP_NONE)
-            graph->groups[graph->nodes[i].group].node_count++;
-    for (uint32_t g = 0; g < graph->group_count; g++) {
-        struct group *group = &graph->groups[g];
-        group->nodes = arena_array(arena, group->node_count, sizeof *group->nodes);
-        if (group->nodes == NULL)
-            return error_memory();
-        group->node_count = 0;
-    }
-    for (uint32_t i = 0; i < graph->node_count; i++) {
-        if (graph->nodes[i].group == GROUP_NONE)
-            continue;
-        struct group *group = &graph->groups[graph->nodes[i].group];
-        group->nodes[group->node_count++] = i;
-    }
-    return NULL;
+    return graph_fill_groups(arena, graph);
 }
 
 static struct error *get_graph(struct wire_reader *reader, struct arena *arena, struct graph **out)
