@@ -441,6 +441,27 @@ static void targets_bring_what_they_need_and_their_groups(void **state)
     project_end(&project);
 }
 
+static void groups_take_memory_by_their_nodes(void **state)
+{
+    enum { GROUPS = 8000 };
+    struct arena arena = {0};
+    struct graph graph = {.node_count = 2 * GROUPS, .group_count = GROUPS};
+    (void)state;
+    graph.nodes = arena_array(&arena, graph.node_count, sizeof *graph.nodes);
+    graph.groups = arena_array(&arena, graph.group_count, sizeof *graph.groups);
+    assert_true(graph.nodes != NULL && graph.groups != NULL);
+    for (uint32_t i = 0; i < graph.node_count; i++)
+        graph.nodes[i].group = i % GROUPS;
+    size_t before = arena.size_bytes;
+    tree_assert_ok(graph_fill_groups(&arena, &graph));
+    assert_true(arena.size_bytes - before < 1 << 20);
+    for (uint32_t g = 0; g < GROUPS; g++) {
+        assert_int_equal(graph.groups[g].node_count, 2);
+        assert_true(graph.groups[g].nodes[0] == g && graph.groups[g].nodes[1] == GROUPS + g);
+    }
+    arena_end(&arena);
+}
+
 static void a_path_belongs_to_its_node_or_a_pattern(void **state)
 {
     static const struct {
@@ -598,6 +619,7 @@ int main(void)
         TREE_TEST(producers_come_first),
         TREE_TEST(a_chain_may_be_very_long),
         TREE_TEST(targets_bring_what_they_need_and_their_groups),
+        TREE_TEST(groups_take_memory_by_their_nodes),
         TREE_TEST(a_path_belongs_to_its_node_or_a_pattern),
         TREE_TEST(an_edit_changes_the_key_of_its_node_alone),
         TREE_TEST(another_layout_of_the_manifest_changes_no_key),
