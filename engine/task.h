@@ -177,11 +177,14 @@ MUST_CHECK struct error *plan_output_identity(
     struct plan *plan, uint32_t output, const char *identity);
 /* What readers with ROLE_LAYOUT get. */
 MUST_CHECK struct error *plan_layout(struct plan *plan, struct text layout);
+/* The key's bytes may go afterwards. Pieces that lie one behind the other in all their files and
+ * have the same parameters and sizes cost next to no memory: what differs between them the task had
+ * better find from their ranges. */
 MUST_CHECK struct error *plan_piece(struct plan *plan, const struct piece *piece);
 /* For sum: the pieces in the order of their planning, each with what make found out about it, now
  * or when it was made (empty: nothing). */
 size_t plan_piece_count(const struct plan *plan);
-const struct piece *plan_piece_at(const struct plan *plan, size_t index, struct text *result);
+struct piece plan_piece_at(const struct plan *plan, size_t index, struct text *result);
 MUST_CHECK struct error *plan_figures(struct plan *plan, struct text figures);
 /* The output is cut into blocks of 4 MiB whatever its name, and what it is its identity says: for
  * files whose header is not known before they are made. */

@@ -37,8 +37,7 @@ static struct error *plan_tensor(struct plan *plan, const struct weights *weight
         piece.outputs[0] = weights_range(&output->tensor, files->items[output->file].output, &run);
         struct wire_writer key = {0}; /* what the rows hold is the input's */
         weights_put_rows(&key, input->tensor, &run);
-        TRY(wire_writer_take(&key, plan_arena(plan), &piece.key));
-        TRY(plan_piece(plan, &piece));
+        TRY(weights_plan_piece(plan, &key, &piece));
     }
     return NULL;
 }

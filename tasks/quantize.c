@@ -39,11 +39,21 @@ struct job {
     uint32_t output_count;
 };
 
-/* The parameters of a piece: rows of a job. */
+/* What a piece is: rows of a job. */
 struct job_rows {
     const struct job *job;
     uint64_t row_begin, row_end;
 };
+
+/* Its parameters are the job; the rows are where its first range lies in the job's tensor. */
+static struct job_rows rows_of(const struct piece *piece)
+{
+    const struct job *job = piece->parameters;
+    const struct tensor *tensor = job->input->tensor;
+    uint64_t row_bytes = safetensors_row_bytes(tensor);
+    uint64_t row_begin = (piece->inputs[0].offset - tensor->offset) / row_bytes;
+    return (struct job_rows){job, row_begin, row_begin + piece->inputs[0].size_bytes / row_bytes};
+}
 
 /* One plan. */
 struct conversion {
@@ -509,26 +519,23 @@ static bool needs_cast(const struct job *job)
 }
 
 /* All that decides the bytes of the rows, but what the input holds. */
-static struct error *make_key(
-    struct arena *arena, const struct job *job, const struct weights_run *run, struct text *out)
+static void put_key(struct wire_writer *key, const struct job *job, const struct weights_run *run)
 {
-    struct wire_writer key = {0};
-    weights_put_rows(&key, job->input->tensor, run);
-    wire_put_string(&key, dtype_name(job->to));
-    wire_put_u8(&key, job->keeps_nonfinite);
-    wire_put_u8(&key, job->is_dequantized ? 2 : job->is_quantized);
+    weights_put_rows(key, job->input->tensor, run);
+    wire_put_string(key, dtype_name(job->to));
+    wire_put_u8(key, job->keeps_nonfinite);
+    wire_put_u8(key, job->is_dequantized ? 2 : job->is_quantized);
     if (job->is_quantized || job->is_dequantized) {
-        wire_put_string(&key, quant_mode_name(job->quant.mode));
-        wire_put_u32(&key, job->quant.bits);
-        wire_put_u32(&key, job->quant.group_size);
+        wire_put_string(key, quant_mode_name(job->quant.mode));
+        wire_put_u32(key, job->quant.bits);
+        wire_put_u32(key, job->quant.group_size);
     }
     if (job->is_dequantized) {
-        wire_put_string(&key, dtype_name(job->from));
-        wire_put_string(&key, job->scales->tensor->name);
+        wire_put_string(key, dtype_name(job->from));
+        wire_put_string(key, job->scales->tensor->name);
     }
     for (uint32_t i = 0; i < job->output_count; i++)
-        wire_put_string(&key, job->outputs[i].tensor.name);
-    return wire_writer_take(&key, arena, out);
+        wire_put_string(key, job->outputs[i].tensor.name);
 }
 
 static void add_companions(const struct conversion *conversion, const struct job *job,
@@ -550,11 +557,8 @@ static struct error *plan_run(struct conversion *conversion, const struct weight
 {
     const struct tensor *tensor = job->input->tensor;
     uint32_t input = conversion->weights.shards[job->input->shard].input;
-    struct job_rows *rows = arena_alloc(conversion->arena, sizeof *rows);
-    if (rows == NULL)
-        return error_memory();
-    *rows = (struct job_rows){job, run->row_begin, run->row_end};
-    struct piece piece = {.parameters = rows,
+    struct wire_writer key = {0};
+    struct piece piece = {.parameters = job,
         .input_count = 1,
         .inputs = {weights_range(tensor, input, run)},
         .output_count = job->output_count};
@@ -567,8 +571,8 @@ static struct error *plan_run(struct conversion *conversion, const struct weight
             piece.inputs[0].size_bytes / dtype_size_bytes(job->from) * dtype_size_bytes(job->to);
     if (job->is_dequantized)
         add_companions(conversion, job, run, &piece);
-    TRY(make_key(conversion->arena, job, run, &piece.key));
-    return plan_piece(conversion->plan, &piece);
+    put_key(&key, job, run);
+    return weights_plan_piece(conversion->plan, &key, &piece);
 }
 
 static struct error *plan_pieces(struct conversion *conversion, const struct weights_files *files)
@@ -745,7 +749,7 @@ static struct error *check_dequantized(
 
 static struct error *dequantize_make(struct work *work, const struct piece *piece)
 {
-    const struct job_rows *rows = piece->parameters;
+    const struct job_rows found = rows_of(piece), *rows = &found;
     const struct job *job = rows->job;
     const struct tensor *tensor = &job->outputs[0].tensor;
     uint64_t columns = tensor->shape[tensor->rank - 1];
@@ -794,7 +798,7 @@ static bool make_quantized(struct work *work, const struct job_rows *rows, const
 
 static struct error *quantize_make(struct work *work, const struct piece *piece)
 {
-    const struct job_rows *rows = piece->parameters;
+    const struct job_rows found = rows_of(piece), *rows = &found;
     const struct job *job = rows->job;
     if (job->is_dequantized)
         return dequantize_make(work, piece);
@@ -817,6 +821,17 @@ static struct error *quantize_make(struct work *work, const struct piece *piece)
 
 /* ---- sum ---- */
 
+static struct error *add_module(
+    struct plan *plan, struct figures *figures, size_t *capacity, const char *name)
+{
+    figures->modules = arena_grow(
+        plan_arena(plan), figures->modules, figures->count, capacity, sizeof *figures->modules);
+    if (figures->modules == NULL)
+        return error_memory();
+    figures->modules[figures->count++] = (struct figures_module){.name = name};
+    return NULL;
+}
+
 /* The pieces of a job follow each other, in the order of its rows. */
 static struct error *quantize_sum(struct plan *plan, const struct node *node)
 {
@@ -825,19 +840,17 @@ static struct error *quantize_sum(struct plan *plan, const struct node *node)
     const struct job *job = NULL;
     struct figures figures = {0};
     struct text encoded;
-    figures.modules = arena_array(plan_arena(plan), piece_count, sizeof *figures.modules);
-    if (figures.modules == NULL)
-        return error_memory();
+    size_t capacity = 0;
     for (size_t i = 0; i < piece_count; i++) {
         struct text result;
-        const struct job_rows *rows = plan_piece_at(plan, i, &result)->parameters;
-        if (!rows->job->is_quantized)
+        const struct piece piece = plan_piece_at(plan, i, &result);
+        const struct job_rows rows = rows_of(&piece);
+        if (!rows.job->is_quantized)
             continue;
-        if (rows->job != job)
-            figures.modules[figures.count++] =
-                (struct figures_module){.name = rows->job->outputs[0].tensor.name};
-        job = rows->job;
-        figures_add_piece(&figures.modules[figures.count - 1], rows->row_end - rows->row_begin,
+        if (rows.job != job)
+            TRY(add_module(plan, &figures, &capacity, rows.job->outputs[0].tensor.name));
+        job = rows.job;
+        figures_add_piece(&figures.modules[figures.count - 1], rows.row_end - rows.row_begin,
             columns_of(job), result);
     }
     if (figures_total(&figures).weights_measured == 0)

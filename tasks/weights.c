@@ -423,3 +423,13 @@ void weights_put_rows(
     wire_put_u64(key, run->row_begin);
     wire_put_u64(key, run->row_end);
 }
+
+struct error *weights_plan_piece(struct plan *plan, struct wire_writer *key, struct piece *piece)
+{
+    struct error *error = wire_writer_check(key);
+    piece->key = (struct text){(const char *)key->bytes, key->count};
+    if (error == NULL)
+        error = plan_piece(plan, piece);
+    wire_writer_end(key);
+    return error;
+}

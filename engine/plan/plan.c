@@ -613,10 +613,11 @@ size_t plan_piece_count(const struct plan *plan)
     return plan->piece_count;
 }
 
-const struct piece *plan_piece_at(const struct plan *plan, size_t index, struct text *result)
+struct piece plan_piece_at(const struct plan *plan, size_t index, struct text *result)
 {
-    *result = plan->pieces[index].result;
-    return &plan->pieces[index].piece;
+    const struct text *found = plan->pieces[index].result;
+    *result = found == NULL ? TEXT_EMPTY : *found;
+    return plan_piece_of(plan, (uint32_t)index);
 }
 
 struct error *plan_figures(struct plan *plan, struct text figures)
@@ -626,25 +627,100 @@ struct error *plan_figures(struct plan *plan, struct text figures)
     return copy == NULL ? error_memory() : NULL;
 }
 
-struct error *plan_piece(struct plan *plan, const struct piece *piece)
+static void move_ranges(struct piece_range *ranges, uint32_t count, uint32_t steps)
+{
+    for (uint32_t i = 0; i < count; i++)
+        ranges[i].offset += steps * ranges[i].size_bytes;
+}
+
+static struct piece piece_of_run(const struct piece_run *run, uint32_t index)
+{
+    struct piece piece = run->first;
+    move_ranges(piece.inputs, piece.input_count, index - run->begin);
+    move_ranges(piece.outputs, piece.output_count, index - run->begin);
+    return piece;
+}
+
+struct piece plan_piece_of(const struct plan *plan, uint32_t index)
+{
+    return piece_of_run(&plan->piece_runs[plan->pieces[index].run], index);
+}
+
+static bool are_equal(const struct piece_range *a, const struct piece_range *b, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (a[i].file != b[i].file || a[i].offset != b[i].offset ||
+            a[i].size_bytes != b[i].size_bytes)
+            return false;
+    return true;
+}
+
+/* Whether the run, gone on with, has this very piece next. */
+static bool run_goes_on(const struct piece_run *run, uint32_t index, const struct piece *piece)
+{
+    struct piece next = piece_of_run(run, index);
+    return next.parameters == piece->parameters && next.input_count == piece->input_count &&
+           next.output_count == piece->output_count && next.scratch_bytes == piece->scratch_bytes &&
+           next.weight_bytes == piece->weight_bytes && next.is_streamed == piece->is_streamed &&
+           next.is_in_order == piece->is_in_order &&
+           are_equal(next.inputs, piece->inputs, piece->input_count) &&
+           are_equal(next.outputs, piece->outputs, piece->output_count);
+}
+
+/* As arena_grow, but of memory of its own: an arena would keep what a list outgrew. */
+static bool make_room(void **items, size_t count, size_t *capacity, size_t item_size)
+{
+    if (count < *capacity)
+        return true;
+    size_t wanted = *capacity < 8 ? 8 : *capacity * 2;
+    void *grown = memory_resize(*items, wanted * item_size);
+    if (grown == NULL)
+        return false;
+    *items = grown;
+    *capacity = wanted;
+    return true;
+}
+
+static struct error *add_to_run(struct plan *plan, const struct piece *piece)
+{
+    uint32_t count = plan->piece_run_count;
+    if (count > 0 && run_goes_on(&plan->piece_runs[count - 1], plan->piece_count, piece))
+        return NULL;
+    void *runs = plan->piece_runs;
+    if (!make_room(&runs, count, &plan->piece_run_capacity, sizeof *plan->piece_runs))
+        return error_memory();
+    plan->piece_runs = runs;
+    plan->piece_runs[count] = (struct piece_run){.first = *piece, .begin = plan->piece_count};
+    plan->piece_runs[count].first.key = TEXT_EMPTY; /* the caller's buffer may go */
+    plan->piece_run_count++;
+    return NULL;
+}
+
+static struct error *hash_key(const struct plan *plan, struct text key, struct hash128 *out)
 {
     const struct task_type *type = plan->node->type;
-    struct planned_piece *planned;
-    plan->pieces = arena_grow(
-        plan->arena, plan->pieces, plan->piece_count, &plan->piece_capacity, sizeof *plan->pieces);
-    if (plan->pieces == NULL)
-        return error_memory();
-    planned = &plan->pieces[plan->piece_count++];
-    *planned = (struct planned_piece){.piece = *piece, .action = PIECE_MAKE};
-    char *whole = memory_alloc(piece->key.length + 64);
+    char *whole = memory_alloc(key.length + 64);
     if (whole == NULL)
         return error_memory();
     size_t length = (size_t)snprintf(whole, 64, "%.40s %u ", type->name, type->version);
-    if (piece->key.length > 0)
-        memcpy(whole + length, piece->key.bytes, piece->key.length);
-    planned->key = hash_bytes(whole, length + piece->key.length);
+    if (key.length > 0)
+        memcpy(whole + length, key.bytes, key.length);
+    *out = hash_bytes(whole, length + key.length);
     memory_free(whole);
-    planned->piece.key = TEXT_EMPTY; /* the caller's buffer may go */
+    return NULL;
+}
+
+struct error *plan_piece(struct plan *plan, const struct piece *piece)
+{
+    struct planned_piece planned = {.action = PIECE_MAKE};
+    TRY(hash_key(plan, piece->key, &planned.key));
+    TRY(add_to_run(plan, piece));
+    void *pieces = plan->pieces;
+    if (!make_room(&pieces, plan->piece_count, &plan->piece_capacity, sizeof *plan->pieces))
+        return error_memory();
+    plan->pieces = pieces;
+    planned.run = plan->piece_run_count - 1;
+    plan->pieces[plan->piece_count++] = planned;
     plan->is_streamed |= piece->is_streamed;
     return NULL;
 }
@@ -709,8 +785,10 @@ static struct error *check_piece(struct plan *plan, const struct piece *piece)
 
 static struct error *check_pieces(struct plan *plan)
 {
-    for (uint32_t i = 0; i < plan->piece_count; i++)
-        TRY(check_piece(plan, &plan->pieces[i].piece));
+    for (uint32_t i = 0; i < plan->piece_count; i++) {
+        struct piece piece = plan_piece_of(plan, i);
+        TRY(check_piece(plan, &piece));
+    }
     for (uint32_t i = 0; i < plan->input_count; i++)
         if (plan->inputs[i].is_numbered)
             TRY(need_segments(plan, &plan->inputs[i])); /* hashed in any case */
@@ -721,12 +799,12 @@ static struct error *check_pieces(struct plan *plan)
                 return task_mistake(plan, "no piece for some bytes", plan->outputs[i].path);
     }
     for (uint32_t i = 0; i < plan->piece_count; i++) {
-        const struct piece *piece = &plan->pieces[i].piece;
-        for (uint32_t k = 0; k < piece->output_count && !piece->is_streamed; k++) {
-            struct segments *segments = plan->outputs[piece->outputs[k].file].segments;
+        struct piece piece = plan_piece_of(plan, i);
+        for (uint32_t k = 0; k < piece.output_count && !piece.is_streamed; k++) {
+            struct segments *segments = plan->outputs[piece.outputs[k].file].segments;
             uint32_t begin, end;
             if (segments_range(
-                    segments, piece->outputs[k].offset, piece->outputs[k].size_bytes, &begin, &end))
+                    segments, piece.outputs[k].offset, piece.outputs[k].size_bytes, &begin, &end))
                 memset(segments->is_known + begin, 0, (end - begin) * sizeof *segments->is_known);
         }
     }
@@ -762,10 +840,13 @@ static struct error *find_unchanged(struct plan *plan)
     }
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         struct planned_piece *planned = &plan->pieces[i];
+        if (planned->action != PIECE_COPY)
+            continue;
+        struct piece piece = plan_piece_of(plan, i);
         uint32_t unchanged = 0;
-        for (uint32_t k = 0; k < planned->piece.output_count; k++)
-            unchanged += plan->outputs[planned->piece.outputs[k].file].is_unchanged;
-        if (planned->action == PIECE_COPY && unchanged == planned->piece.output_count)
+        for (uint32_t k = 0; k < piece.output_count; k++)
+            unchanged += plan->outputs[piece.outputs[k].file].is_unchanged;
+        if (unchanged == piece.output_count)
             planned->action = PIECE_KEEP;
     }
     return NULL;
@@ -774,16 +855,15 @@ static struct error *find_unchanged(struct plan *plan)
 static void count_bytes(struct plan *plan)
 {
     for (uint32_t i = 0; i < plan->piece_count; i++) {
-        const struct planned_piece *planned = &plan->pieces[i];
-        const struct piece *piece = &planned->piece;
-        uint64_t in = piece->is_streamed ? piece->weight_bytes : 0, out = 0;
-        for (uint32_t k = 0; k < piece->input_count; k++)
-            in += piece->inputs[k].size_bytes;
-        for (uint32_t k = 0; k < piece->output_count && !piece->is_streamed; k++)
-            out += piece->outputs[k].size_bytes;
-        if (piece->is_in_order && piece->input_count == 0)
+        struct piece piece = plan_piece_of(plan, i);
+        uint64_t in = piece.is_streamed ? piece.weight_bytes : 0, out = 0;
+        for (uint32_t k = 0; k < piece.input_count; k++)
+            in += piece.inputs[k].size_bytes;
+        for (uint32_t k = 0; k < piece.output_count && !piece.is_streamed; k++)
+            out += piece.outputs[k].size_bytes;
+        if (piece.is_in_order && piece.input_count == 0)
             in = out;
-        if (planned->action == PIECE_MAKE) {
+        if (plan->pieces[i].action == PIECE_MAKE) {
             plan->bytes_to_read += in;
             plan->bytes_to_download += plan->node->type->is_network ? in : 0;
             plan->bytes_to_write += out;
@@ -805,14 +885,16 @@ static void count_readers(struct plan *plan)
 {
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         struct planned_piece *planned = &plan->pieces[i];
+        struct piece piece = plan_piece_of(plan, i);
         bool may_read = planned->action == PIECE_MAKE || planned->action == PIECE_VERIFY;
-        for (uint32_t k = 0; may_read && k < planned->piece.input_count; k++) {
-            struct plan_input *input = &plan->inputs[planned->piece.inputs[k].file];
+        for (uint32_t k = 0; may_read && k < piece.input_count; k++) {
+            struct plan_input *input = &plan->inputs[piece.inputs[k].file];
             bool is_again = false;
             for (uint32_t m = 0; m < k; m++)
-                is_again |= planned->piece.inputs[m].file == planned->piece.inputs[k].file;
+                is_again |= piece.inputs[m].file == piece.inputs[k].file;
             input->pieces_left += !is_again;
-            planned->awaited += !is_again && input->is_awaited;
+            if (!is_again && input->is_awaited)
+                planned->awaited++;
         }
     }
 }
@@ -1018,6 +1100,8 @@ void plan_end(struct plan *plan, bool is_sealing)
     for (uint32_t i = 0; i < plan->output_count; i++)
         is_staged |= plan->outputs[i].staged != NULL;
     pieces_close(plan->log);
+    memory_free(plan->pieces);
+    memory_free(plan->piece_runs);
     if (is_staged && !is_sealing && plan->recorded_count == 0)
         /* or it is cleaned later */
         error_free(places_remove_partial(plan->arena, plan->directory, plan->stage));

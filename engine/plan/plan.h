@@ -56,13 +56,21 @@ enum piece_action {
     PIECE_VERIFY, /* its bytes should be in the staged file: hash them first */
 };
 
+/* Alike pieces that lie one behind the other: of the piece `begin + i` each range is that of the
+ * first, moved on by i times its size. */
+struct piece_run {
+    struct piece first;
+    uint32_t begin;
+};
+
+/* What is remembered of each piece; the rest is computed from its run (plan_piece_of). */
 struct planned_piece {
-    struct piece piece;
     struct hash128 key;
-    enum piece_action action;
     const struct piece_record *record; /* what it is taken over from */
-    uint32_t awaited;                  /* of its inputs, those that are not here */
-    struct text result;                /* what make found out about it */
+    const struct text *result;         /* what make found out about it; NULL: nothing */
+    uint32_t run;
+    uint8_t action;  /* enum piece_action */
+    uint8_t awaited; /* of its inputs, those that are not here */
     bool is_done;
 };
 
@@ -76,6 +84,9 @@ struct plan {
     struct plan_output *outputs;
     uint32_t output_count;
     size_t output_capacity;
+    struct piece_run *piece_runs; /* this and the next: memory of their own, until plan_end */
+    uint32_t piece_run_count;
+    size_t piece_run_capacity;
     struct planned_piece *pieces;
     uint32_t piece_count;
     size_t piece_capacity;
@@ -109,6 +120,7 @@ MUST_CHECK struct error *plan_open_input(struct plan *plan, struct plan_input *i
 /* An awaited input is here now; false: it is another file than was planned with. */
 MUST_CHECK struct error *plan_arrive(struct plan *plan, struct plan_input *input, bool *is_same);
 bool plan_is_awaiting(const struct plan *plan); /* some input */
+struct piece plan_piece_of(const struct plan *plan, uint32_t index);
 bool plan_has_output(const struct plan *plan, const char *path);
 /* Makes the staged files with the bytes that are known, and the log. */
 MUST_CHECK struct error *plan_stage(struct plan *plan);

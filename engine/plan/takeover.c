@@ -39,11 +39,10 @@ static bool has_same_segments(
 
 /* Whether a recorded piece read the very bytes that the planned one would. `unchanged` tells it for
  * whole inputs; NULL: not known of any. */
-static bool has_same_inputs(const struct plan *plan, const struct planned_piece *planned,
+static bool has_same_inputs(const struct plan *plan, const struct piece *piece,
     const struct piece_record *record, const bool *unchanged)
 {
     const struct piece_file *files = plan->previous->inputs;
-    const struct piece *piece = &planned->piece;
     if (record->input_count != piece->input_count || record->output_count != piece->output_count)
         return false;
     for (uint32_t i = 0; i < piece->input_count; i++) {
@@ -121,7 +120,8 @@ static struct error *take_over_previous(struct plan *plan)
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         struct planned_piece *planned = &plan->pieces[i];
         const struct piece_record *old = pieces_find(plan->previous, &planned->key);
-        if (old == NULL || !has_same_inputs(plan, planned, old, unchanged))
+        struct piece piece = plan_piece_of(plan, i);
+        if (old == NULL || !has_same_inputs(plan, &piece, old, unchanged))
             continue;
         bool is_there = true;
         for (uint32_t k = 0; k < old->output_count; k++)
@@ -199,14 +199,15 @@ static struct error *take_up_partial(struct plan *plan)
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         struct planned_piece *planned = &plan->pieces[i];
         const struct piece_record *record = pieces_find(log, &planned->key);
-        if (record == NULL || record->input_count != planned->piece.input_count ||
-            record->output_count != planned->piece.output_count)
+        struct piece piece = plan_piece_of(plan, i);
+        if (record == NULL || record->input_count != piece.input_count ||
+            record->output_count != piece.output_count)
             continue;
         bool is_same = true;
         for (uint32_t k = 0; k < record->output_count; k++)
-            is_same &= record->outputs[k].file == planned->piece.outputs[k].file &&
-                       record->outputs[k].offset == planned->piece.outputs[k].offset &&
-                       record->outputs[k].size_bytes == planned->piece.outputs[k].size_bytes;
+            is_same &= record->outputs[k].file == piece.outputs[k].file &&
+                       record->outputs[k].offset == piece.outputs[k].offset &&
+                       record->outputs[k].size_bytes == piece.outputs[k].size_bytes;
         if (!is_same)
             continue;
         planned->action = PIECE_VERIFY;
@@ -235,13 +236,14 @@ static void adopt_hashes(struct plan *plan)
         struct planned_piece *planned = &plan->pieces[i];
         if (planned->action == PIECE_MAKE)
             continue;
-        planned->result = planned->record->result;
-        for (uint32_t k = 0; k < planned->piece.output_count; k++)
-            set_hashes(plan->outputs[planned->piece.outputs[k].file].segments,
-                &planned->piece.outputs[k], &planned->record->outputs[k]);
-        for (uint32_t k = 0; k < planned->piece.input_count; k++)
-            set_hashes(plan->inputs[planned->piece.inputs[k].file].segments,
-                &planned->piece.inputs[k], &planned->record->inputs[k]);
+        struct piece piece = plan_piece_of(plan, i);
+        planned->result = &planned->record->result;
+        for (uint32_t k = 0; k < piece.output_count; k++)
+            set_hashes(plan->outputs[piece.outputs[k].file].segments, &piece.outputs[k],
+                &planned->record->outputs[k]);
+        for (uint32_t k = 0; k < piece.input_count; k++)
+            set_hashes(plan->inputs[piece.inputs[k].file].segments, &piece.inputs[k],
+                &planned->record->inputs[k]);
     }
 }
 
@@ -261,17 +263,17 @@ static struct error *collect_copies(struct build *build, struct node_run *run)
     uint32_t count = 0;
     for (uint32_t i = 0; i < plan->piece_count; i++)
         if (plan->pieces[i].action == PIECE_COPY)
-            count += plan->pieces[i].piece.output_count;
+            count += plan->pieces[i].record->output_count;
     struct copy_run *copies = arena_array(plan->arena, count, sizeof *copies);
     if (copies == NULL)
         return error_memory();
     count = 0;
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         const struct planned_piece *planned = &plan->pieces[i];
-        for (uint32_t k = 0; planned->action == PIECE_COPY && k < planned->piece.output_count;
-             k++) {
+        struct piece piece = plan_piece_of(plan, i);
+        for (uint32_t k = 0; planned->action == PIECE_COPY && k < piece.output_count; k++) {
             const struct piece_part *old = &planned->record->outputs[k];
-            const struct piece_range *range = &planned->piece.outputs[k];
+            const struct piece_range *range = &piece.outputs[k];
             if (!plan->outputs[range->file].is_unchanged)
                 copies[count++] = (struct copy_run){.output = range->file,
                     .from_path = plan->previous->outputs[old->file].path,
@@ -307,14 +309,15 @@ static struct error *log_taken_over(struct plan *plan)
         const struct planned_piece *planned = &plan->pieces[i];
         if (planned->action == PIECE_MAKE)
             continue;
+        struct piece piece = plan_piece_of(plan, i);
         struct piece_record record = *planned->record;
         for (uint32_t k = 0; k < record.input_count; k++) {
-            record.inputs[k].file = planned->piece.inputs[k].file;
-            record.inputs[k].offset = planned->piece.inputs[k].offset;
+            record.inputs[k].file = piece.inputs[k].file;
+            record.inputs[k].offset = piece.inputs[k].offset;
         }
         for (uint32_t k = 0; k < record.output_count; k++) {
-            record.outputs[k].file = planned->piece.outputs[k].file;
-            record.outputs[k].offset = planned->piece.outputs[k].offset;
+            record.outputs[k].file = piece.outputs[k].file;
+            record.outputs[k].offset = piece.outputs[k].offset;
         }
         pieces_put(plan->log, &record);
     }

@@ -267,7 +267,8 @@ struct error *advance_follow(struct schedule *schedule, uint32_t index)
     for (; run->followed < plan->piece_count && plan->pieces[run->followed].is_done &&
            span.size_bytes < FOLLOW_BYTES_MAX;
          run->followed++) {
-        const struct piece_range *range = &plan->pieces[run->followed].piece.outputs[0];
+        struct piece piece = plan_piece_of(plan, run->followed);
+        const struct piece_range *range = &piece.outputs[0];
         span = (struct span){span.size_bytes == 0 ? range->offset : span.offset,
             span.size_bytes + range->size_bytes};
     }
@@ -325,7 +326,7 @@ struct error *advance_queue_pieces(struct node_run *run)
     if (run->queue == NULL)
         return error_memory();
     for (uint32_t i = 0; i < plan->piece_count; i++) {
-        enum piece_action action = plan->pieces[i].action;
+        enum piece_action action = (enum piece_action)plan->pieces[i].action;
         if (action != PIECE_MAKE && action != PIECE_VERIFY)
             continue;
         run->pieces_wanted++;
@@ -341,9 +342,10 @@ static void queue_arrived(struct node_run *run, uint32_t input)
     struct plan *plan = run->plan;
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         struct planned_piece *planned = &plan->pieces[i];
+        struct piece piece = plan_piece_of(plan, i);
         bool reads_it = false;
-        for (uint32_t k = 0; planned->awaited > 0 && k < planned->piece.input_count; k++)
-            reads_it |= planned->piece.inputs[k].file == input;
+        for (uint32_t k = 0; planned->awaited > 0 && k < piece.input_count; k++)
+            reads_it |= piece.inputs[k].file == input;
         if (reads_it && --planned->awaited == 0 && planned->action == PIECE_MAKE)
             run->queue[run->pieces_queued++] = i;
     }

@@ -210,8 +210,9 @@ void check_demand_inputs(struct schedule *schedule, uint32_t index, bool all)
     for (uint32_t i = 0; !all && i < plan->piece_count; i++) {
         const struct planned_piece *planned = &plan->pieces[i];
         bool is_made = planned->action == PIECE_MAKE && planned->awaited > 0;
-        for (uint32_t k = 0; is_made && k < planned->piece.input_count; k++) {
-            const struct plan_input *input = &plan->inputs[planned->piece.inputs[k].file];
+        struct piece piece = plan_piece_of(plan, i);
+        for (uint32_t k = 0; is_made && k < piece.input_count; k++) {
+            const struct plan_input *input = &plan->inputs[piece.inputs[k].file];
             if (input->is_awaited)
                 demand(schedule, input->producer, node->name);
         }

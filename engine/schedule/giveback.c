@@ -22,9 +22,10 @@ static uint64_t bytes_unwritten(const struct schedule *schedule)
         const struct plan *plan = schedule->build->runs[schedule->active[a]].plan;
         for (uint32_t i = 0; i < plan->piece_count; i++) {
             const struct planned_piece *planned = &plan->pieces[i];
+            struct piece piece = plan_piece_of(plan, i);
             bool is_open = !planned->is_done && planned->action == PIECE_MAKE;
-            for (uint32_t k = 0; is_open && k < planned->piece.output_count; k++)
-                total += planned->piece.outputs[k].size_bytes;
+            for (uint32_t k = 0; is_open && k < piece.output_count; k++)
+                total += piece.outputs[k].size_bytes;
         }
     }
     return total;

@@ -142,20 +142,32 @@ void schedule_fail(struct schedule *schedule, uint32_t index, struct error *erro
 
 /* ---- results ---- */
 
+static struct error *keep_result(
+    struct plan *plan, struct planned_piece *planned, struct text found)
+{
+    planned->result = NULL;
+    if (found.length == 0)
+        return NULL;
+    struct text *result = arena_alloc(plan->arena, sizeof *result);
+    char *bytes = arena_copy(plan->arena, found.bytes, found.length);
+    if (result == NULL || bytes == NULL)
+        return error_memory();
+    *result = (struct text){bytes, found.length};
+    planned->result = result;
+    return NULL;
+}
+
 /* The hashes of a made piece into plan and log. */
 static struct error *keep_piece(struct build *build, const struct job *job)
 {
     struct plan *plan = build->runs[job->node].plan;
     struct planned_piece *planned = &plan->pieces[job->index];
-    const struct piece *piece = &planned->piece;
+    const struct piece made = plan_piece_of(plan, job->index), *piece = &made;
     struct piece_record record = {.key = planned->key,
         .input_count = piece->input_count,
         .output_count = piece->output_count,
         .result = {(const char *)job->result, job->result_bytes}};
-    char *result = arena_copy(plan->arena, record.result.bytes, record.result.length);
-    if (result == NULL)
-        return error_memory();
-    planned->result = (struct text){result, record.result.length};
+    TRY(keep_result(plan, planned, record.result));
     uint32_t place = 0;
     for (uint32_t i = 0; i < piece->input_count + piece->output_count; i++) {
         bool is_input = i < piece->input_count;
@@ -229,17 +241,17 @@ static struct error *release_inputs(struct schedule *schedule, uint32_t index, u
 {
     struct build *build = schedule->build;
     struct plan *plan = build->runs[index].plan;
-    const struct piece *made = &plan->pieces[piece].piece;
-    for (uint32_t k = 0; k < made->input_count; k++) {
-        struct plan_input *input = &plan->inputs[made->inputs[k].file];
+    const struct piece made = plan_piece_of(plan, piece);
+    for (uint32_t k = 0; k < made.input_count; k++) {
+        struct plan_input *input = &plan->inputs[made.inputs[k].file];
         bool is_again = false;
         for (uint32_t m = 0; m < k; m++)
-            is_again |= made->inputs[m].file == made->inputs[k].file;
+            is_again |= made.inputs[m].file == made.inputs[k].file;
         if (is_again || --input->pieces_left > 0 || input->is_awaited ||
             input->producer == NODE_NONE || !build->graph->nodes[input->producer].gives_back)
             continue;
         if (advance_wants_fill(build, input))
-            TRY(advance_start_fill(schedule, index, made->inputs[k].file));
+            TRY(advance_start_fill(schedule, index, made.inputs[k].file));
         else
             TRY(giveback_input_done(schedule, input));
     }
@@ -283,8 +295,7 @@ static struct error *take_node_result(struct schedule *schedule, struct job *job
     struct plan *plan = build->runs[job->node].plan;
     switch (job->kind) {
     case JOB_MAKE:
-        TRY(plan->pieces[job->index].piece.is_streamed ? keep_streamed(build, job)
-                                                       : keep_piece(build, job));
+        TRY(plan->is_streamed ? keep_streamed(build, job) : keep_piece(build, job));
         plan->pieces[job->index].is_done = true;
         TRY(release_inputs(schedule, job->node, job->index));
         return advance_follow(schedule, job->node);
@@ -362,8 +373,7 @@ static bool wants_again(struct schedule *schedule, struct job *job)
 static struct error *keep_late(struct build *build, const struct job *job)
 {
     const struct plan *plan = build->runs[job->node].plan;
-    bool is_piece = job->kind == JOB_MAKE && plan != NULL && plan->log != NULL &&
-                    !plan->pieces[job->index].piece.is_streamed;
+    bool is_piece = job->kind == JOB_MAKE && plan != NULL && plan->log != NULL;
     return is_piece ? keep_piece(build, job) : NULL;
 }
 

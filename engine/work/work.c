@@ -347,13 +347,13 @@ static struct error *make_bytes(struct work *work)
 static struct error *make_piece(struct job *job, struct pool_worker *worker)
 {
     const struct plan *plan = job->build->runs[job->node].plan;
-    const struct piece *piece = &plan->pieces[job->index].piece;
-    struct work work = {.job = job, .plan = plan, .piece = piece, .worker = worker};
+    const struct piece piece = plan_piece_of(plan, job->index);
+    struct work work = {.job = job, .plan = plan, .piece = &piece, .worker = worker};
     lay_out_buffers(&work);
     job->started_ns = file_clock_now_ns();
     struct error *error = make_bytes(&work);
     leave_places(&work); /* before it waits for other blocks */
-    return error == NULL && has_buffers(piece) ? write_outputs(&work) : error;
+    return error == NULL && has_buffers(&piece) ? write_outputs(&work) : error;
 }
 
 /* The staged bytes of a recorded piece against its hashes, a segment at a time. */
@@ -361,8 +361,9 @@ static struct error *verify_piece(struct job *job, struct pool_worker *worker)
 {
     const struct plan *plan = job->build->runs[job->node].plan;
     const struct planned_piece *planned = &plan->pieces[job->index];
-    for (uint32_t i = 0; i < planned->piece.output_count; i++) {
-        const struct piece_range *range = &planned->piece.outputs[i];
+    const struct piece piece = plan_piece_of(plan, job->index);
+    for (uint32_t i = 0; i < piece.output_count; i++) {
+        const struct piece_range *range = &piece.outputs[i];
         const struct piece_part *part = &planned->record->outputs[i];
         const struct plan_output *output = &plan->outputs[range->file];
         uint32_t begin, end;
@@ -541,14 +542,13 @@ struct error *job_new(
     struct build *build, uint32_t node, enum job_kind kind, uint32_t index, struct job **out)
 {
     const struct plan *plan = node == NODE_NONE ? NULL : build->runs[node].plan;
-    const struct piece *piece = NULL;
     uint32_t hashes = 0;
     uint64_t memory = 0;
     if (kind == JOB_MAKE || kind == JOB_VERIFY) {
-        piece = &plan->pieces[index].piece;
-        if (kind == JOB_MAKE && !piece->is_streamed)
-            hashes = hash_place(plan, piece, piece->input_count + piece->output_count);
-        memory = kind == JOB_MAKE ? piece_memory(piece) : largest_segment(plan, piece);
+        struct piece piece = plan_piece_of(plan, index);
+        if (kind == JOB_MAKE && !piece.is_streamed)
+            hashes = hash_place(plan, &piece, piece.input_count + piece.output_count);
+        memory = kind == JOB_MAKE ? piece_memory(&piece) : largest_segment(plan, &piece);
     } else if (kind == JOB_HASH || kind == JOB_FILL) {
         memory = 512 * 1024; /* its own buffer */
     }

@@ -12,7 +12,8 @@ import environment  # noqa: E402
 import tools  # noqa: E402
 
 # name: whether it needs the environment with numpy and the real converter
-SERIES = {"kernels": True, "convert": True, "scaling": True, "incremental": True, "null_build": False, "download": True}
+SERIES = {"kernels": True, "convert": True, "scaling": True, "incremental": True, "null_build": False, "plan": False,
+          "download": True}
 
 
 def arguments():

@@ -426,7 +426,10 @@ struct error *plan_piece(struct plan *plan, const struct piece *piece)
                     plan->outputs[piece->outputs[i].file].size_bytes - piece->outputs[i].offset);
     for (size_t i = 0; i < plan->piece_count; i++)
         assert_false(text_equal(plan->pieces[i].key, piece->key));
-    plan->pieces[plan->piece_count++] = *piece;
+    plan->pieces[plan->piece_count] = *piece;
+    char *key = arena_copy(&plan->arena, piece->key.bytes, piece->key.length);
+    assert_non_null(key); /* the caller's buffer may go */
+    plan->pieces[plan->piece_count++].key = (struct text){key, piece->key.length};
     return NULL;
 }
 
@@ -435,11 +438,11 @@ size_t plan_piece_count(const struct plan *plan)
     return plan->piece_count;
 }
 
-const struct piece *plan_piece_at(const struct plan *plan, size_t index, struct text *result)
+struct piece plan_piece_at(const struct plan *plan, size_t index, struct text *result)
 {
     assert_true(index < plan->piece_count);
     *result = plan->results[index];
-    return &plan->pieces[index];
+    return plan->pieces[index];
 }
 
 struct error *plan_figures(struct plan *plan, struct text figures)
