@@ -10,7 +10,7 @@
 #include "cli/tool_table.h"
 #include "engine/state/places.h"
 #include "engine/seal/seal.h"
-#include "engine/stale/stale.h"
+#include "engine/run/files.h"
 
 struct cleaning {
     struct cli *cli;
@@ -70,7 +70,7 @@ static struct error *is_ours(
     struct build *build = cleaning->build;
     const struct state_file *file = &build->state->files[made->file];
     const char *found;
-    TRY(stale_look(build, made->file));
+    TRY(files_look(build, made->file));
     bool is_current = build->files[made->file].look == LOOK_CURRENT;
     *out = CONTENT_SAME;
     if (is_current && state_is_as_made(file, made))
@@ -230,7 +230,7 @@ static struct error *clean(struct cleaning *cleaning, const struct tool_words *w
     struct error *error =
         words->flags != 0 ? remove_dead(cleaning) : remove_named(cleaning, is_named);
     if (!is_dry) {
-        struct error *saving = build_check_lock(build);
+        struct error *saving = run_check_lock(build);
         if (saving == NULL)
             saving = state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
         if (error == NULL)

@@ -8,53 +8,6 @@
 #include "engine/stale/quick.h"
 #include "engine/stale/stale.h"
 
-const struct task_type *registry_find(const struct registry *registry, const char *name)
-{
-    for (const struct task_type *const *type = registry->types; *type != NULL; type++)
-        if (strcmp((*type)->name, name) == 0)
-            return *type;
-    return NULL;
-}
-
-void build_say(struct build *build, enum build_event_kind kind, const char *node, const char *text)
-{
-    if (build->options->on_event != NULL)
-        build->options->on_event(build->options->context,
-            &(struct build_event){.kind = kind, .node = node, .text = text});
-}
-
-void build_warn(struct build *build, const char *node, struct error *error)
-{
-    struct text report = text_of(error_report(error));
-    report.length -= text_ends_with(report, "\n");
-    char *line = arena_copy(&build->arena, report.bytes, report.length);
-    for (char *at = line; at != NULL && (at = strstr(at, "\n    ")) != NULL;) {
-        at[0] = ','; /* what was being done, on the same line */
-        memmove(at + 1, at + 4, strlen(at + 4) + 1);
-    }
-    build_say(build, EVENT_WARNING, node, line == NULL ? "out of memory" : line);
-    error_free(error);
-}
-
-struct error *build_add_file(
-    struct build *build, const char *path, const char *location, uint32_t *out)
-{
-    const struct state_file *before = build->state->files;
-    uint32_t known = map_get(&build->state->file_by_path, path);
-    const char *was = known == MAP_NONE ? NULL : before[known].location;
-    TRY(state_add_file(build->state, path, location, out));
-    if (known != MAP_NONE && strcmp(was, build->state->files[known].location) != 0)
-        build->files[known] = (struct file_run){0};
-    while (build->file_capacity < build->state->file_count) {
-        size_t count = build->file_capacity;
-        build->files = arena_grow(
-            &build->arena, build->files, count, &build->file_capacity, sizeof *build->files);
-        if (build->files == NULL)
-            return error_memory();
-    }
-    return NULL;
-}
-
 static struct error *begin_runs(struct build *build)
 {
     build->runs = arena_array(&build->arena, build->graph->node_count, sizeof *build->runs);
@@ -63,14 +16,9 @@ static struct error *begin_runs(struct build *build)
     return build->runs == NULL || build->files == NULL ? error_memory() : NULL;
 }
 
-struct error *build_check_lock(const struct build *build)
-{
-    return build->lock == NULL ? NULL : file_lock_check(build->lock);
-}
-
 static void say_note(void *context, const char *line)
 {
-    build_say(context, EVENT_NOTE, NULL, line);
+    run_say(context, EVENT_NOTE, NULL, line);
 }
 
 static struct validity make_validity(const struct build_options *options)
@@ -127,7 +75,7 @@ static struct error *open_build(struct build *build, bool only_shadow)
     is_current &= build->state->graph != NULL;
     build->stats.load_ns = clock_now_ns() - start;
     if (build->state->warning != NULL)
-        build_say(build, EVENT_WARNING, NULL, build->state->warning);
+        run_say(build, EVENT_WARNING, NULL, build->state->warning);
     start = clock_now_ns();
     build->is_compiled_current = is_current;
     if (only_shadow && !is_current)
@@ -191,7 +139,7 @@ static struct error *take_lock(struct build *build)
     line = line == NULL ? NULL : arena_format(&build->arena, "waiting: %s", line);
     if (line == NULL)
         return error_memory();
-    build_say(build, EVENT_NOTE, NULL, line);
+    run_say(build, EVENT_NOTE, NULL, line);
     return file_lock_take(path, true, &build->lock, NULL);
 }
 
@@ -201,7 +149,7 @@ struct error *build_lock(struct build *build)
     enum { TRIES_MAX = 100 };
     for (int tries = 0;; tries++) {
         TRY(take_lock(build));
-        struct error *error = build_check_lock(build);
+        struct error *error = run_check_lock(build);
         if (error == NULL || tries == TRIES_MAX)
             return error;
         error_free(error);

@@ -167,3 +167,11 @@ struct error *params_check(
     arena_end(&arena);
     return error;
 }
+
+const struct task_type *registry_find(const struct registry *registry, const char *name)
+{
+    for (const struct task_type *const *type = registry->types; *type != NULL; type++)
+        if (strcmp((*type)->name, name) == 0)
+            return *type;
+    return NULL;
+}

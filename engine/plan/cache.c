@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/run/files.h"
 #include "engine/stale/stale.h"
 
 static const char tag[] = "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -45,7 +46,7 @@ bool cache_begin(struct build *build)
     build->is_cache_filled = error == NULL;
     if (error == NULL)
         return true;
-    build_warn(build, NULL, error_wrap(error, "the cache is not used"));
+    run_warn(build, NULL, error_wrap(error, "the cache is not used"));
     build->cache.path = NULL;
     return false;
 }
@@ -118,13 +119,13 @@ static struct error *add_output(struct plan *plan, const struct record_made *mad
         return error_memory();
     TRY(file_stat(entry, &kind, &stamp));
     TRY(plan_output(plan, build->state->files[made->file].path, stamp.size_bytes, &output));
-    TRY(stale_look(build, made->file));
+    TRY(files_look(build, made->file));
     struct plan_output *to = &plan->outputs[output];
     to->has_tree = true;
     to->tree = made->tree;
     to->identity = made->identity;
     to->is_unchanged = build->files[made->file].look == LOOK_CURRENT &&
-                       stale_find_tree(build, to->path, &now) && hash_equal(&now, &made->tree);
+                       files_find_tree(build, to->path, &now) && hash_equal(&now, &made->tree);
     plan->is_changed |= !to->is_unchanged;
     plan->bytes_to_read += to->is_unchanged ? 0 : stamp.size_bytes;
     return NULL;

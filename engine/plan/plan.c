@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "engine/machine/behind.h"
-#include "engine/stale/stale.h"
+#include "engine/run/files.h"
 #include "engine/plan/takeover.h"
 
 enum { JSON_FILE_BYTES_MAX = 64 << 20, HEADER_SIZE_MAX = 100 << 20, DATA_FILE_BYTES_MAX = 4 << 20 };
@@ -90,7 +90,7 @@ void plan_warn(struct plan *plan, const char *format, ...)
     char *message = arena_format_list(plan->arena, format, list);
     va_end(list);
     if (message != NULL)
-        build_say(plan->build, EVENT_WARNING, plan->node->name, message);
+        run_say(plan->build, EVENT_WARNING, plan->node->name, message);
 }
 
 /* ---- inputs ---- */
@@ -156,7 +156,7 @@ static struct error *resolve_inputs(struct plan *plan)
     }
     for (uint32_t i = 0; i < plan->input_count; i++) {
         struct plan_input *input = &plan->inputs[i];
-        TRY(build_add_file(
+        TRY(run_add_file(
             plan->build, input->path, input->is_staged ? NULL : input->location, &input->file));
     }
     return NULL;
@@ -204,7 +204,7 @@ static struct error *touch_file(struct build *build, uint32_t file)
 {
     struct file_run *run = &build->files[file];
     struct state_file *known = &build->state->files[file];
-    TRY(stale_look(build, file));
+    TRY(files_look(build, file));
     if (run->look == LOOK_CURRENT || (run->look == LOOK_CHANGED && run->is_settled))
         return NULL;
     TRY(file_stat_settled(known->location, &run->stamp));
@@ -258,7 +258,7 @@ static struct error *read_file(struct plan *plan, uint32_t file, const char *loc
             out->bytes + segments->spans[i].offset, (size_t)segments->spans[i].size_bytes);
         segments_set(segments, i, &hash);
     }
-    return stale_set_hashed(build, file, segments);
+    return files_set_hashed(build, file, segments);
 }
 
 static struct error *need_input(
@@ -308,7 +308,7 @@ const struct json *plan_json_get(struct plan_json *json, const char *dotted)
     struct arena *arena = json->plan->arena;
     char *detail = arena_copy(arena, dotted, strlen(dotted));
     uint32_t count = json->plan->read_count;
-    struct error *error = detail == NULL ? error_memory() : stale_hash_field(arena, value, &hash);
+    struct error *error = detail == NULL ? error_memory() : files_hash_field(arena, value, &hash);
     if (error == NULL)
         error = plan_add_read(json->plan, READ_FIELD, json->file, detail, &hash);
     if (error == NULL && json->plan->read_count > count)
@@ -357,7 +357,7 @@ struct error *plan_arrive(struct plan *plan, struct plan_input *input, bool *is_
         return NULL;
     input->is_awaited = false;
     input->location = producer->files[0].location;
-    TRY(build_add_file(build, input->path, input->location, &input->file));
+    TRY(run_add_file(build, input->path, input->location, &input->file));
     TRY(plan_open_input(plan, input));
     if (input->segments == NULL)
         return NULL;
@@ -459,11 +459,11 @@ static struct error *list_data(struct plan *plan, const char *kind, const char *
     struct hash128 hash;
     size_t entry_count;
     uint32_t file;
-    TRY(stale_hash_names(plan->arena, directory, &hash, &entries, &entry_count));
+    TRY(files_hash_names(plan->arena, directory, &hash, &entries, &entry_count));
     char *kept = arena_copy(&build->arena, directory, strlen(directory));
     if (kept == NULL)
         return error_memory();
-    TRY(build_add_file(build, kept, NULL, &file));
+    TRY(run_add_file(build, kept, NULL, &file));
     TRY(plan_add_read(plan, READ_NAMES, file, kind, &hash));
     for (size_t i = 0; i < entry_count; i++) {
         if (entries[i].kind != FILE_REGULAR)
@@ -503,7 +503,7 @@ struct error *plan_read_data(struct plan *plan, const char *path, struct text *o
 {
     uint32_t file;
     struct text text;
-    TRY(build_add_file(plan->build, path, NULL, &file));
+    TRY(run_add_file(plan->build, path, NULL, &file));
     TRY(read_file(plan, file, path, false, DATA_FILE_BYTES_MAX, &text));
     struct hash128 hash = hash_text(text);
     TRY(plan_add_read(plan, READ_CONTENT, file, "", &hash));
@@ -822,8 +822,8 @@ static struct error *find_unchanged(struct plan *plan)
             continue;
         uint32_t file;
         struct hash128 tree = segments_tree(output->segments), now;
-        TRY(build_add_file(build, output->path, NULL, &file));
-        TRY(stale_look(build, file));
+        TRY(run_add_file(build, output->path, NULL, &file));
+        TRY(files_look(build, file));
         if (build->runs[plan->index].is_forced || plan->is_resumed ||
             build->files[file].look == LOOK_ABSENT || build->files[file].look == LOOK_GIVEN_BACK)
             continue;
@@ -833,10 +833,10 @@ static struct error *find_unchanged(struct plan *plan)
             TRY(file_stat_settled(output->path, &build->files[file].stamp));
             TRY(segments_hash_file(
                 &build->arena, build->registry, output->path, output->path, NULL, NULL, &found));
-            TRY(stale_set_hashed(build, file, found));
+            TRY(files_set_hashed(build, file, found));
         }
         output->is_unchanged =
-            stale_find_tree(build, output->path, &now) && hash_equal(&tree, &now);
+            files_find_tree(build, output->path, &now) && hash_equal(&tree, &now);
     }
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         struct planned_piece *planned = &plan->pieces[i];

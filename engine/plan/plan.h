@@ -7,7 +7,7 @@
 #ifndef PSYBUILD_ENGINE_PLAN_PLAN_H
 #define PSYBUILD_ENGINE_PLAN_PLAN_H
 
-#include "engine/build.h"
+#include "engine/run/run.h"
 
 struct plan_input {
     const char *role;

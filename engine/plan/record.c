@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "engine/stale/stale.h"
+#include "engine/run/files.h"
 
 static struct error *copy_reads(struct build *build, const struct plan *plan, struct record *record)
 {
@@ -21,7 +21,7 @@ static struct error *copy_reads(struct build *build, const struct plan *plan, st
         if (read->file == FILE_NONE || read->kind == READ_NAMES || read->kind == READ_ABSENT)
             continue;
         const char *path = build->state->files[read->file].path;
-        if (!stale_find_tree(build, path, &read->seen))
+        if (!files_find_tree(build, path, &read->seen))
             return error_new(ERROR_FAILED, "%s: its content was not hashed", path);
         if (read->kind == READ_DATA)
             read->hash = read->seen;
@@ -44,7 +44,7 @@ static struct error *list_made(struct build *build, struct node_run *run)
             output->has_tree = true;
         }
         uint32_t file;
-        TRY(build_add_file(build, output->path, NULL, &file));
+        TRY(run_add_file(build, output->path, NULL, &file));
         run->record.made[i] = (struct record_made){.file = file,
             .has_tree = output->has_tree,
             .tree = output->tree,
@@ -73,7 +73,7 @@ static void take_past(struct build *build, const struct record *past, struct rec
     for (uint32_t i = 0; i < record->read_count; i++) {
         struct record_read *read = &record->reads[i];
         if (read->file != FILE_NONE && read->kind != READ_NAMES && read->kind != READ_ABSENT)
-            (void)stale_find_tree(build, build->state->files[read->file].path, &read->seen);
+            (void)files_find_tree(build, build->state->files[read->file].path, &read->seen);
     }
 }
 
@@ -130,7 +130,7 @@ struct error *record_end_log(struct build *build, uint32_t index)
     if (inputs == NULL)
         return error_memory();
     for (uint32_t i = 0; i < plan->input_count; i++)
-        inputs[i].has_tree = stale_find_tree(build, plan->inputs[i].path, &inputs[i].tree);
+        inputs[i].has_tree = files_find_tree(build, plan->inputs[i].path, &inputs[i].tree);
     TRY(state_generation(build->state, &build->runs[index].record, &generation));
     return pieces_end(plan->log, &generation, inputs);
 }
@@ -142,7 +142,7 @@ struct error *record_keep_tree(struct build *build, const struct plan_input *inp
         input->segments->known_count != input->segments->count)
         return NULL;
     struct hash128 tree = segments_tree(input->segments);
-    if (stale_find_tree(build, input->path, &now))
+    if (files_find_tree(build, input->path, &now))
         return hash_equal(&now, &tree)
                    ? NULL
                    : error_new(ERROR_FAILED, "%s changed while it was read", input->path);

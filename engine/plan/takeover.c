@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/stale/stale.h"
+#include "engine/run/files.h"
 #include "engine/work/work.h"
 
 enum { COPY_BYTES_MAX = 64 << 20 };
@@ -14,7 +14,7 @@ static bool is_input_unchanged(const struct plan *plan, const struct plan_input 
 {
     const struct piece_log *log = plan->previous;
     struct hash128 now;
-    if (!stale_find_tree(plan->build, input->path, &now))
+    if (!files_find_tree(plan->build, input->path, &now))
         return false;
     for (uint32_t i = 0; i < log->input_count; i++)
         if (strcmp(log->inputs[i].path, input->path) == 0)
@@ -75,7 +75,7 @@ static struct error *find_current_outputs(
             const struct state_file *file = &build->state->files[made->file];
             if (strcmp(file->path, plan->previous->outputs[i].path) != 0)
                 continue;
-            TRY(stale_look(build, made->file));
+            TRY(files_look(build, made->file));
             current[i] = build->files[made->file].look == LOOK_CURRENT && made->has_tree &&
                          file->has_tree && hash_equal(&made->tree, &file->tree);
         }
@@ -150,7 +150,7 @@ struct hash128 takeover_version(const struct plan *plan, const struct plan_input
 {
     struct build *build = plan->build;
     struct hash128 tree;
-    if (input->is_staged && stale_find_tree(build, input->path, &tree))
+    if (input->is_staged && files_find_tree(build, input->path, &tree))
         return tree; /* its stamp is that of the file it will replace */
     const struct node *producer =
         input->producer == NODE_NONE ? NULL : &build->graph->nodes[input->producer];

@@ -5,7 +5,7 @@
 
 #include "engine/plan/record.h"
 #include "engine/seal/seal.h"
-#include "engine/stale/stale.h"
+#include "engine/run/files.h"
 
 enum { FOLLOW_BYTES_MAX = 64 << 20 }; /* of a file, in one job */
 
@@ -21,7 +21,7 @@ void advance_write_notes(struct build *build, uint32_t index)
         return;
     struct error *error = node->type->sealed(&build->arena, node);
     if (error != NULL)
-        build_warn(build, node->name, error);
+        run_warn(build, node->name, error);
 }
 
 static void finish_sealed(struct schedule *schedule, uint32_t index)
@@ -29,7 +29,7 @@ static void finish_sealed(struct schedule *schedule, uint32_t index)
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
     advance_write_notes(build, index);
-    build_say(build, run->is_changed ? EVENT_SEALED : EVENT_CONFIRMED,
+    run_say(build, run->is_changed ? EVENT_SEALED : EVENT_CONFIRMED,
         build->graph->nodes[index].name, NULL);
     for (uint32_t i = 0; i < run->file_count; i++)
         run->files[i].location = run->files[i].path;
@@ -165,7 +165,7 @@ bool advance_wants_fill(struct build *build, const struct plan_input *input)
     struct hash128 known;
     return input->segments != NULL && !input->is_staged && !input->is_done &&
            input->segments->known_count != input->segments->count &&
-           !stale_find_tree(build, input->path, &known);
+           !files_find_tree(build, input->path, &known);
 }
 
 static struct error *start_phase(struct schedule *schedule, uint32_t index)
@@ -288,7 +288,7 @@ static bool is_piecing(struct build *build, const struct node_run *run)
     for (uint32_t i = 0; i < run->plan->input_count; i++) { /* to be hashed when it is here */
         struct hash128 known;
         const struct plan_input *input = &run->plan->inputs[i];
-        if (input->is_awaited && !stale_find_tree(build, input->path, &known))
+        if (input->is_awaited && !files_find_tree(build, input->path, &known))
             return true;
     }
     return run->next_piece < run->pieces_queued;

@@ -115,7 +115,7 @@ static struct error *may_be_there(struct schedule *schedule, uint32_t index, boo
     if (kind != FILE_REGULAR || (is_sized && stamp.size_bytes != node->source->size_bytes))
         return NULL;
     uint32_t file;
-    TRY(build_add_file(build, node->name, NULL, &file));
+    TRY(run_add_file(build, node->name, NULL, &file));
     TRY(file_stat_settled(node->name, &build->files[file].stamp));
     build->runs[index].is_identified = true;
     *out = true;
@@ -277,7 +277,7 @@ struct error *check_plan(struct schedule *schedule, uint32_t index)
         ready_be_patient(schedule, index);
         return NULL;
     }
-    build_say(build, EVENT_STALE, node->name, run->reason);
+    run_say(build, EVENT_STALE, node->name, run->reason);
     if (error != NULL)
         return error_wrap(error, "planning %s", node->name);
     set_layout(build, index, node->is_fetched && plan->layout.length == 0 ? heard : plan->layout);
@@ -393,7 +393,7 @@ static struct error *restore(struct schedule *schedule, uint32_t index, bool *ou
         return NULL;
     struct hash128 before = run->layout_hash;
     run->started_ns = clock_now_ns();
-    build_say(build, EVENT_STALE, build->graph->nodes[index].name, run->reason);
+    run_say(build, EVENT_STALE, build->graph->nodes[index].name, run->reason);
     TRY(cache_plan(build, index, past, &plan));
     set_layout(build, index, plan->layout);
     check_say_started(build, plan);

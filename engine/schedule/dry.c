@@ -37,7 +37,7 @@ static void say_fetched_again(struct schedule *schedule, uint32_t index, const c
     const struct node *node = &build->graph->nodes[index];
     if (build->runs[index].status != STATUS_FRESH || !build->runs[index].is_given_back)
         return;
-    build_say(build, EVENT_STALE, node->name,
+    run_say(build, EVENT_STALE, node->name,
         arena_format(&build->arena, "it was given back, and %s needs it", reader));
     if (node->source != NULL && node->source->size_bytes != PLAN_SIZE_UNKNOWN)
         build->options->on_event(
@@ -107,7 +107,7 @@ static struct error *dry_node(struct schedule *schedule, uint32_t index)
     }
     build->runs[index].reason = staleness.reason;
     say_demanded(schedule, node, plan);
-    build_say(build, EVENT_STALE, node->name, staleness.reason);
+    run_say(build, EVENT_STALE, node->name, staleness.reason);
     if (plan != NULL)
         check_say_started(build, plan);
     else
@@ -120,8 +120,7 @@ struct error *dry_run(struct schedule *schedule)
 {
     struct build *build = schedule->build;
     if (build->state->intent_count > 0)
-        build_say(
-            build, EVENT_NOTE, NULL, "an interrupted build's renames would be finished first");
+        run_say(build, EVENT_NOTE, NULL, "an interrupted build's renames would be finished first");
     for (uint32_t at = 0; at < build->graph->node_count; at++) {
         uint32_t index = build->graph->order[at];
         if (!build->runs[index].is_wanted || build->runs[index].status == STATUS_BLOCKED)

@@ -7,6 +7,7 @@
 
 #include "engine/plan/plan.h"
 #include "engine/plan/record.h"
+#include "engine/run/files.h"
 #include "engine/stale/stale.h"
 
 /* For logs, the journal and the state beside what is planned. */
@@ -79,7 +80,7 @@ static bool has_read(struct build *build, const struct plan *plan, uint32_t prod
         struct hash128 known;
         if (input->producer != producer || input->is_done)
             continue;
-        bool is_known = stale_find_tree(build, input->path, &known);
+        bool is_known = files_find_tree(build, input->path, &known);
         if (input->is_filling || !is_known || (!input->is_awaited && input->pieces_left > 0))
             return false;
     }
@@ -134,9 +135,9 @@ static struct error *is_as_known(struct build *build, const struct node_run *run
         struct hash128 known;
         struct file_stamp now;
         enum file_kind kind;
-        TRY(build_add_file(build, run->files[i].path, NULL, &file));
+        TRY(run_add_file(build, run->files[i].path, NULL, &file));
         TRY(file_stat(run->files[i].path, &kind, &now));
-        *out = stale_find_tree(build, run->files[i].path, &known) &&
+        *out = files_find_tree(build, run->files[i].path, &known) &&
                file_stamp_equal(&now, &build->state->files[file].stamp);
     }
     return NULL;
@@ -153,21 +154,21 @@ static struct error *give_back(struct schedule *schedule, uint32_t producer)
         return NULL;
     for (uint32_t i = 0; i < run->file_count; i++) {
         uint32_t file;
-        TRY(build_add_file(build, run->files[i].path, NULL, &file));
+        TRY(run_add_file(build, run->files[i].path, NULL, &file));
         build->state->files[file].is_given_back = true;
         TRY(journal_put_file(build->state, file));
     }
     TRY(file_sync(build->state->journal));
     for (uint32_t i = 0; i < run->file_count; i++) {
         uint32_t file;
-        TRY(build_add_file(build, run->files[i].path, NULL, &file));
+        TRY(run_add_file(build, run->files[i].path, NULL, &file));
         TRY(file_remove(run->files[i].path));
         build->files[file].look = LOOK_GIVEN_BACK;
         build->stats.bytes_given_back += build->state->files[file].stamp.size_bytes;
     }
     run->is_given_back = true;
     build->is_state_changed = true;
-    build_say(build, EVENT_GIVEN_BACK, build->graph->nodes[producer].name, NULL);
+    run_say(build, EVENT_GIVEN_BACK, build->graph->nodes[producer].name, NULL);
     return NULL;
 }
 

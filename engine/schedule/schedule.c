@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include "base/jobserver.h"
+#include "engine/build.h"
 #include "engine/plan/cache.h"
 #include "engine/plan/plan.h"
 #include "engine/stale/quick.h"
 #include "engine/seal/seal.h"
+#include "engine/run/files.h"
 #include "engine/stale/stale.h"
 
 #define LOAD_NS UINT64_C(1000000000) /* between two looks at the load */
@@ -207,15 +209,15 @@ static struct error *keep_streamed(struct build *build, const struct job *job)
         char *path = arena_copy(&build->arena, job->reads[i], strlen(job->reads[i]));
         if (path == NULL)
             return error_memory();
-        TRY(build_add_file(build, path, NULL, &file));
-        TRY(stale_look(build, file));
+        TRY(run_add_file(build, path, NULL, &file));
+        TRY(files_look(build, file));
         if (build->files[file].stamp.ctime_ns > job->started_ns)
             return error_new(ERROR_FAILED, "%s changed while the command that read it ran", path);
         if (build->files[file].look != LOOK_CURRENT || !build->state->files[file].has_tree) {
             TRY(file_stat_settled(path, &build->files[file].stamp));
             TRY(segments_hash_file(&build->arena, build->registry, path, path,
                 build->options->cancel, NULL, &segments));
-            TRY(stale_set_hashed(build, file, segments));
+            TRY(files_set_hashed(build, file, segments));
         }
         TRY(plan_add_read(plan, READ_CONTENT, file, "", &build->state->files[file].tree));
     }
@@ -337,7 +339,7 @@ static void take_hash_result(struct schedule *schedule, struct job *job)
         error = file_is_still(job->location, &build->files[job->index].stamp, false, &is_steady);
     build->files[job->index].is_unsteady = !is_steady; /* whoever wants it will find that */
     if (error == NULL && is_steady)
-        error = stale_set_hashed(build, job->index, job->segments);
+        error = files_set_hashed(build, job->index, job->segments);
     uint32_t count = schedule->hashing_count;
     schedule->hashing_count = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -361,7 +363,7 @@ static bool wants_again(struct schedule *schedule, struct job *job)
     struct node_run *run = &build->runs[job->node];
     if (job->pool.error == NULL || (job->again & ~run->again) == 0 || schedule->is_stopping)
         return false;
-    build_warn(
+    run_warn(
         build, build->graph->nodes[job->node].name, error_wrap(job->pool.error, "beginning anew"));
     job->pool.error = NULL;
     run->again |= job->again;
@@ -610,12 +612,12 @@ static void loop(struct schedule *schedule)
 static void tell_hint(struct build *build, struct error *error, const char *doing)
 {
     if (error != NULL)
-        build_warn(build, NULL, error_wrap(error, "%s", doing));
+        run_warn(build, NULL, error_wrap(error, "%s", doing));
 }
 
 static struct error *save(struct build *build)
 {
-    TRY(build_check_lock(build));
+    TRY(run_check_lock(build));
     for (uint32_t i = 0; i < build->graph->node_count; i++)
         build->is_state_changed |= build->runs[i].status == STATUS_SEALED;
     if (!build->is_state_changed && build->is_compiled_current &&
@@ -634,7 +636,7 @@ static struct error *save(struct build *build)
 /* What was made is of one moment, but that may be over. */
 static struct error *check_steady(struct build *build)
 {
-    TRY(build_check_lock(build));
+    TRY(run_check_lock(build));
     for (uint32_t i = 0; i < build->graph->node_count; i++) {
         const struct record *record = state_find_record(build->state, build->graph->nodes[i].name);
         const char *path = NULL;
@@ -654,7 +656,7 @@ static struct error *open_jobserver(struct schedule *schedule)
     const char *warning;
     TRY(jobserver_open(&build->arena, build->options->make_flags, &schedule->jobserver, &warning));
     if (warning != NULL)
-        build_say(build, EVENT_WARNING, NULL, warning);
+        run_say(build, EVENT_WARNING, NULL, warning);
     if (schedule->jobserver != NULL || build->options->load_max > 0)
         pool_allow(build->pool, 1); /* until both were asked, in the loop */
     return NULL;
@@ -677,7 +679,7 @@ static void fail_unfinished(
         error = NULL;
     }
     if (error != NULL)
-        build_warn(build, NULL, error);
+        run_warn(build, NULL, error);
 }
 
 static void recover(struct schedule *schedule)

@@ -110,7 +110,7 @@ static struct error *keep_in_cache(struct build *build, const char *from, const 
         error = file_touch(to); /* the order in which entries go */
     if (error == NULL)
         return NULL;
-    build_warn(build, NULL, error_wrap(error, "keeping what %s was in the cache", path_base(from)));
+    run_warn(build, NULL, error_wrap(error, "keeping what %s was in the cache", path_base(from)));
     return file_remove(from);
 }
 
@@ -159,7 +159,7 @@ static struct error *hide(struct build *build, const struct intent *intent, cons
     if (!is_same && is_done)
         return NULL;
     if (!is_same) {
-        TRY(build_check_lock(build));
+        TRY(run_check_lock(build));
         TRY(set_aside(build, move->from, move->from));
     } else {
         TRY(make_directory_of(build, move->to));
@@ -272,7 +272,7 @@ static struct error *bring_in(
         return say_lost(move);
     TRY(is_expected(move->to, &move->displaced, &is_foreseen));
     if (!is_foreseen)
-        TRY(build_check_lock(build)); /* another build's, maybe */
+        TRY(run_check_lock(build)); /* another build's, maybe */
     if (kind == FILE_ABSENT)
         TRY(make_directory_of(build, move->to));
     TRY(file_exchange(move->from, move->to, &is_done));
@@ -346,7 +346,7 @@ static struct error *take_stamp(struct build *build, const char *path,
     enum file_kind kind;
     struct file_stamp now;
     uint32_t file;
-    TRY(build_add_file(build, path, NULL, &file));
+    TRY(run_add_file(build, path, NULL, &file));
     struct state_file *known = &build->state->files[file];
     now = *before;
     now.inode = known->stamp.inode; /* where there are none that stay; the times tell */

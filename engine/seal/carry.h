@@ -7,7 +7,7 @@
 #ifndef PSYBUILD_ENGINE_SEAL_CARRY_H
 #define PSYBUILD_ENGINE_SEAL_CARRY_H
 
-#include "engine/build.h"
+#include "engine/run/run.h"
 
 /* From the first move to the records. After an error the intent is the state's still, and the next
  * build goes on with it; unless `*is_given_up`: then the error says what is gone. */

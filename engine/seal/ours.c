@@ -164,7 +164,7 @@ struct error *ours_say_kept(
     char *note = arena_format(&build->arena, "%s %s: %s as %s", path, what, how, place);
     if (note == NULL)
         return error_memory();
-    build_say(build, EVENT_WARNING, NULL, note);
+    run_say(build, EVENT_WARNING, NULL, note);
     return NULL;
 }
 

@@ -293,7 +293,7 @@ static struct error *check_unchanged(struct build *build, const struct node_run 
 struct error *seal_recover(struct build *build, struct intent *intent)
 {
     bool is_given_up;
-    build_say(build, EVENT_NOTE, NULL, "finishing what an interrupted build had begun to rename");
+    run_say(build, EVENT_NOTE, NULL, "finishing what an interrupted build had begun to rename");
     struct error *error = carry_out(build, intent, &is_given_up);
     if (error != NULL && !is_given_up)
         return error;
@@ -301,7 +301,7 @@ struct error *seal_recover(struct build *build, struct intent *intent)
         error = carry_remove_partials(build, intent); /* there is no plan that would */
     if (error == NULL)
         return NULL;
-    build_warn(build, NULL, error_wrap(error, "finishing what an interrupted build had begun"));
+    run_warn(build, NULL, error_wrap(error, "finishing what an interrupted build had begun"));
     return NULL;
 }
 
@@ -361,7 +361,7 @@ struct error *seal_nodes(struct build *build, const uint32_t *nodes, uint32_t co
 {
     struct sealing sealing = {.build = build};
     bool is_given_up;
-    TRY(build_check_lock(build));
+    TRY(run_check_lock(build));
     sealing.intent = arena_alloc(&build->arena, sizeof *sealing.intent);
     if (sealing.intent == NULL)
         return error_memory();

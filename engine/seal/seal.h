@@ -3,7 +3,7 @@
 #ifndef PSYBUILD_ENGINE_SEAL_SEAL_H
 #define PSYBUILD_ENGINE_SEAL_SEAL_H
 
-#include "engine/build.h"
+#include "engine/run/run.h"
 
 /* Seals nodes that are MADE: of one group, or without one. After an error nothing was moved, or the
  * intent is the state's. */

@@ -4,7 +4,7 @@
 #ifndef PSYBUILD_ENGINE_STALE_EXPLAIN_H
 #define PSYBUILD_ENGINE_STALE_EXPLAIN_H
 
-#include "engine/build.h"
+#include "engine/run/run.h"
 
 /* "bits" changed: 4 -> 8: the first parameter, else the part of the declaration that differs. */
 const char *explain_key(struct arena *arena, const struct record *record, const struct node *node);

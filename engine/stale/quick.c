@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "engine/stale/stale.h"
+#include "engine/run/files.h"
 
 enum {
     QUICK_VERSION = 1,
@@ -47,7 +47,7 @@ static struct error *list_names(
     size_t count;
     struct error *error = file_stat_settled(path, &stamp);
     if (error == NULL)
-        error = stale_hash_names(&arena, path, &hash, &entries, &count);
+        error = files_hash_names(&arena, path, &hash, &entries, &count);
     arena_end(&arena);
     if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
         error_free(error);

@@ -9,7 +9,7 @@
 #ifndef PSYBUILD_ENGINE_STALE_QUICK_H
 #define PSYBUILD_ENGINE_STALE_QUICK_H
 
-#include "engine/build.h"
+#include "engine/run/run.h"
 
 /* After the state was saved. Removes the file when some node is not fresh. */
 MUST_CHECK struct error *quick_write(struct build *build, const char *directory);

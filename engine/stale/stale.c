@@ -3,102 +3,12 @@
 
 #include <string.h>
 
-#include "base/json_write.h"
+#include "engine/run/files.h"
 #include "engine/stale/explain.h"
 
 enum { JSON_FILE_BYTES_MAX = 64 << 20 };
 
 /* ---- files ---- */
-
-struct error *stale_look(struct build *build, uint32_t file)
-{
-    struct file_run *run = &build->files[file];
-    struct state_file *known = &build->state->files[file];
-    if (run->look != LOOK_NONE)
-        return NULL;
-    enum file_kind kind;
-    build->stats.files_looked_at++;
-    TRY(file_stat(known->location, &kind, &run->stamp));
-    if (kind != FILE_REGULAR) /* a directory in a file's place is no file */
-        run->look = known->is_given_back ? LOOK_GIVEN_BACK : LOOK_ABSENT;
-    else if (file_stamp_equal(&run->stamp, &known->stamp) &&
-             (known->has_tree || known->identity[0] != '\0'))
-        run->look = known->is_damaged ? LOOK_DAMAGED : LOOK_CURRENT;
-    else
-        run->look = LOOK_CHANGED;
-    if (run->look == LOOK_CURRENT)
-        known->is_given_back = false; /* killed before it could go: it is there like any other */
-    return NULL;
-}
-
-struct error *stale_set_hashed(struct build *build, uint32_t file, struct segments *segments)
-{
-    struct state_file *known = &build->state->files[file];
-    struct file_run *run = &build->files[file];
-    struct hash128 tree = segments_tree(segments);
-    bool is_same =
-        run->look == LOOK_CURRENT || (known->has_tree && hash_equal(&known->tree, &tree));
-    if (!is_same)
-        known->identity = ""; /* an identity belongs to its content */
-    known->tree = tree;
-    known->has_tree = true;
-    known->is_given_back = known->is_damaged = false;
-    known->stamp = run->stamp;
-    run->look = LOOK_CURRENT;
-    run->segments = segments;
-    build->is_state_changed = true;
-    return build->state->journal == NULL ? NULL : journal_put_file(build->state, file);
-}
-
-/* What a node of this run made under that path; NULL when none has. */
-static const struct made_file *find_made(const struct build *build, const char *path)
-{
-    uint32_t producer = graph_find_producer(build->graph, path);
-    if (producer == NODE_NONE)
-        return NULL;
-    const struct node_run *run = &build->runs[producer];
-    if (run->status != STATUS_MADE && run->status != STATUS_SEALED)
-        return NULL;
-    for (uint32_t i = 0; i < run->file_count; i++)
-        if (strcmp(run->files[i].path, path) == 0)
-            return &run->files[i];
-    return NULL;
-}
-
-bool stale_is_staged(const struct build *build, const char *path)
-{
-    uint32_t producer = graph_find_producer(build->graph, path);
-    return producer != NODE_NONE && build->runs[producer].status == STATUS_MADE;
-}
-
-/* A file that this run is known to fetch, and not only again: what was there before says nothing of
- * it. */
-static bool will_change(const struct build *build, const char *path)
-{
-    uint32_t producer = map_get(&build->graph->node_by_name, path);
-    if (producer == MAP_NONE || !build->graph->nodes[producer].is_fetched)
-        return false;
-    const struct node_run *run = &build->runs[producer];
-    return run->is_wanted && run->reason != NULL && run->status < STATUS_MADE &&
-           !run->is_demanded && !run->is_given_back;
-}
-
-bool stale_find_tree(struct build *build, const char *path, struct hash128 *out)
-{
-    const struct made_file *made = find_made(build, path);
-    uint32_t file = map_get(&build->state->file_by_path, path);
-    if (made != NULL && made->has_tree) {
-        *out = made->tree;
-        return true;
-    }
-    if (file == MAP_NONE || !build->state->files[file].has_tree || will_change(build, path))
-        return false;
-    enum file_look look = build->files[file].look;
-    if (look != LOOK_CURRENT && look != LOOK_GIVEN_BACK)
-        return false;
-    *out = build->state->files[file].tree;
-    return true;
-}
 
 static struct error *is_steady(struct build *build, uint32_t file, bool *out)
 {
@@ -128,50 +38,10 @@ struct error *stale_find_unsteady(
 
 /* ---- single reads ---- */
 
-struct error *stale_hash_field(struct arena *arena, const struct json *value, struct hash128 *out)
-{
-    *out = (struct hash128){{0}};
-    if (value == NULL)
-        return NULL;
-    struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_CANONICAL);
-    struct text text;
-    if (writer == NULL)
-        return error_memory();
-    json_write_value(writer, value);
-    TRY(json_writer_finish(writer, &text));
-    *out = hash_text(text);
-    return NULL;
-}
-
-struct error *stale_hash_names(struct arena *arena, const char *directory, struct hash128 *out,
-    struct file_entry **entries, size_t *count)
-{
-    struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_CANONICAL);
-    struct text text;
-    *entries = NULL;
-    *count = 0;
-    struct error *error = file_list_directory(arena, directory, entries, count);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
-        error = NULL;
-    }
-    TRY(error);
-    if (writer == NULL)
-        return error_memory();
-    json_write_array_begin(writer);
-    for (size_t i = 0; i < *count; i++)
-        if ((*entries)[i].kind == FILE_REGULAR)
-            json_write_string(writer, (*entries)[i].name);
-    json_write_array_end(writer);
-    TRY(json_writer_finish(writer, &text));
-    *out = hash_text(text);
-    return NULL;
-}
-
 /* Where a file's bytes are now: staged by a node of this run, or in place. */
 static const char *find_location(const struct build *build, uint32_t file)
 {
-    const struct made_file *made = find_made(build, build->state->files[file].path);
+    const struct made_file *made = files_find_made(build, build->state->files[file].path);
     return made == NULL ? build->state->files[file].location : made->location;
 }
 
@@ -204,7 +74,7 @@ static struct error *check_field(
     const struct json *value =
         read->detail[0] == '\0' ? &document->root : json_get_path(&document->root, read->detail);
     struct hash128 hash;
-    TRY(stale_hash_field(&build->arena, value, &hash));
+    TRY(files_hash_field(&build->arena, value, &hash));
     if (hash_equal(&hash, &read->hash))
         return NULL;
     *reason = explain_field(&build->arena, path, read, value);
@@ -252,7 +122,7 @@ static struct error *check_names(struct build *build, const struct record *recor
             &build->arena, "%s are installed elsewhere than in %s", read->detail, directory);
         return *reason == NULL ? error_memory() : NULL;
     }
-    TRY(stale_hash_names(&build->arena, directory, &hash, &entries, &count));
+    TRY(files_hash_names(&build->arena, directory, &hash, &entries, &count));
     if (hash_equal(&hash, &read->hash))
         return NULL;
     *reason = arena_format(&build->arena, "the files in %s changed", directory);
@@ -333,9 +203,9 @@ static struct error *check_read(struct check *check, struct record_read *read)
         return reason == NULL ? NULL : say_stale(check, reason);
     }
     const struct state_file *file = &build->state->files[read->file];
-    const struct made_file *made = find_made(build, file->path);
+    const struct made_file *made = files_find_made(build, file->path);
     if (made == NULL) {
-        TRY(stale_look(build, read->file));
+        TRY(files_look(build, read->file));
         enum file_look look = build->files[read->file].look;
         if (read->kind == READ_ABSENT)
             return look == LOOK_ABSENT
@@ -347,7 +217,7 @@ static struct error *check_read(struct check *check, struct record_read *read)
             return want_hash(check, read->file);
     }
     struct hash128 now;
-    if (!stale_find_tree(build, file->path, &now))
+    if (!files_find_tree(build, file->path, &now))
         return want_hash(check, read->file); /* just fetched: known by another identity only */
     if (hash_equal(&now, &read->seen))
         return NULL;
@@ -369,7 +239,7 @@ static struct error *say_damaged(struct check *check, const char *path)
         path, build->options->is_dry ? "would be" : "is");
     if (line == NULL)
         return error_memory();
-    build_say(build, EVENT_WARNING, check->node->name, line);
+    run_say(build, EVENT_WARNING, check->node->name, line);
     return say_stale(check, arena_format(&build->arena, "%s is damaged", path));
 }
 
@@ -377,7 +247,7 @@ static struct error *check_made(struct check *check, const struct record_made *m
 {
     struct build *build = check->build;
     const struct state_file *file = &build->state->files[made->file];
-    TRY(stale_look(build, made->file));
+    TRY(files_look(build, made->file));
     if (build->files[made->file].look == LOOK_GIVEN_BACK && check->node->gives_back &&
         !check->is_itself)
         return NULL;
@@ -451,12 +321,12 @@ static struct error *read_holds(struct build *build, const struct node *node,
         return NULL;
     }
     const struct state_file *file = &build->state->files[read->file];
-    TRY(stale_look(build, read->file));
+    TRY(files_look(build, read->file));
     if (read->kind == READ_ABSENT) {
         *out = build->files[read->file].look == LOOK_ABSENT;
         return NULL;
     }
-    *out = stale_find_tree(build, file->path, &now);
+    *out = files_find_tree(build, file->path, &now);
     bool is_same = *out && hash_equal(&now, &read->seen);
     if (*out && !is_same && build->files[read->file].look != LOOK_GIVEN_BACK) {
         TRY(check_changed(build, node, read, &reason));
@@ -507,7 +377,7 @@ struct error *stale_is_fresh_by_stamps(
             continue;
         }
         const struct state_file *file = &build->state->files[read->file];
-        TRY(stale_look(build, read->file));
+        TRY(files_look(build, read->file));
         enum file_look look = build->files[read->file].look;
         bool is_same = read->kind == READ_ABSENT ? look == LOOK_ABSENT
                                                  : holds(look, true) && file->has_tree &&
@@ -518,7 +388,7 @@ struct error *stale_is_fresh_by_stamps(
     for (uint32_t i = 0; i < record->made_count; i++) {
         const struct record_made *made = &record->made[i];
         const struct state_file *file = &build->state->files[made->file];
-        TRY(stale_look(build, made->file));
+        TRY(files_look(build, made->file));
         bool is_same = holds(build->files[made->file].look, node->gives_back && !is_itself) &&
                        state_is_as_made(file, made);
         if (!is_same)

@@ -5,7 +5,7 @@
 #ifndef PSYBUILD_ENGINE_STALE_STALE_H
 #define PSYBUILD_ENGINE_STALE_STALE_H
 
-#include "engine/build.h"
+#include "engine/run/run.h"
 
 enum verdict {
     VERDICT_FRESH,
@@ -29,12 +29,6 @@ MUST_CHECK struct error *stale_check(
 MUST_CHECK struct error *stale_reads_hold(
     struct build *build, const struct node *node, struct record *record, bool *out);
 
-/* Takes a file's stamp, once in a run. */
-MUST_CHECK struct error *stale_look(struct build *build, uint32_t file);
-/* A file was hashed: its tree and stamp become the state's. */
-MUST_CHECK struct error *stale_set_hashed(
-    struct build *build, uint32_t file, struct segments *segments);
-
 /* Why the node is stale, as far as it can be said without a look at any file; NULL: it cannot. */
 MUST_CHECK struct error *stale_is_certain(struct build *build, uint32_t node, const char **reason);
 
@@ -44,21 +38,9 @@ MUST_CHECK struct error *stale_is_certain(struct build *build, uint32_t node, co
 MUST_CHECK struct error *stale_is_fresh_by_stamps(
     struct build *build, const struct node *node, bool is_itself, bool *out);
 
-/* The hash of a JSON field as READ_FIELD records it; all zero for NULL. */
-MUST_CHECK struct error *stale_hash_field(
-    struct arena *arena, const struct json *value, struct hash128 *out);
-/* The hash of a list of file names in a directory, and the names (sorted). */
-MUST_CHECK struct error *stale_hash_names(struct arena *arena, const char *directory,
-    struct hash128 *out, struct file_entry **entries, size_t *count);
-
-/* The tree hash of an input as it is now, if the run knows it: of a staged file, or of the state's.
- */
-bool stale_find_tree(struct build *build, const char *path, struct hash128 *out);
 /* Whether what a node of this run has read and made is still what it was; else the first file that
  * is not. */
 MUST_CHECK struct error *stale_find_unsteady(
     struct build *build, const struct record *record, const char **out);
-/* Whether the file is made in this run and has not its name yet. */
-bool stale_is_staged(const struct build *build, const char *path);
 
 #endif

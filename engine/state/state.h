@@ -11,7 +11,7 @@
 #include "base/map.h"
 #include "engine/graph/graph.h"
 #include "engine/state/places.h"
-#include "engine/stale/validity.h"
+#include "engine/state/validity.h"
 
 /* A file as it was when last looked at. The stamp belongs to the content that the hashes name. */
 struct state_file {

@@ -20,12 +20,6 @@ enum job_kind {
     JOB_SYNC,     /* one staged output, the task's seal before it */
 };
 
-struct copy_run {
-    uint32_t output;
-    const char *from_path;
-    uint64_t from_offset, offset, size_bytes;
-};
-
 struct job {
     struct pool_job pool; /* first: the pool knows no more */
     struct build *build;

@@ -1,4 +1,5 @@
 /* test_stale.c - what is made again and why, what is not, and what it costs to find out. */
+#include "engine/run/files.h"
 #include "engine/stale/stale.h"
 
 #include <setjmp.h>
@@ -15,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "engine/stale/validity.h"
+#include "engine/state/validity.h"
 #include "tasks/registry.h"
 #include "tests/support/project.h"
 
@@ -309,7 +310,7 @@ static struct hash128 hash_of_names(const char *directory)
     struct hash128 hash;
     struct file_entry *entries;
     size_t count;
-    tree_assert_ok(stale_hash_names(&arena, directory, &hash, &entries, &count));
+    tree_assert_ok(files_hash_names(&arena, directory, &hash, &entries, &count));
     arena_end(&arena);
     return hash;
 }
@@ -330,7 +331,7 @@ static const char *check_with_read(struct arena *arena, struct record_read read,
     memcpy(reads, record->reads, record->read_count * sizeof *reads);
     read.file = FILE_NONE;
     if (path != NULL)
-        tree_assert_ok(build_add_file(build, path, NULL, &read.file));
+        tree_assert_ok(run_add_file(build, path, NULL, &read.file));
     reads[record->read_count++] = read;
     record->reads = reads;
     uint32_t index = map_get(&build->graph->node_by_name, "one");
@@ -421,9 +422,9 @@ static void fields_are_hashed_by_value(void **state)
         struct hash128 hash_a, hash_b, absent, zero = {{0}};
         tree_assert_ok(json_parse(&arena, "a", text_of(rows[i].a), JSON_TOLERANT, &a));
         tree_assert_ok(json_parse(&arena, "b", text_of(rows[i].b), JSON_TOLERANT, &b));
-        tree_assert_ok(stale_hash_field(&arena, &a->root, &hash_a));
-        tree_assert_ok(stale_hash_field(&arena, &b->root, &hash_b));
-        tree_assert_ok(stale_hash_field(&arena, NULL, &absent));
+        tree_assert_ok(files_hash_field(&arena, &a->root, &hash_a));
+        tree_assert_ok(files_hash_field(&arena, &b->root, &hash_b));
+        tree_assert_ok(files_hash_field(&arena, NULL, &absent));
         assert_int_equal(hash_equal(&hash_a, &hash_b), rows[i].is_same);
         assert_true(hash_equal(&absent, &zero));
         assert_false(hash_equal(&hash_a, &zero)); /* null is a value, too */

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/wire.h"
-#include "engine/stale/validity.h"
+#include "engine/state/validity.h"
 #include "tasks/registry.h"
 #include "tests/support/project.h"
 

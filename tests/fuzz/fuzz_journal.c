@@ -15,7 +15,7 @@
 #include "engine/state/pieces.h"
 #include "engine/stale/quick.h"
 #include "engine/state/state.h"
-#include "engine/stale/validity.h"
+#include "engine/state/validity.h"
 #include "tasks/registry.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
