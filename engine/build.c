@@ -4,9 +4,10 @@
 #include <string.h>
 
 #include "engine/machine/behind.h"
-#include "engine/plan/plan.h"
-#include "engine/stale/quick.h"
 #include "engine/stale/stale.h"
+#include "engine/stale/quick.h"
+#include "engine/plan/plan.h"
+#include "engine/plan/staging.h"
 
 static struct error *begin_runs(struct build *build)
 {
@@ -111,7 +112,7 @@ void build_close(struct build *build)
         return;
     pool_close(build->pool);
     for (uint32_t i = 0; build->runs != NULL && i < build->graph->node_count; i++) {
-        plan_end(build->runs[i].plan,
+        staging_end(build->runs[i].plan,
             build->runs[i].status == STATUS_SEALED || build->runs[i].is_sealing);
         arena_end(&build->runs[i].arena);
     }

@@ -8,9 +8,9 @@
 #define PSYBUILD_ENGINE_GRAPH_GRAPH_H
 
 #include "base/map.h"
+#include "engine/task.h"
 #include "engine/content/hash.h"
 #include "engine/manifest/manifest.h"
-#include "engine/task.h"
 
 #define NODE_NONE UINT32_MAX
 #define GROUP_NONE UINT32_MAX

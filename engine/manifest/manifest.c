@@ -6,8 +6,8 @@
 
 #include "base/map.h"
 #include "engine/manifest/expand.h"
-#include "engine/manifest/params.h"
 #include "engine/manifest/recipe.h"
+#include "engine/manifest/params.h"
 
 enum { INCLUDES_MAX = 64, MANIFEST_BYTES_MAX = 16 << 20 };
 #define CACHE_BYTES_DEFAULT (UINT64_C(20) << 30)

@@ -1,9 +1,8 @@
 /* plan.h - what one stale node will do, from its headers to its list of pieces.
  *
- * A plan lives in its node's arena until the node is sealed. plan_node runs the task's plan
- * function, cuts the outputs into segments, checks that the pieces cover them, and decides for each
- * piece whether it must be made or can be taken over: from the previous outputs, or from a staged
- * file that an interrupted build left. */
+ * A plan lives in its node's arena until the node is sealed. It is filled in by the task through
+ * the plan_* calls of task.h, checked and decided upon by the planner, staged, and in the end
+ * turned into a record. */
 #ifndef PSYBUILD_ENGINE_PLAN_PLAN_H
 #define PSYBUILD_ENGINE_PLAN_PLAN_H
 
@@ -84,7 +83,7 @@ struct plan {
     struct plan_output *outputs;
     uint32_t output_count;
     size_t output_capacity;
-    struct piece_run *piece_runs; /* this and the next: memory of their own, until plan_end */
+    struct piece_run *piece_runs; /* this and the next: memory of their own, until staging_end */
     uint32_t piece_run_count;
     size_t piece_run_capacity;
     struct planned_piece *pieces;
@@ -113,27 +112,7 @@ struct plan {
     struct error *failure;   /* of a call that returns none: reported when the plan returns */
 };
 
-/* Plans a node whose needs are at hand. `out` lies in the node's arena. Stages nothing. */
-MUST_CHECK struct error *plan_node(struct build *build, uint32_t node, struct plan **out);
-/* Opened for reading, with a stamp that no later change can share; nothing for an awaited one. */
-MUST_CHECK struct error *plan_open_input(struct plan *plan, struct plan_input *input);
-/* An awaited input is here now; false: it is another file than was planned with. */
-MUST_CHECK struct error *plan_arrive(struct plan *plan, struct plan_input *input, bool *is_same);
-bool plan_is_awaiting(const struct plan *plan); /* some input */
 struct piece plan_piece_of(const struct plan *plan, uint32_t index);
 bool plan_has_output(const struct plan *plan, const char *path);
-/* Makes the staged files with the bytes that are known, and the log. */
-MUST_CHECK struct error *plan_stage(struct plan *plan);
-void plan_close_input(struct plan_input *input);
-/* Once its outputs are synced: a node may wait long for its group. */
-void plan_close_files(struct plan *plan);
-/* What is staged is worth nothing, or in its place: plan_end will remove what is left of it. */
-void plan_discard(struct plan *plan);
-/* Closes files; removes what is staged unless recorded pieces lie in it, or a seal is not finished
- * (`is_sealing`). */
-void plan_end(struct plan *plan, bool is_sealing);
-/* Records one more read, such as a depfile's. */
-MUST_CHECK struct error *plan_add_read(struct plan *plan, enum read_kind kind, uint32_t file,
-    const char *detail, const struct hash128 *hash);
 
 #endif

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "engine/run/files.h"
+#include "engine/plan/inputs.h"
+#include "engine/plan/staging.h"
 #include "engine/work/work.h"
 
 enum { COPY_BYTES_MAX = 64 << 20 };
@@ -136,43 +138,20 @@ static struct error *take_over_previous(struct plan *plan)
     return NULL;
 }
 
-struct text takeover_head(const struct plan_output *output)
-{
-    for (uint32_t i = 0; i < output->byte_count; i++)
-        if (output->bytes[i].offset == 0)
-            return output->bytes[i].bytes;
-    return TEXT_EMPTY;
-}
-
-/* The identity of a file of a source, which may come and go; the content of one made in this run;
- * the stamp of others. */
-struct hash128 takeover_version(const struct plan *plan, const struct plan_input *input)
-{
-    struct build *build = plan->build;
-    struct hash128 tree;
-    if (input->is_staged && files_find_tree(build, input->path, &tree))
-        return tree; /* its stamp is that of the file it will replace */
-    const struct node *producer =
-        input->producer == NODE_NONE ? NULL : &build->graph->nodes[input->producer];
-    if (producer != NULL && producer->source != NULL)
-        return hash_text(text_of(producer->source->identity));
-    return hash_bytes(&build->files[input->file].stamp, sizeof(struct file_stamp));
-}
-
 static bool is_same_plan(const struct plan *plan, const struct piece_log *log)
 {
     if (log->output_count != plan->output_count || log->input_count != plan->input_count)
         return false;
     for (uint32_t i = 0; i < plan->output_count; i++) {
         const struct plan_output *output = &plan->outputs[i];
-        struct hash128 head = hash_text(takeover_head(output));
+        struct hash128 head = hash_text(staging_head(output));
         if (log->outputs[i].size_bytes != output->size_bytes ||
             strcmp(log->outputs[i].path, output->path) != 0 ||
             !hash_equal(&log->outputs[i].head, &head))
             return false;
     }
     for (uint32_t i = 0; i < plan->input_count; i++) {
-        struct hash128 version = takeover_version(plan, &plan->inputs[i]);
+        struct hash128 version = staging_version(plan, &plan->inputs[i]);
         if (strcmp(log->inputs[i].path, plan->inputs[i].path) != 0 ||
             !hash_equal(&log->inputs[i].head, &version))
             return false;
@@ -190,7 +169,7 @@ static struct error *take_up_partial(struct plan *plan)
     for (uint32_t i = 0; i < plan->input_count; i++) {
         if (plan->inputs[i].is_staged)
             return NULL; /* made anew in this run */
-        TRY(plan_open_input(plan, &plan->inputs[i]));
+        TRY(inputs_open(plan, &plan->inputs[i]));
     }
     TRY(pieces_load(plan->arena, path, &log));
     if (log->count == 0 || plan->build->runs[plan->index].is_forced || !is_same_plan(plan, log))

@@ -10,10 +10,5 @@ MUST_CHECK struct error *takeover_find(struct plan *plan);
 /* Once staged: the copies to be run (run->copies), and the entries of all that is taken over in the
  * new log. */
 MUST_CHECK struct error *takeover_start(struct plan *plan);
-/* What the log says of an input, to be compared when it is taken up again: the hash of what is the
- * same as long as the input's content is. */
-struct hash128 takeover_version(const struct plan *plan, const struct plan_input *input);
-/* The bytes of an output that the plan itself gives from its beginning on: its header. */
-struct text takeover_head(const struct plan_output *output);
 
 #endif

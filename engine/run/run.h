@@ -7,10 +7,10 @@
 
 #include <stdatomic.h>
 
-#include "engine/graph/graph.h"
 #include "engine/machine/pool.h"
-#include "engine/state/pieces.h"
+#include "engine/graph/graph.h"
 #include "engine/state/state.h"
+#include "engine/state/pieces.h"
 
 /* The life of a node in one run:
  *

@@ -3,9 +3,11 @@
 
 #include <string.h>
 
+#include "engine/run/files.h"
+#include "engine/plan/inputs.h"
+#include "engine/plan/staging.h"
 #include "engine/plan/record.h"
 #include "engine/seal/seal.h"
-#include "engine/run/files.h"
 
 enum { FOLLOW_BYTES_MAX = 64 << 20 }; /* of a file, in one job */
 
@@ -37,8 +39,8 @@ static void finish_sealed(struct schedule *schedule, uint32_t index)
     ready_set_status(schedule, index, STATUS_SEALED);
     schedule_leave_small(schedule, index);
     schedule_unpark(schedule);
-    plan_discard(run->plan);
-    plan_end(run->plan, false);
+    staging_discard(run->plan);
+    staging_end(run->plan, false);
     run->plan = NULL;
     arena_end(&run->arena);
 }
@@ -240,7 +242,7 @@ static struct error *finish_node(struct schedule *schedule, uint32_t index)
     TRY(take_stamps(plan));
     for (uint32_t i = 0; i < plan->input_count; i++)
         if (plan->inputs[i].is_numbered)
-            TRY(plan_add_read(plan, READ_DATA, plan->inputs[i].file, "", &(struct hash128){{0}}));
+            TRY(inputs_add_read(plan, READ_DATA, plan->inputs[i].file, "", &(struct hash128){{0}}));
     if (plan->node->type->sum != NULL)
         TRY(plan->node->type->sum(plan, plan->node));
     TRY(record_make(build, index));
@@ -248,7 +250,7 @@ static struct error *finish_node(struct schedule *schedule, uint32_t index)
     run->is_changed = plan->is_changed;
     build->stats.nodes_made++;
     say_done(build, index);
-    plan_close_files(plan);
+    staging_close(plan);
     schedule_leave_active(schedule, index);
     ready_set_status(schedule, index, STATUS_MADE);
     advance_seal_if_complete(schedule, index);
@@ -360,7 +362,7 @@ static struct error *arrive(struct schedule *schedule, uint32_t reader, uint32_t
         bool is_same;
         if (!plan->inputs[i].is_awaited || plan->inputs[i].producer != producer)
             continue;
-        TRY(plan_arrive(plan, &plan->inputs[i], &is_same));
+        TRY(inputs_arrive(plan, &plan->inputs[i], &is_same));
         if (is_same)
             queue_arrived(run, i);
         else

@@ -3,9 +3,12 @@
 
 #include <string.h>
 
-#include "engine/plan/cache.h"
 #include "engine/stale/stale.h"
+#include "engine/plan/inputs.h"
+#include "engine/plan/staging.h"
 #include "engine/plan/takeover.h"
+#include "engine/plan/planner.h"
+#include "engine/plan/restore.h"
 
 struct error *check_set_fresh(struct schedule *schedule, uint32_t index)
 {
@@ -167,8 +170,8 @@ static struct error *start_node(struct schedule *schedule, uint32_t index)
     struct node_run *run = &build->runs[index];
     struct plan *plan = run->plan;
     if (plan->is_changed) {
-        TRY(plan_stage(plan));
-        TRY(plan->restored != NULL ? cache_stage_log(plan) : takeover_start(plan));
+        TRY(staging_begin(plan));
+        TRY(plan->restored != NULL ? restore_stage_log(plan) : takeover_start(plan));
     }
     TRY(advance_queue_pieces(run));
     build->bytes_total += plan->bytes_to_read;
@@ -222,7 +225,7 @@ void check_demand_inputs(struct schedule *schedule, uint32_t index, bool all)
 static void forget_plan(struct schedule *schedule, uint32_t index)
 {
     struct node_run *run = &schedule->build->runs[index];
-    plan_end(run->plan, false);
+    staging_end(run->plan, false);
     run->plan = NULL;
     arena_end(&run->arena);
     begin_phases(run);
@@ -270,7 +273,7 @@ struct error *check_plan(struct schedule *schedule, uint32_t index)
     struct plan *plan;
     run->started_ns = clock_now_ns();
     struct error *error = plan_node(build, index, &plan);
-    if (error != NULL && run->plan != NULL && plan_is_awaiting(run->plan)) {
+    if (error != NULL && run->plan != NULL && inputs_are_awaited(run->plan)) {
         error_free(error); /* what was heard of its inputs does not do: with the files it may */
         forget_plan(schedule, index);
         check_demand_inputs(schedule, index, true);
@@ -313,7 +316,7 @@ void check_plan_anew(struct schedule *schedule, uint32_t index)
     build->stats.pieces_made -= run->plan->pieces_to_make;
     build->stats.pieces_kept -= run->plan->piece_count - run->plan->pieces_to_make;
     schedule_leave_active(schedule, index);
-    plan_discard(run->plan);
+    staging_discard(run->plan);
     forget_plan(schedule, index);
     if (has_failed_need(build, index)) {
         schedule_give_up(schedule, index);
@@ -387,14 +390,14 @@ static struct error *restore(struct schedule *schedule, uint32_t index, bool *ou
     struct node_run *run = &build->runs[index];
     const struct record *past;
     struct plan *plan;
-    TRY(cache_find(build, index, &past));
+    TRY(restore_find(build, index, &past));
     *out = past != NULL;
     if (past == NULL)
         return NULL;
     struct hash128 before = run->layout_hash;
     run->started_ns = clock_now_ns();
     run_say(build, EVENT_STALE, build->graph->nodes[index].name, run->reason);
-    TRY(cache_plan(build, index, past, &plan));
+    TRY(restore_plan(build, index, past, &plan));
     set_layout(build, index, plan->layout);
     check_say_started(build, plan);
     TRY(start_node(schedule, index));

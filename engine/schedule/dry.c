@@ -1,9 +1,11 @@
 /* dry.c - `-n`: what would be made, without making it. */
 #include "engine/schedule/schedule.h"
 
-#include "engine/plan/cache.h"
-#include "engine/seal/ours.h"
+#include "engine/plan/restore.h"
 #include "engine/stale/stale.h"
+#include "engine/plan/staging.h"
+#include "engine/plan/planner.h"
+#include "engine/seal/ours.h"
 
 /* A need that would be made, and about which nothing is known beforehand; NULL: none. */
 static const char *find_unmade(const struct build *build, const struct node *node)
@@ -69,9 +71,9 @@ static struct error *plan_dry(struct build *build, uint32_t index, struct plan *
 {
     const struct record *past;
     struct plan *plan = NULL;
-    TRY(cache_find(build, index, &past));
+    TRY(restore_find(build, index, &past));
     struct error *error =
-        past != NULL ? cache_plan(build, index, past, &plan) : plan_node(build, index, &plan);
+        past != NULL ? restore_plan(build, index, past, &plan) : plan_node(build, index, &plan);
     if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
         error_free(error);
         return NULL;
@@ -127,7 +129,7 @@ struct error *dry_run(struct schedule *schedule)
             continue;
         struct error *error = dry_node(schedule, index);
         if (build->runs[index].plan != NULL)
-            plan_close_files(build->runs[index].plan);
+            staging_close(build->runs[index].plan);
         if (error != NULL)
             schedule_fail(schedule, index, error);
     }

@@ -8,13 +8,14 @@
 #include <string.h>
 
 #include "base/jobserver.h"
-#include "engine/build.h"
-#include "engine/plan/cache.h"
-#include "engine/plan/plan.h"
-#include "engine/stale/quick.h"
-#include "engine/seal/seal.h"
+#include "engine/state/cache.h"
 #include "engine/run/files.h"
 #include "engine/stale/stale.h"
+#include "engine/stale/quick.h"
+#include "engine/plan/plan.h"
+#include "engine/plan/inputs.h"
+#include "engine/seal/seal.h"
+#include "engine/build.h"
 
 #define LOAD_NS UINT64_C(1000000000) /* between two looks at the load */
 /* Nodes that are planned or wait for a hash, at a time: planned ones hold files open, waiting ones
@@ -219,7 +220,7 @@ static struct error *keep_streamed(struct build *build, const struct job *job)
                 build->options->cancel, NULL, &segments));
             TRY(files_set_hashed(build, file, segments));
         }
-        TRY(plan_add_read(plan, READ_CONTENT, file, "", &build->state->files[file].tree));
+        TRY(inputs_add_read(plan, READ_CONTENT, file, "", &build->state->files[file].tree));
     }
     return NULL;
 }
@@ -456,7 +457,7 @@ static bool has_room(const struct schedule *schedule)
 {
     uint32_t count = schedule->hashing_count;
     for (uint32_t a = 0; a < schedule->active_count; a++)
-        count += !plan_is_awaiting(schedule->build->runs[schedule->active[a]].plan);
+        count += !inputs_are_awaited(schedule->build->runs[schedule->active[a]].plan);
     return count < OPEN_NODES_MAX;
 }
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "engine/plan/cache.h"
+#include "engine/plan/restore.h"
 #include "engine/seal/ours.h"
 
 /* ---- looking ---- */

@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-#include "engine/plan/cache.h"
-#include "engine/seal/carry.h"
-#include "engine/seal/ours.h"
+#include "engine/state/cache.h"
 #include "engine/stale/stale.h"
+#include "engine/seal/ours.h"
+#include "engine/seal/carry.h"
 
 struct sealing {
     struct build *build;
@@ -53,6 +53,20 @@ struct error *seal_remove_partials(struct build *build)
 
 /* ---- moves ---- */
 
+/* False: there is none, or none that can be used, which is a warning, once. */
+static bool begin_cache(struct build *build)
+{
+    if (build->cache.path == NULL || build->is_cache_filled)
+        return build->cache.path != NULL;
+    struct error *error = cache_open(&build->arena, build->cache.path);
+    build->is_cache_filled = error == NULL;
+    if (error == NULL)
+        return true;
+    run_warn(build, NULL, error_wrap(error, "the cache is not used"));
+    build->cache.path = NULL;
+    return false;
+}
+
 static struct error *add_move(struct sealing *sealing, const struct move *move)
 {
     struct intent *intent = sealing->intent;
@@ -82,7 +96,7 @@ static struct error *choose_place(struct build *build, const struct node *node, 
         TRY(places_aside(&build->arena, node, path, &move->place));
         return ours_say_kept(build, path, owner, move->place);
     }
-    if (!owner->has_tree || node->is_fetched || !cache_begin(build))
+    if (!owner->has_tree || node->is_fetched || !begin_cache(build))
         return NULL;
     move->place = cache_entry_path(&build->arena, build->cache.path, &owner->tree);
     return move->place == NULL ? error_memory() : NULL;
@@ -144,8 +158,11 @@ static struct error *add_log(struct sealing *sealing, const struct plan *plan)
         return NULL; /* what it is made of is not taken over */
     TRY(places_log(&build->arena, plan->node, &log));
     TRY(file_stat(log, &kind, &move.stamp));
-    if (record != NULL && build->cache.path != NULL)
-        TRY(cache_log_path(build, record, &kept));
+    if (record != NULL && build->cache.path != NULL) {
+        struct hash128 generation;
+        TRY(state_generation(build->state, record, &generation));
+        TRY(cache_log_path(&build->arena, build->cache.path, &generation, &kept));
+    }
     move.from = log;
     move.to = kept;
     if (kind == FILE_REGULAR && plan->is_changed)

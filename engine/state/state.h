@@ -10,8 +10,8 @@
 
 #include "base/map.h"
 #include "engine/graph/graph.h"
-#include "engine/state/places.h"
 #include "engine/state/validity.h"
+#include "engine/state/places.h"
 
 /* A file as it was when last looked at. The stamp belongs to the content that the hashes name. */
 struct state_file {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "engine/machine/behind.h"
-#include "engine/plan/cache.h"
+#include "engine/plan/restore.h"
 
 enum { LANE_BYTES = 64, VERIFY_BYTES = 1 << 20 };
 
@@ -492,7 +492,7 @@ static void run_job(struct pool_job *pool_job, struct pool_worker *worker)
         pool_job->error = make_piece(job, worker);
         break;
     case JOB_RESTORE:
-        pool_job->error = cache_restore(job->build->runs[job->node].plan, job->index,
+        pool_job->error = restore_output(job->build->runs[job->node].plan, job->index,
             job->build->options->cancel, &job->is_wrong);
         break;
     case JOB_VERIFY:

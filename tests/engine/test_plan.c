@@ -69,7 +69,7 @@ static void pieces_behind_each_other_are_one_run(void **state)
         struct piece want = piece_at(i, &one);
         check(&plan, i, &want);
     }
-    plan_end(&plan, false);
+    staging_end(&plan, false);
     arena_end(&arena);
 }
 
@@ -105,7 +105,7 @@ static void any_difference_ends_a_run(void **state)
         check(&plan, 2 * i, &first);
         check(&plan, 2 * i + 1, &rows[i]);
     }
-    plan_end(&plan, false);
+    staging_end(&plan, false);
     arena_end(&arena);
 }
 

@@ -1,57 +1,11 @@
-/* cache.c - entries by name, found through records that the state kept. */
-#include "engine/plan/cache.h"
+/* restore.c - a plan without pieces. */
+#include "engine/plan/restore.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "engine/state/cache.h"
 #include "engine/run/files.h"
 #include "engine/stale/stale.h"
-
-static const char tag[] = "Signature: 8a477f597d28d172789f06886806bc55\n"
-                          "# Outputs that psybuild replaced; they may be removed at any time.\n";
-#define TAG_NAME "CACHEDIR.TAG"
-#define LOG_SUFFIX ".pieces"
-#define ABANDONED_NS (INT64_C(24) * 3600 * 1000000000)
-
-char *cache_entry_path(struct arena *arena, const char *cache, const struct hash128 *tree)
-{
-    char hex[HASH_HEX_BYTES];
-    return path_join(arena, cache, hash_hex(tree, hex));
-}
-
-struct error *cache_log_path(struct build *build, const struct record *record, const char **out)
-{
-    char hex[HASH_HEX_BYTES];
-    struct hash128 generation;
-    TRY(state_generation(build->state, record, &generation));
-    *out = arena_format(
-        &build->arena, "%s/%s" LOG_SUFFIX, build->cache.path, hash_hex(&generation, hex));
-    return *out == NULL ? error_memory() : NULL;
-}
-
-static struct error *open_cache(struct arena *arena, const char *cache)
-{
-    char *path = path_join(arena, cache, TAG_NAME);
-    if (path == NULL)
-        return error_memory();
-    TRY(file_make_directories(cache));
-    return file_create_whole(path, text_of(tag));
-}
-
-bool cache_begin(struct build *build)
-{
-    if (build->cache.path == NULL || build->is_cache_filled)
-        return build->cache.path != NULL;
-    struct error *error = open_cache(&build->arena, build->cache.path);
-    build->is_cache_filled = error == NULL;
-    if (error == NULL)
-        return true;
-    run_warn(build, NULL, error_wrap(error, "the cache is not used"));
-    build->cache.path = NULL;
-    return false;
-}
-
-/* ---- finding ---- */
 
 static struct error *has_outputs(struct build *build, const struct record *record, bool *out)
 {
@@ -84,7 +38,7 @@ static struct error *copy_record(
     return NULL;
 }
 
-struct error *cache_find(struct build *build, uint32_t index, const struct record **out)
+struct error *restore_find(struct build *build, uint32_t index, const struct record **out)
 {
     const struct node *node = &build->graph->nodes[index];
     *out = NULL;
@@ -131,7 +85,7 @@ static struct error *add_output(struct plan *plan, const struct record_made *mad
     return NULL;
 }
 
-struct error *cache_plan(
+struct error *restore_plan(
     struct build *build, uint32_t index, const struct record *record, struct plan **out)
 {
     struct node_run *run = &build->runs[index];
@@ -154,7 +108,7 @@ struct error *cache_plan(
     return NULL;
 }
 
-struct error *cache_stage_log(struct plan *plan)
+struct error *restore_stage_log(struct plan *plan)
 {
     struct hash128 generation;
     struct piece_log *log;
@@ -162,7 +116,7 @@ struct error *cache_stage_log(struct plan *plan)
     if (staged == NULL)
         return error_memory();
     TRY(state_generation(plan->build->state, plan->restored, &generation));
-    TRY(cache_log_path(plan->build, plan->restored, &entry));
+    TRY(cache_log_path(plan->arena, plan->build->cache.path, &generation, &entry));
     TRY(pieces_load(plan->arena, entry, &log));
     if (!pieces_is_of(log, &generation))
         return NULL;
@@ -190,7 +144,7 @@ static struct error *copy_entry(struct plan *plan, const char *entry, uint32_t o
     return error;
 }
 
-struct error *cache_restore(
+struct error *restore_output(
     struct plan *plan, uint32_t output, const _Atomic bool *cancel, bool *is_wrong)
 {
     const struct plan_output *to = &plan->outputs[output];
@@ -213,81 +167,4 @@ struct error *cache_restore(
     }
     arena_end(&arena);
     return error;
-}
-
-/* ---- bounds ---- */
-
-struct entry {
-    const char *path;
-    struct file_stamp stamp;
-};
-
-static int compare_entries(const void *a, const void *b)
-{
-    const struct entry *x = a, *y = b;
-    return x->stamp.mtime_ns < y->stamp.mtime_ns ? -1 : x->stamp.mtime_ns > y->stamp.mtime_ns;
-}
-
-/* Nothing else in the directory is ours. */
-static bool is_entry(const char *name)
-{
-    size_t length = strspn(name, "0123456789abcdef");
-    return length == HASH_HEX_BYTES - 1 &&
-           (name[length] == '\0' || strcmp(name + length, LOG_SUFFIX) == 0);
-}
-
-/* What was on its way here when its process died; another may be on its way now. */
-static bool is_abandoned(const char *name, const struct file_stamp *stamp)
-{
-    size_t length = strspn(name, "0123456789abcdef"), tag_length = sizeof TAG_NAME - 1;
-    bool is_ours = (length == HASH_HEX_BYTES - 1 && name[length] == '.') ||
-                   strncmp(name, TAG_NAME ".", tag_length + 1) == 0;
-    return is_ours && text_ends_with(text_of(name), ".tmp") &&
-           file_clock_ns() - stamp->mtime_ns > ABANDONED_NS;
-}
-
-static struct error *list_entries(
-    struct arena *arena, const char *cache, struct entry **out, size_t *count, uint64_t *size_bytes)
-{
-    struct file_entry *files;
-    size_t file_count = 0;
-    *count = 0;
-    struct error *error = file_list_directory(arena, cache, &files, &file_count);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
-        error = NULL;
-    }
-    TRY(error);
-    *out = arena_array(arena, file_count, sizeof **out);
-    if (*out == NULL)
-        return error_memory();
-    for (size_t i = 0; i < file_count; i++) {
-        enum file_kind kind;
-        struct entry entry = {.path = path_join(arena, cache, files[i].name)};
-        if (entry.path == NULL)
-            return error_memory();
-        TRY(file_stat(entry.path, &kind, &entry.stamp));
-        if (kind == FILE_REGULAR && is_abandoned(files[i].name, &entry.stamp))
-            TRY(file_remove(entry.path));
-        if (kind != FILE_REGULAR || !is_entry(files[i].name))
-            continue;
-        *size_bytes += entry.stamp.size_bytes;
-        (*out)[(*count)++] = entry;
-    }
-    return NULL;
-}
-
-struct error *cache_trim(struct arena *arena, const char *cache, uint64_t size_bytes)
-{
-    struct entry *entries = NULL;
-    size_t count;
-    uint64_t total = 0;
-    TRY(list_entries(arena, cache, &entries, &count, &total));
-    if (count > 1)
-        qsort(entries, count, sizeof *entries, compare_entries);
-    for (size_t i = 0; i < count && total > size_bytes; i++) {
-        TRY(file_remove(entries[i].path));
-        total -= entries[i].stamp.size_bytes;
-    }
-    return NULL;
 }
