@@ -6,7 +6,6 @@
 #include <sys/resource.h>
 
 #include "base/json_write.h"
-#include "engine/plan/plan.h"
 
 #define NS_PER_SECOND UINT64_C(1000000000)
 #define DRAW_NS (NS_PER_SECOND / 10)  /* between two redraws */
@@ -76,7 +75,7 @@ static char *format_rate(struct arena *arena, const struct status_view *view)
 }
 
 /* "model-1.safetensors 62 %", "page.html 12 kB" */
-static char *format_download(struct arena *arena, const struct status_download *download)
+static char *format_download(struct arena *arena, const struct build_download *download)
 {
     char size[SIZE_TEXT_MAX];
     const char *name = path_base(download->node);
@@ -175,7 +174,7 @@ struct error *status_format_event(
 }
 
 static void put_downloads(
-    struct json_writer *writer, const struct status_download *downloads, size_t count)
+    struct json_writer *writer, const struct build_download *downloads, size_t count)
 {
     if (count == 0)
         return;
@@ -193,7 +192,7 @@ static void put_downloads(
 }
 
 struct error *status_format_tick(struct arena *arena, const struct build_progress *progress,
-    const struct status_download *downloads, size_t download_count, struct text *out)
+    const struct build_download *downloads, size_t download_count, struct text *out)
 {
     static const struct json_style line = {0};
     struct json_writer *writer = json_writer_new(arena, &line);
@@ -336,34 +335,19 @@ static void take_sample(struct status *status, uint64_t now_ns)
     status->sample_count++;
 }
 
-/* Those of which bytes have come in this run. What lay in a partial file counts as done. */
 static size_t find_downloads(
-    const struct status *status, struct status_download downloads[STATUS_DOWNLOADS_MAX])
+    const struct status *status, struct build_download downloads[STATUS_DOWNLOADS_MAX])
 {
-    const struct build *build = status->build;
-    size_t count = 0;
-    for (uint32_t i = 0; build != NULL && i < build->graph->node_count; i++) {
-        const struct node_run *run = &build->runs[i];
-        bool is_planned = run->status == STATUS_PLANNED && run->plan != NULL;
-        if (!build->graph->nodes[i].is_fetched || !is_planned || count == STATUS_DOWNLOADS_MAX)
-            continue;
-        uint64_t done = atomic_load_explicit(&run->bytes_done, memory_order_relaxed);
-        uint64_t wanted = run->plan->bytes_to_read, size = run->plan->outputs[0].size_bytes;
-        if (done == 0 || (wanted > 0 && done >= wanted))
-            continue;
-        bool is_sized = size != PLAN_SIZE_UNKNOWN && wanted <= size;
-        downloads[count++] = (struct status_download){.node = build->graph->nodes[i].name,
-            .bytes_done = is_sized ? size - wanted + done : done,
-            .bytes_total = is_sized ? size : 0};
-    }
-    return count;
+    return status->build == NULL
+               ? 0
+               : build_list_downloads(status->build, downloads, STATUS_DOWNLOADS_MAX);
 }
 
 static void draw(struct status *status)
 {
     struct arena arena = {0};
     char *line;
-    struct status_download downloads[STATUS_DOWNLOADS_MAX];
+    struct build_download downloads[STATUS_DOWNLOADS_MAX];
     struct status_view view = {.nodes_done = status->progress.nodes_done,
         .nodes_total = status->progress.nodes_total,
         .node = status->progress.node,
@@ -410,7 +394,7 @@ void status_on_tick(void *context, const struct build_progress *progress)
     }
     struct arena arena = {0};
     struct text text = TEXT_EMPTY;
-    struct status_download downloads[STATUS_DOWNLOADS_MAX];
+    struct build_download downloads[STATUS_DOWNLOADS_MAX];
     size_t count = find_downloads(status, downloads);
     struct error *error = status_format_tick(&arena, progress, downloads, count, &text);
     say_json(status, error, text);

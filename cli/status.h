@@ -10,19 +10,13 @@
 
 enum { STATUS_SAMPLES = 32, STATUS_DOWNLOADS_MAX = 64 };
 
-/* A file that is being downloaded. */
-struct status_download {
-    const char *node;
-    uint64_t bytes_done, bytes_total; /* total 0: not known */
-};
-
 /* What the status line shows. */
 struct status_view {
     uint32_t nodes_done, nodes_total;
     const char *task, *node; /* NULL: nothing is at work */
     uint64_t bytes_done, bytes_total;
     uint64_t bytes_per_second; /* 0: not known yet */
-    const struct status_download *downloads;
+    const struct build_download *downloads;
     size_t download_count;
 };
 
@@ -35,7 +29,7 @@ MUST_CHECK struct error *status_format_line(
 MUST_CHECK struct error *status_format_event(
     struct arena *arena, const struct build_event *event, const char *task, struct text *out);
 MUST_CHECK struct error *status_format_tick(struct arena *arena,
-    const struct build_progress *progress, const struct status_download *downloads,
+    const struct build_progress *progress, const struct build_download *downloads,
     size_t download_count, struct text *out);
 /* The last line of a run. */
 struct status_summary {

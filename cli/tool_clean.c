@@ -8,9 +8,8 @@
 #include "cli/content.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
-#include "engine/state/places.h"
-#include "engine/seal/seal.h"
 #include "engine/run/files.h"
+#include "engine/state/places.h"
 
 struct cleaning {
     struct cli *cli;
@@ -194,28 +193,6 @@ static void say_end(const struct cleaning *cleaning)
         cli->options->is_dry ? "would be removed" : "removed", size_print(size, cleaning->bytes));
 }
 
-/* What cannot be finished is no concern of what is cleaned elsewhere. */
-static struct error *recover(struct cleaning *cleaning, const bool *is_named)
-{
-    struct build *build = cleaning->build;
-    for (uint32_t at = 0; at < build->state->intent_count;) {
-        struct intent *intent = build->state->intents[at];
-        struct error *error = seal_recover(build, intent);
-        bool is_wanted = false;
-        for (uint32_t i = 0; i < intent->record_count; i++) {
-            uint32_t node = map_get(&build->graph->node_by_name, intent->records[i].name);
-            is_wanted |= node != MAP_NONE && is_named[node];
-        }
-        if (error != NULL && is_wanted)
-            return error;
-        if (error != NULL)
-            terminal_warn(cleaning->cli->terminal, "%s", error_text(error));
-        error_free(error);
-        at += at < build->state->intent_count && build->state->intents[at] == intent;
-    }
-    return NULL;
-}
-
 static struct error *clean(struct cleaning *cleaning, const struct tool_words *words)
 {
     struct build *build = cleaning->build;
@@ -223,16 +200,12 @@ static struct error *clean(struct cleaning *cleaning, const struct tool_words *w
     const char *const *targets;
     TRY(tool_targets(cleaning->cli, words, &targets));
     TRY(choose(cleaning, targets, words->count, &is_named));
-    if (!is_dry) {
-        TRY(journal_open(build->state, STATE_DIRECTORY));
-        TRY(recover(cleaning, is_named));
-    }
+    if (!is_dry)
+        TRY(build_recover(build, is_named));
     struct error *error =
         words->flags != 0 ? remove_dead(cleaning) : remove_named(cleaning, is_named);
     if (!is_dry) {
-        struct error *saving = run_check_lock(build);
-        if (saving == NULL)
-            saving = state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
+        struct error *saving = build_save(build);
         if (error == NULL)
             error = saving;
         else

@@ -1,13 +1,15 @@
-/* build.c - opening a run, and the run that finds nothing to do. */
+/* build.c - opening a run, running it, and the run that finds nothing to do. */
 #include "engine/build.h"
 
 #include <string.h>
 
 #include "engine/machine/behind.h"
+#include "engine/state/cache.h"
 #include "engine/stale/stale.h"
 #include "engine/stale/quick.h"
-#include "engine/plan/plan.h"
 #include "engine/plan/staging.h"
+#include "engine/seal/seal.h"
+#include "engine/schedule/schedule.h"
 
 static struct error *begin_runs(struct build *build)
 {
@@ -159,33 +161,177 @@ struct error *build_lock(struct build *build)
     }
 }
 
+/* ---- runs ---- */
+
+/* What a run wants of each node, of the targets or of all. */
+struct selection {
+    bool *is_wanted, *is_named, *is_itself;
+};
+
+static struct error *select_nodes(
+    struct build *build, const char *const *targets, size_t target_count, struct selection *out)
+{
+    const struct graph *graph = build->graph;
+    bool *flags = arena_array(&build->arena, 3 * (size_t)graph->node_count, sizeof *flags);
+    if (flags == NULL)
+        return error_memory();
+    *out = (struct selection){flags, flags + graph->node_count, flags + 2 * graph->node_count};
+    graph_find_itself(graph, targets, target_count, out->is_itself);
+    return graph_select(graph, targets, target_count, out->is_wanted, out->is_named);
+}
+
 struct error *build_is_null(
     struct build *build, const char *const *targets, size_t target_count, bool *out)
 {
     const struct graph *graph = build->graph;
+    struct selection selection;
     *out = false;
     if (!build->is_compiled_current) /* the graph is to be compiled into the state again */
         return NULL;
-    bool *is_wanted = arena_array(&build->arena, graph->node_count, sizeof *is_wanted);
-    bool *is_named = arena_array(&build->arena, graph->node_count, sizeof *is_named);
-    bool *is_itself = arena_array(&build->arena, graph->node_count, sizeof *is_itself);
-    if (is_wanted == NULL || is_named == NULL || is_itself == NULL)
-        return error_memory();
-    graph_find_itself(graph, targets, target_count, is_itself);
     if (build->state->has_journal || build->options->is_forced)
         return NULL;
-    struct error *error = graph_select(graph, targets, target_count, is_wanted, is_named);
+    struct error *error = select_nodes(build, targets, target_count, &selection);
     if (error != NULL) {
         error_free(error); /* the closer look will say it again, with the manifest at hand */
         return NULL;
     }
     for (uint32_t i = 0; i < graph->node_count; i++) {
         bool is_fresh = true;
-        if (is_wanted[i])
-            TRY(stale_is_fresh_by_stamps(build, &graph->nodes[i], is_itself[i], &is_fresh));
+        if (selection.is_wanted[i])
+            TRY(stale_is_fresh_by_stamps(
+                build, &graph->nodes[i], selection.is_itself[i], &is_fresh));
         if (!is_fresh)
             return NULL;
     }
     *out = true;
     return NULL;
+}
+
+struct recovery {
+    struct build *build;
+    const bool *is_wanted;
+    struct error *error; /* the first that counts */
+};
+
+static void tell_unfinished(void *context, const struct intent *intent, struct error *error)
+{
+    struct recovery *recovery = context;
+    const struct graph *graph = recovery->build->graph;
+    bool is_wanted = false;
+    for (uint32_t i = 0; i < intent->record_count; i++) {
+        uint32_t node = map_get(&graph->node_by_name, intent->records[i].name);
+        is_wanted |= node != MAP_NONE && recovery->is_wanted[node];
+    }
+    if (is_wanted && recovery->error == NULL)
+        recovery->error = error;
+    else
+        run_warn(recovery->build, NULL, error);
+}
+
+struct error *build_recover(struct build *build, const bool *is_wanted)
+{
+    struct recovery recovery = {.build = build, .is_wanted = is_wanted};
+    TRY(journal_open(build->state, STATE_DIRECTORY));
+    seal_recover(build, tell_unfinished, &recovery);
+    return recovery.error;
+}
+
+struct error *build_save(struct build *build)
+{
+    TRY(run_check_lock(build));
+    return state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
+}
+
+/* What the next build can do without does not make this one fail. */
+static void tell_hint(struct build *build, struct error *error, const char *doing)
+{
+    if (error != NULL)
+        run_warn(build, NULL, error_wrap(error, "%s", doing));
+}
+
+static struct error *save(struct build *build)
+{
+    TRY(run_check_lock(build));
+    for (uint32_t i = 0; i < build->graph->node_count; i++)
+        build->is_state_changed |= build->runs[i].status == STATUS_SEALED;
+    if (!build->is_state_changed && build->is_compiled_current &&
+        build->state->journal_sequence == 0)
+        return journal_remove(build->state, STATE_DIRECTORY);
+    file_wait_tick(build->stamped_ns); /* no change from now on can share a stamp that is saved */
+    /* not believed as long as there is a journal, which goes with the save */
+    tell_hint(build, quick_write(build, STATE_DIRECTORY), "noting that there is nothing to do");
+    TRY(build_save(build));
+    if (build->is_cache_filled && build->cache.path != NULL)
+        tell_hint(build, cache_trim(&build->arena, build->cache.path, build->cache.size_bytes),
+            "trimming the cache");
+    return NULL;
+}
+
+/* What was made is of one moment, but that may be over. */
+static struct error *check_steady(struct build *build)
+{
+    TRY(run_check_lock(build));
+    for (uint32_t i = 0; i < build->graph->node_count; i++) {
+        const struct record *record = state_find_record(build->state, build->graph->nodes[i].name);
+        const char *path = NULL;
+        if (build->runs[i].status == STATUS_SEALED && record != NULL)
+            TRY(stale_find_unsteady(build, record, &path));
+        if (path != NULL)
+            return error_new(ERROR_FAILED,
+                "%s changed while the build was at work, after it was used: run psybuild again",
+                path);
+    }
+    return NULL;
+}
+
+struct error *build_run(
+    struct build *build, const char *const *targets, size_t target_count, uint32_t *failures)
+{
+    const struct graph *graph = build->graph;
+    struct selection selection;
+    uint64_t start = clock_now_ns();
+    TRY(select_nodes(build, targets, target_count, &selection));
+    for (uint32_t i = 0; i < graph->node_count; i++) {
+        build->runs[i].is_itself = selection.is_itself[i];
+        build->runs[i].is_forced =
+            build->options->is_forced && selection.is_named[i] && !graph->nodes[i].is_fetched;
+    }
+    *failures = 0;
+    if (!build->options->is_dry)
+        TRY(journal_open(build->state, STATE_DIRECTORY));
+    struct error *error = schedule_run(build, selection.is_wanted, failures);
+    build->stats.run_ns = clock_now_ns() - start;
+    if (build->options->is_dry)
+        return error;
+    start = clock_now_ns();
+    struct error *saving = save(build);
+    if (error == NULL)
+        error = saving;
+    else
+        error_free(saving);
+    if (error == NULL && *failures == 0)
+        error = check_steady(build);
+    build->stats.save_ns = clock_now_ns() - start;
+    return error;
+}
+
+size_t build_list_downloads(
+    const struct build *build, struct build_download *downloads, size_t count_max)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < build->graph->node_count && count < count_max; i++) {
+        const struct node_run *run = &build->runs[i];
+        if (!build->graph->nodes[i].is_fetched || run->status != STATUS_PLANNED ||
+            run->plan == NULL)
+            continue;
+        uint64_t done = atomic_load_explicit(&run->bytes_done, memory_order_relaxed);
+        uint64_t wanted = run->plan->bytes_to_read, size = run->plan->outputs[0].size_bytes;
+        if (done == 0 || (wanted > 0 && done >= wanted))
+            continue;
+        bool is_sized = size != PLAN_SIZE_UNKNOWN && wanted <= size;
+        downloads[count++] = (struct build_download){.node = build->graph->nodes[i].name,
+            .bytes_done = is_sized ? size - wanted + done : done,
+            .bytes_total = is_sized ? size : 0};
+    }
+    return count;
 }

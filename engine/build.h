@@ -28,6 +28,23 @@ MUST_CHECK struct error *build_is_null_at_once(const struct build_options *optio
 MUST_CHECK struct error *build_run(
     struct build *build, const char *const *targets, size_t target_count, uint32_t *failures);
 
+/* A file on its way. */
+struct build_download {
+    const char *node;
+    uint64_t bytes_done, bytes_total; /* total 0: not known */
+};
+/* Those of which bytes have come in this run, at most `count_max`. What lay in a partial file
+ * counts as done. */
+size_t build_list_downloads(
+    const struct build *build, struct build_download *downloads, size_t count_max);
+
+/* For who changes the records without a run, such as by removing files: opens the journal and
+ * finishes what an interrupted build had begun to rename. What cannot be finished is an error when
+ * a node with `is_wanted` is in it, else a warning. */
+MUST_CHECK struct error *build_recover(struct build *build, const bool *is_wanted);
+/* And saves them. */
+MUST_CHECK struct error *build_save(struct build *build);
+
 /* Takes the build lock; ERROR_BUSY with `no_wait` when another holds it. */
 MUST_CHECK struct error *build_lock(struct build *build);
 

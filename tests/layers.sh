@@ -1,8 +1,13 @@
 #!/bin/sh
 # layers.sh - the picture of docs/design.md, held against the code: who includes whom, who alone may
-# call what, and that the build knows every file. Says each breach as FILE:LINE: what.
-# usage: layers.sh [SOURCE-DIRECTORY]
+# call what, that the engine reads from bottom to top, and that the build knows every file. Says each
+# breach as FILE:LINE: what.
+# usage: layers.sh [--floors] [SOURCE-DIRECTORY]      --floors: says the floor of each file of the engine
+# PSYBUILD_BUILD is the directory of a build, whose objects tell which file calls which.
 set -eu
+floors=no
+[ "${1:-}" != --floors ] || { floors=yes; shift; }
+build=$(cd "${PSYBUILD_BUILD:-.}" && pwd)
 cd "${1:-${PSYBUILD_SOURCE:-$(dirname "$0")/..}}"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/psybuild-layers.XXXXXX")
@@ -82,6 +87,8 @@ tr '\n' '\0' <"$work/files" | xargs -0 awk '
         else if (layer == "tasks" && to == "engine") {
             if (target != "engine/task.h" && FILENAME !~ /^tasks\/registry\./)
                 breach("tasks/ includes engine/task.h and no other engine header, not " target)
+        } else if (layer == "cli" && target ~ /^engine\/(machine|stale|plan|work|seal|schedule)\//) {
+            breach("cli/ must not include " target)
         } else if (index(" " may[layer] " ", " " to " ") == 0)
             breach(layer " must not include " target)
         next
@@ -116,8 +123,64 @@ comm -23 "$work/there" "$work/listed-once" |
 comm -13 "$work/there" "$work/listed-once" |
     sed 's/^/build.ninja.in: there is no /' >>"$work/breaches"
 
+# The engine, floor by floor: its files in the order in which the build lists them, its folders in that
+# of the first line. A file may include, and call, what stands before it.
+sed -n -E 's/^(source|header) +(engine\/[^ ]+).*/\2/p' build.ninja.in >"$work/engine"
+while read -r file; do
+    object=$build/obj/${file%.c}.o
+    case $file in *.c) ;; *) continue ;; esac
+    [ -f "$object" ] || continue
+    ${NM:-nm} "$object" | awk -v file="$file" '
+        NF == 3 && $2 ~ /^[TDRBC]$/ { print "has", file, $3 }
+        NF == 2 && $1 == "U" { print "wants", file, $2 }'
+done <"$work/engine" >"$work/symbols"
+while read -r file; do
+    awk -v file="$file" '
+        /^[ \t]*#[ \t]*include[ \t]*"engine\// { split($0, part, "\""); print "includes", file, part[2], FNR }' "$file"
+done <"$work/engine" >"$work/includes"
+awk -v floors="$floors" '
+    BEGIN {
+        count = split("task.h machine content manifest graph state run stale plan work seal " \
+            "schedule build.h build.c", folders, " ")
+        for (i = 1; i <= count; i++)
+            floor_of[folders[i]] = i
+    }
+
+    function folder(path) {
+        sub(/^engine\//, "", path)
+        sub(/\/.*/, "", path)
+        return path
+    }
+
+    FILENAME ~ /engine$/ {
+        place[$1] = ++places
+        floor = floor_of[folder($1)]
+        if (floor == 0)
+            print $1 ":1: its folder has no floor"
+        else if (floor < last)
+            print "build.ninja.in: " $1 " is listed above " path
+        last = floor
+        path = $1
+        if (floors == "yes")
+            printf "%2d %3d %s\n", floor, places, $1
+        next
+    }
+    $1 == "includes" && place[$3] > place[$2] { print $2 ":" $4 ": uses " $3 ", which is above it" }
+    $1 == "has" { home[$3] = $2 }
+    $1 == "wants" { wanted[++wants] = $2 " " $3 }
+    END {
+        for (i = 1; i <= wants; i++) {
+            split(wanted[i], use, " ")
+            if (use[2] in home && place[home[use[2]]] > place[use[1]])
+                print use[1] ":1: uses " use[2] " of " home[use[2]] ", which is above it"
+        }
+    }' "$work/engine" "$work/includes" "$work/symbols" >"$work/floors"
+grep -E '^ *[0-9]+ +[0-9]+ ' "$work/floors" || true
+grep -v -E '^ *[0-9]+ +[0-9]+ ' "$work/floors" >>"$work/breaches" || true
+
 if [ -s "$work/breaches" ]; then
     cat "$work/breaches"
     exit 1
 fi
-printf 'layers: %d files, every arrow as drawn\n' "$(wc -l <"$work/files")"
+printf 'layers: %d files, every arrow as drawn%s\n' "$(wc -l <"$work/files")" \
+    "$([ -s "$work/symbols" ] || echo '; who calls whom was not looked at: no objects in PSYBUILD_BUILD')"

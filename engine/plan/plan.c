@@ -7,7 +7,6 @@
 #include "engine/machine/behind.h"
 #include "engine/run/files.h"
 #include "engine/plan/inputs.h"
-#include "engine/plan/takeover.h"
 
 enum { JSON_FILE_BYTES_MAX = 64 << 20, DATA_FILE_BYTES_MAX = 4 << 20 };
 

@@ -7,7 +7,6 @@
 #include "engine/run/files.h"
 #include "engine/plan/inputs.h"
 #include "engine/plan/staging.h"
-#include "engine/work/work.h"
 
 enum { COPY_BYTES_MAX = 64 << 20 };
 

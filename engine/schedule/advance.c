@@ -37,8 +37,8 @@ static void finish_sealed(struct schedule *schedule, uint32_t index)
         run->files[i].location = run->files[i].path;
     run->is_demanded = run->is_given_back = false;
     ready_set_status(schedule, index, STATUS_SEALED);
-    schedule_leave_small(schedule, index);
-    schedule_unpark(schedule);
+    queues_leave_small(schedule, index);
+    queues_unpark(schedule);
     staging_discard(run->plan);
     staging_end(run->plan, false);
     run->plan = NULL;
@@ -62,9 +62,9 @@ static void seal(struct schedule *schedule, const uint32_t *nodes, uint32_t coun
     if (error != NULL) {
         const char *directory = build->graph->nodes[nodes[0]].directory;
         error = error_wrap(error, "sealing %s", directory[0] == '\0' ? "." : directory);
-        schedule_fail(schedule, nodes[0], error);
+        queues_fail(schedule, nodes[0], error);
         for (uint32_t i = 1; i < count; i++)
-            schedule_give_up(schedule, nodes[i]);
+            queues_give_up(schedule, nodes[i]);
         return;
     }
     for (uint32_t i = 0; i < count; i++)
@@ -85,7 +85,7 @@ void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t cou
             continue;
         struct error *error = giveback_node_done(schedule, nodes[i]);
         if (error != NULL)
-            schedule_fail(schedule, nodes[i], error);
+            queues_fail(schedule, nodes[i], error);
     }
 }
 
@@ -103,7 +103,7 @@ void advance_seal_if_complete(struct schedule *schedule, uint32_t index)
     uint32_t *made = arena_array(&build->arena, members->node_count, sizeof *made);
     uint32_t count = 0;
     if (made == NULL) {
-        schedule_fail(schedule, index, error_memory());
+        queues_fail(schedule, index, error_memory());
         return;
     }
     for (uint32_t i = 0; i < members->node_count; i++) {
@@ -119,30 +119,9 @@ void advance_seal_if_complete(struct schedule *schedule, uint32_t index)
 
 /* ---- the phases of a planned node ---- */
 
-struct error *advance_submit(struct schedule *schedule, struct job *job)
-{
-    struct error *error = pool_submit(schedule->build->pool, &job->pool);
-    if (error != NULL) {
-        job_free(job);
-        return error;
-    }
-    schedule->pending[job->pool.is_network ? LANE_NETWORK : LANE_WORK]++;
-    if (job->node != NODE_NONE)
-        schedule->build->runs[job->node].jobs_left++;
-    return NULL;
-}
-
-struct error *advance_start_job(
-    struct schedule *schedule, uint32_t node, enum job_kind kind, uint32_t index)
-{
-    struct job *job;
-    TRY(job_new(schedule->build, node, kind, index, &job));
-    return advance_submit(schedule, job);
-}
-
 struct error *advance_start_fill(struct schedule *schedule, uint32_t node, uint32_t input)
 {
-    TRY(advance_start_job(schedule, node, JOB_FILL, input));
+    TRY(queues_start_job(schedule, node, JOB_FILL, input));
     schedule->build->runs[node].plan->inputs[input].is_filling = true;
     return NULL;
 }
@@ -185,7 +164,7 @@ static struct error *start_phase(struct schedule *schedule, uint32_t index)
     if (run->phase == PHASE_SYNC)
         for (uint32_t i = 0; i < plan->output_count; i++)
             if (!plan->outputs[i].is_unchanged)
-                TRY(advance_start_job(schedule, index, JOB_SYNC, i));
+                TRY(queues_start_job(schedule, index, JOB_SYNC, i));
     return NULL;
 }
 
@@ -251,7 +230,7 @@ static struct error *finish_node(struct schedule *schedule, uint32_t index)
     build->stats.nodes_made++;
     say_done(build, index);
     staging_close(plan);
-    schedule_leave_active(schedule, index);
+    queues_leave_active(schedule, index);
     ready_set_status(schedule, index, STATUS_MADE);
     advance_seal_if_complete(schedule, index);
     return run->status == STATUS_MADE ? giveback_node_done(schedule, index) : NULL;
@@ -279,7 +258,7 @@ struct error *advance_follow(struct schedule *schedule, uint32_t index)
     TRY(job_new(schedule->build, index, JOB_FOLLOW, 0, &job));
     job->span = span;
     run->is_following = true;
-    return advance_submit(schedule, job);
+    return queues_submit(schedule, job);
 }
 
 /* Whether pieces or copies are left to be handed out. */
@@ -312,7 +291,7 @@ void advance_node(struct schedule *schedule, uint32_t index)
             error = start_phase(schedule, index);
         }
         if (error != NULL)
-            schedule_fail(
+            queues_fail(
                 schedule, index, error_wrap(error, "making %s", build->graph->nodes[index].name));
         if (schedule->is_stopping)
             return;
@@ -383,19 +362,14 @@ static void tell_readers(struct schedule *schedule, uint32_t producer)
             continue;
         struct error *error = arrive(schedule, reader, producer);
         if (error != NULL)
-            schedule_fail(
+            queues_fail(
                 schedule, reader, error_wrap(error, "making %s", build->graph->nodes[reader].name));
         else if (run->is_given_up)
-            check_plan_anew(schedule, reader);
+            queues_add_again(schedule, reader);
     }
 }
 
 /* ---- feeding ---- */
-
-bool advance_has_window(const struct schedule *schedule, enum lane lane)
-{
-    return schedule->pending[lane] < schedule->window[lane];
-}
 
 /* A node of a pool works when the pool has a place for it. */
 static bool take_slot(struct schedule *schedule, uint32_t index)
@@ -410,7 +384,7 @@ static bool take_slot(struct schedule *schedule, uint32_t index)
     schedule->pool_used[pool]++;
     run->has_slot = true;
     if (pool == POOL_CONSOLE)
-        schedule_tick(schedule); /* the status line makes way */
+        queues_tick(schedule); /* the status line makes way */
     return true;
 }
 
@@ -425,16 +399,16 @@ static struct error *feed_node(struct schedule *schedule, uint32_t index)
     if (!run->is_begun) /* what it took: without the wait for its turn */
         run->started_ns = clock_now_ns();
     run->is_begun = true;
-    while (run->next_copy < run->copy_count && advance_has_window(schedule, LANE_WORK)) {
+    while (run->next_copy < run->copy_count && queues_have_window(schedule, LANE_WORK)) {
         struct job *job;
         TRY(job_new(build, index, JOB_COPY, run->next_copy, &job));
         job->copy = &run->copies[run->next_copy++];
-        TRY(advance_submit(schedule, job));
+        TRY(queues_submit(schedule, job));
     }
-    while (run->next_piece < run->pieces_queued && advance_has_window(schedule, lane)) {
+    while (run->next_piece < run->pieces_queued && queues_have_window(schedule, lane)) {
         uint32_t piece = run->queue[run->next_piece++];
         bool is_made = run->plan->pieces[piece].action == PIECE_MAKE;
-        TRY(advance_start_job(schedule, index, is_made ? JOB_MAKE : JOB_VERIFY, piece));
+        TRY(queues_start_job(schedule, index, is_made ? JOB_MAKE : JOB_VERIFY, piece));
     }
     return NULL;
 }
@@ -443,7 +417,7 @@ void advance_feed_node(struct schedule *schedule, uint32_t index)
 {
     struct error *error = feed_node(schedule, index);
     if (error != NULL)
-        schedule_fail(schedule, index, error);
+        queues_fail(schedule, index, error);
     else if (schedule->build->runs[index].jobs_left == 0)
         advance_node(schedule, index);
 }

@@ -35,7 +35,7 @@ struct error *check_set_fresh(struct schedule *schedule, uint32_t index)
     build->stats.nodes_fresh++;
     ready_set_status(schedule, index, STATUS_FRESH);
     advance_seal_if_complete(schedule, index);
-    schedule_unpark(schedule);
+    queues_unpark(schedule);
     return build->options->is_dry ? NULL : giveback_node_done(schedule, index);
 }
 
@@ -97,7 +97,7 @@ static struct error *start_hashes(struct schedule *schedule, const struct stalen
         build->bytes_total += run->stamp.size_bytes;
         build->stats.files_hashed++;
         build->stats.bytes_hashed += run->stamp.size_bytes;
-        TRY(advance_submit(schedule, job));
+        TRY(queues_submit(schedule, job));
     }
     return NULL;
 }
@@ -122,7 +122,7 @@ static struct error *may_be_there(struct schedule *schedule, uint32_t index, boo
     TRY(file_stat_settled(node->name, &build->files[file].stamp));
     build->runs[index].is_identified = true;
     *out = true;
-    return advance_start_job(schedule, index, JOB_IDENTIFY, file);
+    return queues_start_job(schedule, index, JOB_IDENTIFY, file);
 }
 
 struct error *check_adopt_file(struct schedule *schedule, uint32_t index, uint32_t file)
@@ -250,15 +250,15 @@ static void plan_layout_readers_anew(struct schedule *schedule, uint32_t produce
         build->stats.nodes_made -= status == STATUS_MADE || status == STATUS_SEALED;
         build->stats.nodes_fresh -= status == STATUS_FRESH;
         if (status == STATUS_PLANNED || status == STATUS_MADE) {
-            schedule_remove(schedule->sealing, &schedule->sealing_count, index);
+            queues_remove(schedule->sealing, &schedule->sealing_count, index);
             ready_set_status(schedule, index, STATUS_PLANNED);
             run->is_given_up = true;
-            check_plan_anew(schedule, index);
+            queues_add_again(schedule, index);
         } else {
             begin_phases(run);
             struct error *error = check_plan(schedule, index);
             if (error != NULL)
-                schedule_fail(schedule, index, error);
+                queues_fail(schedule, index, error);
         }
     }
 }
@@ -308,23 +308,23 @@ void check_plan_anew(struct schedule *schedule, uint32_t index)
 {
     struct build *build = schedule->build;
     struct node_run *run = &build->runs[index];
-    schedule_withdraw(schedule, index);
+    queues_withdraw(schedule, index);
     if (run->jobs_left > 0)
         return;
     build->bytes_total -= run->plan->bytes_to_read;
     atomic_fetch_sub(&build->bytes_done, atomic_exchange(&run->bytes_done, 0));
     build->stats.pieces_made -= run->plan->pieces_to_make;
     build->stats.pieces_kept -= run->plan->piece_count - run->plan->pieces_to_make;
-    schedule_leave_active(schedule, index);
+    queues_leave_active(schedule, index);
     staging_discard(run->plan);
     forget_plan(schedule, index);
     if (has_failed_need(build, index)) {
-        schedule_give_up(schedule, index);
+        queues_give_up(schedule, index);
         return;
     }
     struct error *error = check_plan(schedule, index);
     if (error != NULL)
-        schedule_fail(schedule, index, error);
+        queues_fail(schedule, index, error);
 }
 
 /* A file that another node fetches at this moment is not fetched twice: it is looked at again when
@@ -365,7 +365,7 @@ static struct error *listen(struct schedule *schedule, uint32_t index, bool *out
     if (!*out)
         return NULL;
     run->is_listened = true;
-    TRY(advance_start_job(schedule, index, JOB_HINT, 0));
+    TRY(queues_start_job(schedule, index, JOB_HINT, 0));
     schedule->hint_count++;
     return NULL;
 }
@@ -403,7 +403,7 @@ static struct error *restore(struct schedule *schedule, uint32_t index, bool *ou
     TRY(start_node(schedule, index));
     for (uint32_t i = 0; i < plan->output_count; i++)
         if (!plan->outputs[i].is_unchanged)
-            TRY(advance_start_job(schedule, index, JOB_RESTORE, i));
+            TRY(queues_start_job(schedule, index, JOB_RESTORE, i));
     ready_set_status(schedule, index, STATUS_PLANNED);
     if (!hash_equal(&before, &run->layout_hash))
         plan_layout_readers_anew(schedule, index);

@@ -131,7 +131,7 @@ struct error *dry_run(struct schedule *schedule)
         if (build->runs[index].plan != NULL)
             staging_close(build->runs[index].plan);
         if (error != NULL)
-            schedule_fail(schedule, index, error);
+            queues_fail(schedule, index, error);
     }
     return NULL;
 }

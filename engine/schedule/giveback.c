@@ -202,7 +202,7 @@ static struct error *flush_readers(struct schedule *schedule, uint32_t producer)
             continue;
         TRY(let_go(build, reader->plan, producer));
         TRY(job_new(build, schedule->readers[k].node, JOB_FLUSH, producer, &job));
-        TRY(advance_submit(schedule, job));
+        TRY(queues_submit(schedule, job));
         run->flushes_left++;
     }
     return NULL;

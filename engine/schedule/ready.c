@@ -153,12 +153,13 @@ struct error *ready_begin(struct schedule *schedule, const bool *is_wanted)
     schedule->sealing_next = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->parked = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->heard = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
+    schedule->again = arena_array(arena, (size_t)count + 1, sizeof(uint32_t));
     schedule->is_group_failed = arena_array(arena, graph->group_count, sizeof(bool));
     if (schedule->priority == NULL || schedule->rank == NULL || schedule->pool_used == NULL ||
         schedule->first_reader == NULL || schedule->ready == NULL || schedule->hashing == NULL ||
         schedule->blocking == NULL || schedule->active == NULL || schedule->sealing == NULL ||
         schedule->sealing_next == NULL || schedule->parked == NULL || schedule->heard == NULL ||
-        schedule->is_group_failed == NULL)
+        schedule->again == NULL || schedule->is_group_failed == NULL)
         return error_memory();
     uint32_t *first = schedule->first_reader;
     for (uint32_t i = 0; i < count; i++)

@@ -1,4 +1,4 @@
-/* schedule.c - build_run: which node is looked at when, and whose pieces run.
+/* schedule.c - which node is looked at when, and whose pieces run.
  *
  * Everything here is the main thread. A node becomes ready when all it needs is at hand; it is then
  * checked, planned if stale, and its pieces are fed to the pool a few at a time. Nothing recurses:
@@ -8,140 +8,16 @@
 #include <string.h>
 
 #include "base/jobserver.h"
-#include "engine/state/cache.h"
 #include "engine/run/files.h"
 #include "engine/stale/stale.h"
-#include "engine/stale/quick.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/inputs.h"
 #include "engine/seal/seal.h"
-#include "engine/build.h"
 
 #define LOAD_NS UINT64_C(1000000000) /* between two looks at the load */
 /* Nodes that are planned or wait for a hash, at a time: planned ones hold files open, waiting ones
  * are looked at again after each hash. */
 enum { TICK_MS = 100, OPEN_NODES_MAX = 64 };
-
-/* ---- failing ---- */
-
-/* A planned reader that waits for a file of the failed one; what it made stays in its log. */
-static bool is_waiting_for(const struct node_run *run, uint32_t producer)
-{
-    for (uint32_t i = 0; run->plan != NULL && i < run->plan->input_count; i++)
-        if (run->plan->inputs[i].is_awaited && run->plan->inputs[i].producer == producer)
-            return true;
-    return false;
-}
-
-void schedule_leave_small(struct schedule *schedule, uint32_t index)
-{
-    schedule->small_count -= schedule->build->runs[index].is_small;
-    schedule->build->runs[index].is_small = false;
-}
-
-static void block(struct schedule *schedule, uint32_t start)
-{
-    struct build *build = schedule->build;
-    uint32_t *stack = schedule->blocking, depth = 0; /* each node is pushed once */
-    stack[depth++] = start;
-    while (depth > 0) {
-        uint32_t index = stack[--depth];
-        uint32_t group = build->graph->nodes[index].group;
-        for (uint32_t k = schedule->first_reader[index]; k < schedule->first_reader[index + 1];
-             k++) {
-            uint32_t reader = schedule->readers[k].node;
-            struct node_run *run = &build->runs[reader];
-            bool is_planned = run->status == STATUS_PLANNED && is_waiting_for(run, index);
-            if (run->status != STATUS_WAITING && !is_planned)
-                continue;
-            ready_set_status(schedule, reader, STATUS_BLOCKED);
-            if (is_planned)
-                schedule_leave_active(schedule, reader);
-            stack[depth++] = reader;
-        }
-        if (group == GROUP_NONE || schedule->is_group_failed[group])
-            continue;
-        schedule->is_group_failed[group] = true; /* it will not be sealed */
-        const struct group *members = &build->graph->groups[group];
-        for (uint32_t m = 0; m < members->node_count; m++)
-            for (uint32_t k = schedule->first_reader[members->nodes[m]];
-                 k < schedule->first_reader[members->nodes[m] + 1]; k++) {
-                uint32_t reader = schedule->readers[k].node;
-                if (build->graph->nodes[reader].group == group ||
-                    build->runs[reader].status != STATUS_WAITING)
-                    continue;
-                ready_set_status(schedule, reader, STATUS_BLOCKED);
-                stack[depth++] = reader;
-            }
-    }
-}
-
-/* Nodes that wait for another's file look again. */
-void schedule_unpark(struct schedule *schedule)
-{
-    for (uint32_t i = 0; i < schedule->parked_count; i++)
-        ready_push(schedule, schedule->parked[i]);
-    schedule->parked_count = 0;
-}
-
-void schedule_remove(uint32_t *list, uint32_t *count, uint32_t node)
-{
-    for (uint32_t i = 0; i < *count; i++)
-        if (list[i] == node) {
-            memmove(list + i, list + i + 1, (*count - i - 1) * sizeof *list);
-            (*count)--;
-            return;
-        }
-}
-
-void schedule_leave_active(struct schedule *schedule, uint32_t index)
-{
-    schedule_remove(schedule->active, &schedule->active_count, index);
-    uint32_t pool = schedule->build->graph->nodes[index].pool;
-    if (schedule->build->runs[index].has_slot)
-        schedule->pool_used[pool]--;
-    schedule->build->runs[index].has_slot = false;
-}
-
-/* It cannot be sealed with others of which one failed; what it made stays in its log. */
-void schedule_give_up(struct schedule *schedule, uint32_t index)
-{
-    ready_set_status(schedule, index, STATUS_BLOCKED);
-    schedule_leave_active(schedule, index);
-    schedule_leave_small(schedule, index);
-    block(schedule, index);
-    schedule_unpark(schedule);
-}
-
-/* Takes over the error. */
-void schedule_fail(struct schedule *schedule, uint32_t index, struct error *error)
-{
-    struct build *build = schedule->build;
-    if (error_kind_of(error) == ERROR_INTERRUPTED) {
-        schedule->is_stopping = true;
-        if (schedule->interrupted == NULL)
-            schedule->interrupted = error;
-        else
-            error_free(error);
-        return;
-    }
-    if (build->runs[index].status != STATUS_FAILED) {
-        ready_set_status(schedule, index, STATUS_FAILED);
-        schedule_leave_active(schedule, index);
-        schedule_leave_small(schedule, index);
-        schedule->failures++;
-        build->stats.nodes_failed++;
-        if (build->options->on_event != NULL)
-            build->options->on_event(build->options->context,
-                &(struct build_event){
-                    .kind = EVENT_FAILED, .node = build->graph->nodes[index].name, .error = error});
-        block(schedule, index);
-        schedule_unpark(schedule);
-    }
-    error_free(error);
-    if (build->options->failures_max > 0 && schedule->failures >= build->options->failures_max)
-        schedule->is_stopping = true;
-}
 
 /* ---- results ---- */
 
@@ -288,7 +164,7 @@ static struct error *take_heard(struct schedule *schedule, struct job *job)
     }
     struct error *error = check_begin_stale(schedule, job->node);
     if (error != NULL)
-        schedule_fail(schedule, job->node, error);
+        queues_fail(schedule, job->node, error);
     return NULL;
 }
 
@@ -348,7 +224,7 @@ static void take_hash_result(struct schedule *schedule, struct job *job)
         if (build->runs[index].status != STATUS_CHECKING)
             continue;
         if (error != NULL) {
-            schedule_fail(schedule, index, error);
+            queues_fail(schedule, index, error);
             error = NULL; /* the others look again, and find it themselves */
         } else {
             ready_push(schedule, index);
@@ -427,7 +303,7 @@ static void take_result(struct schedule *schedule, struct job *job)
     error_free(job->pool.error);
     job_free(job);
     if (error != NULL)
-        schedule_fail(
+        queues_fail(
             schedule, index, error_wrap(error, "making %s", build->graph->nodes[index].name));
     else if (run->is_given_up && !schedule->is_stopping)
         check_plan_anew(schedule, index);
@@ -436,21 +312,6 @@ static void take_result(struct schedule *schedule, struct job *job)
 }
 
 /* ---- the loop ---- */
-
-void schedule_tick(struct schedule *schedule)
-{
-    struct build *build = schedule->build;
-    if (build->options->on_tick == NULL)
-        return;
-    struct build_progress progress = {.nodes_total = schedule->wanted,
-        .bytes_done = atomic_load_explicit(&build->bytes_done, memory_order_relaxed),
-        .bytes_total = build->bytes_total};
-    progress.nodes_done = build->stats.nodes_fresh + build->stats.nodes_made;
-    progress.is_console = schedule->pool_used[POOL_CONSOLE] > 0;
-    if (schedule->active_count > 0)
-        progress.node = build->graph->nodes[schedule->active[0]].name;
-    build->options->on_tick(build->options->context, &progress);
-}
 
 /* Nodes that wait for files do not count: those that bring the files must find room. */
 static bool has_room(const struct schedule *schedule)
@@ -476,43 +337,21 @@ static void check_ready(struct schedule *schedule)
         }
         struct error *error = check_node(schedule, index);
         if (error != NULL)
-            schedule_fail(schedule, index, error);
+            queues_fail(schedule, index, error);
         if (looked % 256 == 0)
-            schedule_tick(schedule);
+            queues_tick(schedule);
     }
 }
 
-static bool is_of_node(const void *context, const struct pool_job *job)
+/* What was planned from something that turned out to be another is planned from that. */
+static void plan_anew(struct schedule *schedule)
 {
-    return ((const struct job *)job)->node == *(const uint32_t *)context;
-}
-
-/* Jobs that have not begun never will. */
-static void forget_jobs(struct schedule *schedule, struct pool_job *first)
-{
-    struct node_run *runs = schedule->build->runs;
-    for (struct pool_job *job = first, *next; job != NULL; job = next) {
-        const struct job *forgotten = (struct job *)job;
-        next = job->next;
-        schedule->pending[job->is_network ? LANE_NETWORK : LANE_WORK]--;
-        if (forgotten->node != NODE_NONE)
-            runs[forgotten->node].jobs_left--;
-        if (forgotten->kind == JOB_FLUSH)
-            runs[forgotten->index].flushes_left--;
-        if (forgotten->kind == JOB_FILL)
-            runs[forgotten->node].plan->inputs[forgotten->index].is_filling = false;
-        job_free((struct job *)job);
+    while (schedule->again_count > 0 && !schedule->is_stopping) {
+        uint32_t index = schedule->again[--schedule->again_count];
+        const struct node_run *run = &schedule->build->runs[index];
+        if (run->is_given_up && run->status == STATUS_PLANNED)
+            check_plan_anew(schedule, index);
     }
-}
-
-void schedule_withdraw(struct schedule *schedule, uint32_t index)
-{
-    forget_jobs(schedule, pool_withdraw(schedule->build->pool, is_of_node, &index));
-}
-
-static void stop(struct schedule *schedule)
-{
-    forget_jobs(schedule, pool_withdraw(schedule->build->pool, NULL, NULL));
 }
 
 /* Large downloads begin when all is planned that can be; each when there is a thread for it and
@@ -524,7 +363,7 @@ static void begin_downloads(struct schedule *schedule, bool is_last_chance)
     if (is_early && !is_last_chance)
         return;
     while (schedule->heard_count > 0 && !schedule->is_stopping &&
-           advance_has_window(schedule, LANE_NETWORK)) {
+           queues_have_window(schedule, LANE_NETWORK)) {
         uint32_t index = schedule->heard[0];
         bool is_admitted = false;
         struct error *error = giveback_admits(schedule, index, is_last_chance, &is_admitted);
@@ -535,7 +374,7 @@ static void begin_downloads(struct schedule *schedule, bool is_last_chance)
         if (error == NULL)
             error = check_plan(schedule, index);
         if (error != NULL)
-            schedule_fail(schedule, index, error);
+            queues_fail(schedule, index, error);
         else
             advance_feed_node(schedule, index);
     }
@@ -582,6 +421,7 @@ static void loop(struct schedule *schedule)
             schedule->interrupted = error_new(ERROR_INTERRUPTED, "interrupted");
             schedule->is_stopping = true;
         }
+        plan_anew(schedule);
         check_ready(schedule);
         begin_downloads(schedule, false);
         advance_feed(schedule);
@@ -590,7 +430,9 @@ static void loop(struct schedule *schedule)
             continue; /* its readers first */
         }
         if (schedule->is_stopping)
-            stop(schedule);
+            queues_withdraw_all(schedule);
+        else if (schedule->again_count > 0)
+            continue;
         if (schedule->ready_count > 0 && has_room(schedule) && !schedule->is_stopping)
             continue;
         if (pool_pending(build->pool) == 0) {
@@ -605,50 +447,8 @@ static void loop(struct schedule *schedule)
             next = job->next;
             take_result(schedule, (struct job *)job);
         }
-        schedule_tick(schedule);
+        queues_tick(schedule);
     }
-}
-
-/* What the next build can do without does not make this one fail. */
-static void tell_hint(struct build *build, struct error *error, const char *doing)
-{
-    if (error != NULL)
-        run_warn(build, NULL, error_wrap(error, "%s", doing));
-}
-
-static struct error *save(struct build *build)
-{
-    TRY(run_check_lock(build));
-    for (uint32_t i = 0; i < build->graph->node_count; i++)
-        build->is_state_changed |= build->runs[i].status == STATUS_SEALED;
-    if (!build->is_state_changed && build->is_compiled_current &&
-        build->state->journal_sequence == 0)
-        return journal_remove(build->state, STATE_DIRECTORY);
-    file_wait_tick(build->stamped_ns); /* no change from now on can share a stamp that is saved */
-    /* not believed as long as there is a journal, which goes with the save */
-    tell_hint(build, quick_write(build, STATE_DIRECTORY), "noting that there is nothing to do");
-    TRY(state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity));
-    if (build->is_cache_filled && build->cache.path != NULL)
-        tell_hint(build, cache_trim(&build->arena, build->cache.path, build->cache.size_bytes),
-            "trimming the cache");
-    return NULL;
-}
-
-/* What was made is of one moment, but that may be over. */
-static struct error *check_steady(struct build *build)
-{
-    TRY(run_check_lock(build));
-    for (uint32_t i = 0; i < build->graph->node_count; i++) {
-        const struct record *record = state_find_record(build->state, build->graph->nodes[i].name);
-        const char *path = NULL;
-        if (build->runs[i].status == STATUS_SEALED && record != NULL)
-            TRY(stale_find_unsteady(build, record, &path));
-        if (path != NULL)
-            return error_new(ERROR_FAILED,
-                "%s changed while the build was at work, after it was used: run psybuild again",
-                path);
-    }
-    return NULL;
 }
 
 static struct error *open_jobserver(struct schedule *schedule)
@@ -665,42 +465,29 @@ static struct error *open_jobserver(struct schedule *schedule)
 
 /* What cannot be finished stays unfinished, and its nodes cannot be made: they fail, and no others.
  */
-static void fail_unfinished(
-    struct schedule *schedule, const struct intent *intent, struct error *error)
+static void fail_unfinished(void *context, const struct intent *intent, struct error *error)
 {
+    struct schedule *schedule = context;
     struct build *build = schedule->build;
+    error = error_wrap(error, "finishing what an interrupted build had begun to rename");
     for (uint32_t i = 0; i < intent->record_count; i++) {
         uint32_t node = map_get(&build->graph->node_by_name, intent->records[i].name);
         if (node == MAP_NONE || !build->runs[node].is_wanted)
             continue;
         if (error != NULL)
-            schedule_fail(schedule, node, error);
+            queues_fail(schedule, node, error);
         else
-            schedule_give_up(schedule, node);
+            queues_give_up(schedule, node);
         error = NULL;
     }
     if (error != NULL)
         run_warn(build, NULL, error);
 }
 
-static void recover(struct schedule *schedule)
-{
-    struct state *state = schedule->build->state;
-    for (uint32_t at = 0; at < state->intent_count;) {
-        struct intent *intent = state->intents[at];
-        struct error *error = seal_recover(schedule->build, intent);
-        bool is_there = at < state->intent_count && state->intents[at] == intent;
-        if (error != NULL)
-            fail_unfinished(schedule, intent,
-                error_wrap(error, "finishing what an interrupted build had begun to rename"));
-        at += is_there;
-    }
-}
-
 static struct error *run_real(struct schedule *schedule)
 {
     struct build *build = schedule->build;
-    recover(schedule);
+    seal_recover(build, fail_unfinished, schedule);
     TRY(pool_open(build->options->threads, build->options->connections,
         build->options->memory_bytes, &build->pool));
     TRY(open_jobserver(schedule));
@@ -713,46 +500,13 @@ static struct error *run_real(struct schedule *schedule)
     return seal_remove_partials(build);
 }
 
-struct error *build_run(
-    struct build *build, const char *const *targets, size_t target_count, uint32_t *failures)
+struct error *schedule_run(struct build *build, const bool *is_wanted, uint32_t *failures)
 {
-    const struct graph *graph = build->graph;
     struct schedule schedule = {.build = build,
         .window = {
             4 * (size_t)build->options->threads + 24, 2 * (size_t)build->options->connections + 2}};
-    bool *is_wanted = arena_array(&build->arena, graph->node_count, sizeof *is_wanted);
-    bool *is_named = arena_array(&build->arena, graph->node_count, sizeof *is_named);
-    uint64_t start = clock_now_ns();
-    bool *is_itself = arena_array(&build->arena, graph->node_count, sizeof *is_itself);
-    if (is_wanted == NULL || is_named == NULL || is_itself == NULL)
-        return error_memory();
-    graph_find_itself(graph, targets, target_count, is_itself);
-    TRY(graph_select(graph, targets, target_count, is_wanted, is_named));
     TRY(ready_begin(&schedule, is_wanted));
-    for (uint32_t i = 0; i < graph->node_count; i++) {
-        build->runs[i].is_itself = is_itself[i];
-        build->runs[i].is_forced =
-            build->options->is_forced && is_named[i] && !graph->nodes[i].is_fetched;
-    }
-    struct error *error;
-    if (build->options->is_dry) {
-        error = dry_run(&schedule);
-    } else {
-        TRY(journal_open(build->state, STATE_DIRECTORY));
-        error = run_real(&schedule);
-    }
-    build->stats.run_ns = clock_now_ns() - start;
-    start = clock_now_ns();
-    if (!build->options->is_dry) {
-        struct error *saving = save(build);
-        if (error == NULL)
-            error = saving;
-        else
-            error_free(saving);
-        if (error == NULL && schedule.failures == 0)
-            error = check_steady(build);
-    }
-    build->stats.save_ns = clock_now_ns() - start;
+    struct error *error = build->options->is_dry ? dry_run(&schedule) : run_real(&schedule);
     *failures = schedule.failures;
     return error;
 }

@@ -1,5 +1,5 @@
-/* schedule.h - what the main thread keeps while it schedules; of schedule.c, ready.c, check.c,
- * advance.c, giveback.c and dry.c only.
+/* schedule.h - what the main thread keeps while it schedules; whose files are,
+ * from low to high: ready, queues, giveback, advance, check, dry, schedule.
  *
  * A reader's edge is met as soon as the producer's status serves it; a node is ready when all its
  * edges are. Edges are looked at again whenever a status changes, so a file that was given back and
@@ -33,6 +33,7 @@ struct schedule {
     uint32_t *sealing, sealing_count; /* made, without a group: sealed together in each round */
     uint32_t *sealing_next;           /* takes its place while it is walked */
     uint32_t *heard, heard_count;     /* large downloads that wait for their turn */
+    uint32_t *again, again_count;     /* given up: planned again by the loop */
     uint32_t *parked, parked_count;   /* wait for another node that fetches the same content */
     uint32_t *pool_used;              /* nodes at work, by pool of the graph */
     bool *is_group_failed;
@@ -49,22 +50,6 @@ struct schedule {
     struct error *interrupted;
 };
 
-/* ---- schedule.c: failing, results, the loop ---- */
-
-void schedule_fail(struct schedule *schedule, uint32_t node, struct error *error); /* takes it */
-/* The node failed with another: blocked, and its readers with it. */
-void schedule_give_up(struct schedule *schedule, uint32_t node);
-/* Takes a node out of one of the lists above, if it is there. */
-void schedule_remove(uint32_t *list, uint32_t *count, uint32_t node);
-/* The node is planned no more: gives back its place in its pool. */
-void schedule_leave_active(struct schedule *schedule, uint32_t node);
-/* The node's jobs that have not begun are not wanted any more. */
-void schedule_withdraw(struct schedule *schedule, uint32_t node);
-void schedule_leave_small(struct schedule *schedule, uint32_t node);
-/* Nodes that wait for another's file look again. */
-void schedule_unpark(struct schedule *schedule);
-void schedule_tick(struct schedule *schedule); /* tells of the progress */
-
 /* ---- ready.c: which node is looked at next ---- */
 
 MUST_CHECK struct error *ready_begin(struct schedule *schedule, const bool *is_wanted);
@@ -75,6 +60,65 @@ uint32_t ready_pop(struct schedule *schedule); /* the most urgent; there must be
 void ready_be_patient(struct schedule *schedule, uint32_t node);
 /* And looks at all edges to the node's readers. */
 void ready_set_status(struct schedule *schedule, uint32_t node, enum node_status status);
+
+/* ---- queues.c: the lists above, the jobs on their way, and how a node leaves them ---- */
+
+/* Takes a node out of a list, if it is there. */
+void queues_remove(uint32_t *list, uint32_t *count, uint32_t node);
+/* The node is planned no more: gives back its place in its pool. */
+void queues_leave_active(struct schedule *schedule, uint32_t node);
+void queues_leave_small(struct schedule *schedule, uint32_t node);
+/* Nodes that wait for another's file look again. */
+void queues_unpark(struct schedule *schedule);
+/* The plan is given up: the loop plans the node again. */
+void queues_add_again(struct schedule *schedule, uint32_t node);
+MUST_CHECK struct error *queues_submit(struct schedule *schedule, struct job *job); /* takes it */
+MUST_CHECK struct error *queues_start_job(
+    struct schedule *schedule, uint32_t node, enum job_kind kind, uint32_t index);
+bool queues_have_window(const struct schedule *schedule, enum lane lane);
+/* The node's jobs, or all, that have not begun are not wanted any more. */
+void queues_withdraw(struct schedule *schedule, uint32_t node);
+void queues_withdraw_all(struct schedule *schedule);
+/* An interruption stops the run, anything else the node and what needs it. */
+void queues_fail(struct schedule *schedule, uint32_t node, struct error *error); /* takes it */
+/* The node failed with another: blocked, and its readers with it. */
+void queues_give_up(struct schedule *schedule, uint32_t node);
+void queues_tick(struct schedule *schedule); /* tells of the progress */
+
+/* ---- giveback.c: files with "keep": "until-used" ---- */
+
+/* Whether a download may begin now: what its readers are planned to write fits beside it. An error
+ * when it never will. */
+MUST_CHECK struct error *giveback_admits(
+    struct schedule *schedule, uint32_t node, bool is_last_chance, bool *out);
+/* All pieces that read an input are made: its file goes if no other reader needs it. */
+MUST_CHECK struct error *giveback_input_done(struct schedule *schedule, struct plan_input *input);
+/* A node was made or sealed, or was fresh: what it read goes if no other reader needs it. */
+MUST_CHECK struct error *giveback_node_done(struct schedule *schedule, uint32_t reader);
+/* A reader's staged bytes are on disk. */
+MUST_CHECK struct error *giveback_flushed(struct schedule *schedule, uint32_t producer);
+
+/* ---- advance.c: from planned to sealed ---- */
+
+/* What no piece read of an input is hashed; until then its file stays open. */
+MUST_CHECK struct error *advance_start_fill(
+    struct schedule *schedule, uint32_t node, uint32_t input);
+/* Queues the pieces that can run at once: all that wait for no input, and those to be verified. */
+MUST_CHECK struct error *advance_queue_pieces(struct node_run *run);
+/* Goes on while nothing of the current phase is left to do. */
+void advance_node(struct schedule *schedule, uint32_t node);
+void advance_feed_node(struct schedule *schedule, uint32_t node);
+/* Submits pieces of planned nodes, the most urgent first, while the pool's windows have room. */
+void advance_feed(struct schedule *schedule);
+/* Hands what is whole of the beginning of output 0 to the task's follow, one run at a time. */
+MUST_CHECK struct error *advance_follow(struct schedule *schedule, uint32_t node);
+/* Whether an input's tree hash is known only when what no piece read of it is hashed, too. */
+bool advance_wants_fill(struct build *build, const struct plan_input *input);
+void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count);
+/* Seals a group when each of its nodes is made or fresh. */
+void advance_seal_if_complete(struct schedule *schedule, uint32_t node);
+/* The task's notes for others beside a file that has its name now. */
+void advance_write_notes(struct build *build, uint32_t node);
 
 /* ---- check.c: one node, from ready to planned ---- */
 
@@ -92,46 +136,13 @@ MUST_CHECK struct error *check_set_fresh(struct schedule *schedule, uint32_t nod
 /* EVENT_STARTED of a plan. */
 void check_say_started(struct build *build, const struct plan *plan);
 
-/* ---- advance.c: from planned to sealed ---- */
-
-MUST_CHECK struct error *advance_submit(struct schedule *schedule, struct job *job);
-MUST_CHECK struct error *advance_start_job(
-    struct schedule *schedule, uint32_t node, enum job_kind kind, uint32_t index);
-/* What no piece read of an input is hashed; until then its file stays open. */
-MUST_CHECK struct error *advance_start_fill(
-    struct schedule *schedule, uint32_t node, uint32_t input);
-/* Queues the pieces that can run at once: all that wait for no input, and those to be verified. */
-MUST_CHECK struct error *advance_queue_pieces(struct node_run *run);
-/* Goes on while nothing of the current phase is left to do. */
-void advance_node(struct schedule *schedule, uint32_t node);
-bool advance_has_window(const struct schedule *schedule, enum lane lane);
-void advance_feed_node(struct schedule *schedule, uint32_t node);
-/* Submits pieces of planned nodes, the most urgent first, while the pool's windows have room. */
-void advance_feed(struct schedule *schedule);
-/* Hands what is whole of the beginning of output 0 to the task's follow, one run at a time. */
-MUST_CHECK struct error *advance_follow(struct schedule *schedule, uint32_t node);
-/* Whether an input's tree hash is known only when what no piece read of it is hashed, too. */
-bool advance_wants_fill(struct build *build, const struct plan_input *input);
-void advance_seal(struct schedule *schedule, const uint32_t *nodes, uint32_t count);
-/* Seals a group when each of its nodes is made or fresh. */
-void advance_seal_if_complete(struct schedule *schedule, uint32_t node);
-/* The task's notes for others beside a file that has its name now. */
-void advance_write_notes(struct build *build, uint32_t node);
-
 /* ---- dry.c ---- */
 MUST_CHECK struct error *dry_run(struct schedule *schedule);
 
-/* ---- giveback.c: files with "keep": "until-used" ---- */
+/* ---- schedule.c: the loop; for build.c ---- */
 
-/* Whether a download may begin now: what its readers are planned to write fits beside it. An error
- * when it never will. */
-MUST_CHECK struct error *giveback_admits(
-    struct schedule *schedule, uint32_t node, bool is_last_chance, bool *out);
-/* All pieces that read an input are made: its file goes if no other reader needs it. */
-MUST_CHECK struct error *giveback_input_done(struct schedule *schedule, struct plan_input *input);
-/* A node was made or sealed, or was fresh: what it read goes if no other reader needs it. */
-MUST_CHECK struct error *giveback_node_done(struct schedule *schedule, uint32_t reader);
-/* A reader's staged bytes are on disk. */
-MUST_CHECK struct error *giveback_flushed(struct schedule *schedule, uint32_t producer);
+/* Makes what is wanted; with is_dry only events tell what would be done. */
+MUST_CHECK struct error *schedule_run(
+    struct build *build, const bool *is_wanted, uint32_t *failures);
 
 #endif

@@ -307,7 +307,7 @@ static struct error *check_unchanged(struct build *build, const struct node_run 
 
 /* ---- the two entries ---- */
 
-struct error *seal_recover(struct build *build, struct intent *intent)
+static struct error *finish(struct build *build, struct intent *intent)
 {
     bool is_given_up;
     run_say(build, EVENT_NOTE, NULL, "finishing what an interrupted build had begun to rename");
@@ -320,6 +320,20 @@ struct error *seal_recover(struct build *build, struct intent *intent)
         return NULL;
     run_warn(build, NULL, error_wrap(error, "finishing what an interrupted build had begun"));
     return NULL;
+}
+
+void seal_recover(struct build *build,
+    void (*unfinished)(void *context, const struct intent *intent, struct error *error),
+    void *context)
+{
+    const struct state *state = build->state;
+    for (uint32_t at = 0; at < state->intent_count;) {
+        struct intent *intent = state->intents[at];
+        struct error *error = finish(build, intent);
+        at += at < state->intent_count && state->intents[at] == intent; /* it is there still */
+        if (error != NULL)
+            unfinished(context, intent, error);
+    }
 }
 
 static void mark_sealing(

@@ -13,9 +13,11 @@ MUST_CHECK struct error *seal_nodes(struct build *build, const uint32_t *nodes, 
  * something that is not wanted any more. */
 MUST_CHECK struct error *seal_remove_partials(struct build *build);
 
-/* Finishes one seal that a killed build had begun. What it can not finish is told by the error, and
- * the intent stays; what cannot be finished by anybody is a warning, and its nodes will be made
- * again. */
-MUST_CHECK struct error *seal_recover(struct build *build, struct intent *intent);
+/* Finishes the seals that a killed build had begun. Each that it can not finish is told, with its
+ * error to be freed, and stays; what cannot be finished by anybody is a warning, and its nodes will
+ * be made again. */
+void seal_recover(struct build *build,
+    void (*unfinished)(void *context, const struct intent *intent, struct error *error),
+    void *context);
 
 #endif

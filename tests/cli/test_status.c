@@ -11,7 +11,7 @@ static struct arena arena;
 
 static void the_line_shows_what_is_known(void **state)
 {
-    static const struct status_download downloads[] = {
+    static const struct build_download downloads[] = {
         {"m/model-1.safetensors", 620, 1000},
         {"m/model-2.safetensors", 419, 1000},
         {"m/page.html", 12000, 0},
@@ -159,7 +159,7 @@ static void a_tick_says_how_far_it_is(void **state)
     assert_string_equal(text.bytes,
         "{\"event\":\"tick\",\"node\":\"a\",\"nodes_done\":1,\"nodes_total\":9,\"bytes_done\":10,"
         "\"bytes_total\":30}");
-    const struct status_download downloads[] = {{"m/a", 10, 20}, {"m/b", 3, 0}};
+    const struct build_download downloads[] = {{"m/a", 10, 20}, {"m/b", 3, 0}};
     assert_null(status_format_tick(&arena, &progress, downloads, 2, &text));
     assert_string_equal(text.bytes,
         "{\"event\":\"tick\",\"node\":\"a\",\"nodes_done\":1,\"nodes_total\":9,\"bytes_done\":10,"

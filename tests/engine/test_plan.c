@@ -1,5 +1,6 @@
 /* test_plan.c - the pieces of a plan: held as runs, found again one by one. */
 #include "engine/plan/plan.h"
+#include "engine/plan/staging.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
