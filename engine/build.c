@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/file_lock.h"
 #include "engine/machine/behind.h"
 #include "engine/plan/plan.h"
 #include "engine/stale/quick.h"

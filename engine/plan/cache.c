@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file_whole.h"
 #include "engine/stale/stale.h"
 
 static const char tag[] = "Signature: 8a477f597d28d172789f06886806bc55\n"

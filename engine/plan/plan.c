@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file_whole.h"
 #include "engine/machine/behind.h"
 #include "engine/stale/stale.h"
 #include "engine/plan/takeover.h"

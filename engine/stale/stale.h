@@ -5,6 +5,7 @@
 #ifndef PSYBUILD_ENGINE_STALE_STALE_H
 #define PSYBUILD_ENGINE_STALE_STALE_H
 
+#include "base/directory.h"
 #include "engine/build.h"
 
 enum verdict {
