@@ -196,42 +196,38 @@ static const struct library_symbol cjson_symbols[] = {
     SYMBOL(init_hooks, "cJSON_InitHooks"),
     SYMBOL(parse, "cJSON_ParseWithLength"),
     SYMBOL(delete, "cJSON_Delete"),
+    {NULL, 0},
 };
 static const char *const cjson_files[] = {LIBCJSON_SONAME,
 #ifdef __APPLE__
     "/opt/homebrew/opt/cjson/lib/libcjson.1.dylib", "/usr/local/opt/cjson/lib/libcjson.1.dylib",
 #endif
     NULL};
-static const struct library cjson_library = {.purpose = "manifests and configs",
-    .files = cjson_files,
-    .symbols = cjson_symbols,
-    .symbol_count = sizeof cjson_symbols / sizeof cjson_symbols[0]};
-
-/* Filled once, under the mutex; whoever has a tree has passed it. */
 static struct cjson_calls cjson;
-static bool cjson_is_loaded;
-static pthread_mutex_t cjson_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static struct error *load_cjson_locked(void)
+static struct error *start_cjson(void)
 {
-    if (cjson_is_loaded)
-        return NULL;
-    TRY(library_load(&cjson_library, &cjson));
     cjson.init_hooks(&(cJSON_Hooks){.malloc_fn = memory_alloc, .free_fn = memory_free});
-    cjson_is_loaded = true;
     return NULL;
 }
 
-/* Every parse writes cJSON's one static error place, hence under the mutex, too. */
+static struct library cjson_library = {.purpose = "manifests and configs",
+    .files = cjson_files,
+    .symbols = cjson_symbols,
+    .table = &cjson,
+    .start = start_cjson,
+    .mutex = PTHREAD_MUTEX_INITIALIZER};
+
+/* One at a time: every parse writes cJSON's one static error place. */
 static struct error *parse_with_cjson(const char *text, size_t length, cJSON **out)
 {
-    pthread_mutex_lock(&cjson_mutex);
-    struct error *error = load_cjson_locked();
-    *out = error == NULL ? cjson.parse(text, length) : NULL;
-    pthread_mutex_unlock(&cjson_mutex);
-    if (error == NULL && *out == NULL)
-        error = error_memory(); /* it would take any text that got here (fuzz_json.c checks that) */
-    return error;
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    TRY(library_load(&cjson_library));
+    pthread_mutex_lock(&mutex);
+    *out = cjson.parse(text, length);
+    pthread_mutex_unlock(&mutex);
+    /* it would take any text that got here (fuzz_json.c checks that) */
+    return *out == NULL ? error_memory() : NULL;
 }
 
 static bool is_of_type(const cJSON *node, int type)

@@ -27,7 +27,7 @@ static struct error *not_found(const struct library *library)
     return error;
 }
 
-struct error *library_load(const struct library *library, void *table)
+static struct error *load(const struct library *library)
 {
     void *handle = NULL;
     size_t chosen = 0;
@@ -38,8 +38,7 @@ struct error *library_load(const struct library *library, void *table)
     }
     if (handle == NULL)
         return not_found(library);
-    for (size_t i = 0; i < library->symbol_count; i++) {
-        const struct library_symbol *symbol = &library->symbols[i];
+    for (const struct library_symbol *symbol = library->symbols; symbol->name != NULL; symbol++) {
         void *address = dlsym(handle, symbol->name);
         if (address == NULL) {
             dlclose(handle);
@@ -48,7 +47,16 @@ struct error *library_load(const struct library *library, void *table)
         }
         /* ISO C has no cast from an object pointer to a function pointer; POSIX says they are
          * alike. */
-        memcpy((char *)table + symbol->offset, &address, sizeof address);
+        memcpy((char *)library->table + symbol->offset, &address, sizeof address);
     }
-    return NULL;
+    return library->start == NULL ? NULL : library->start();
+}
+
+struct error *library_load(struct library *library)
+{
+    pthread_mutex_lock(&library->mutex);
+    struct error *error = library->is_loaded ? NULL : load(library);
+    library->is_loaded = error == NULL;
+    pthread_mutex_unlock(&library->mutex);
+    return error;
 }

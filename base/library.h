@@ -2,11 +2,13 @@
  *
  * libcurl, libcrypto and libcjson are compiled against but never linked: a run that downloads
  * nothing, or reads no JSON, does not map them. A module that needs one keeps a struct of function
- * pointers (its table) and has it filled here. A library stays loaded until the process ends.
+ * pointers (its table) and has it filled here, once. A library stays loaded until the process ends.
  * configure writes the file names to config.h. */
 #ifndef PSYBUILD_BASE_LIBRARY_H
 #define PSYBUILD_BASE_LIBRARY_H
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -48,14 +50,18 @@ struct library_symbol {
 };
 
 struct library {
-    const char *purpose;      /* for the error: "downloads" */
-    const char *const *files; /* tried in order; ends with NULL */
-    const struct library_symbol *symbols;
-    size_t symbol_count;
+    const char *purpose;                  /* for the error: "downloads" */
+    const char *const *files;             /* tried in order; ends with NULL */
+    const struct library_symbol *symbols; /* ends with one without a name */
+    void *table;
+    struct error *(*start)(void); /* what is to be called first of all, or NULL */
+    pthread_mutex_t mutex;        /* PTHREAD_MUTEX_INITIALIZER */
+    bool is_loaded;
 };
 
-/* Opens the first of the files that is there and fills the table with all symbols. ERROR_MISSING
- * names what was looked for. Callers see to it that one thread at a time fills a table. */
-MUST_CHECK struct error *library_load(const struct library *library, void *table);
+/* Unless that is done: opens the first of the files that is there, fills the table with all symbols
+ * and starts the library. ERROR_MISSING names what was looked for. Any thread may call it at any
+ * time; whoever has passed it may use the table. */
+MUST_CHECK struct error *library_load(struct library *library);
 
 #endif

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/stamp.h"
 #include "base/text.h"
 
 struct wire_writer {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/directory.h"
 #include "config.h"
 
 static const char manifest_name[] = "psybuild.json";

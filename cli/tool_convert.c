@@ -13,6 +13,9 @@
  * the build redoes what they change. */
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_lock.h"
+#include "base/file_whole.h"
 #include "base/json_write.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"

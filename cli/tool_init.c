@@ -1,6 +1,7 @@
 /* tool_init.c - `-t init`: a first manifest, for a repository of the hub or a directory on disk. */
 #include <string.h>
 
+#include "base/file_whole.h"
 #include "base/json_write.h"
 #include "cli/tool_table.h"
 

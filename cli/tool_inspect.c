@@ -2,6 +2,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_whole.h"
 #include "base/json_write.h"
 #include "cli/quality.h"
 #include "cli/tool_table.h"

@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_lock.h"
 #include "cli/content.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/cpu.h"
+#include "base/file_lock.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
 #include "tasks/formats/quant.h"

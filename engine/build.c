@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_lock.h"
 #include "engine/machine/behind.h"
 #include "engine/state/cache.h"
 #include "engine/stale/stale.h"

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_whole.h"
+#include "base/process.h"
 #include "base/wire.h"
 #include "engine/task.h"
 
@@ -438,7 +441,7 @@ static struct error *run_command(struct work *work, char *const *arguments)
     bool is_unwritten;
     int status;
     TRY(file_stat(out, &kind, &before));
-    TRY(file_run_program(arguments, &status));
+    TRY(process_run(arguments, &status));
     if (status != 0)
         return error_new(ERROR_FAILED, "command failed with exit status %d: %s", status,
             show_command(work_arena(work), arguments));

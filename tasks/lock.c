@@ -5,8 +5,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/file.h"
+#include "base/file_whole.h"
 #include "base/json_write.h"
+#include "base/stamp.h"
 #include "tasks/formats/hub_reply.h"
 
 #define SIZE_BYTES_MAX (UINT64_C(1) << 53) /* what JSON's readers keep exact */

@@ -102,9 +102,14 @@ tr '\n' '\0' <"$work/files" | xargs -0 awk '
         code = blank($0)
         if (FILENAME != "base/arena.c" && calls(code, "malloc|calloc|realloc|reallocarray|free"))
             breach("only base/arena.c calls malloc, calloc, realloc and free")
-        if (FILENAME != "base/file.c" &&
-            calls(code, "open|openat|creat|fopen|pwrite|pwritev|fsync|fdatasync|rename|renameat"))
-            breach("only base/file.c calls open, pwrite, fsync and rename")
+        if (FILENAME !~ /^base\/(file|directory|file_lock)\.c$/ && calls(code, "open|openat|creat|fopen"))
+            breach("only base/file.c, directory.c and file_lock.c call open")
+        if (FILENAME !~ /^base\/(file|file_lock)\.c$/ && calls(code, "pwrite|pwritev"))
+            breach("only base/file.c and file_lock.c call pwrite")
+        if (FILENAME !~ /^base\/(file|directory)\.c$/ && calls(code, "fsync|fdatasync"))
+            breach("only base/file.c and directory.c call fsync")
+        if (FILENAME != "base/directory.c" && calls(code, "rename|renameat"))
+            breach("only base/directory.c calls rename")
         if (FILENAME != "base/json.c" && code ~ /(^|[^A-Za-z0-9_])cJSON_/)
             breach("only base/json.c uses cJSON")
         if (layer != "cli" &&

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/directory.h"
 #include "base/json_write.h"
 
 enum { SOURCE_DEPTH_MAX = 16 };

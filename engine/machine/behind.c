@@ -11,6 +11,8 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/arena.h"
+
 enum {
     BLOCK_BYTES = 1 << 20,
     BLOCKS_MIN = 2,

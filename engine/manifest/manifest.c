@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file_whole.h"
 #include "base/map.h"
 #include "engine/manifest/expand.h"
 #include "engine/manifest/recipe.h"

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/file_whole.h"
 #include "engine/run/files.h"
 
 static struct error *add_input(struct plan *plan, size_t *capacity, const struct plan_input *input)

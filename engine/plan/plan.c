@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_whole.h"
 #include "engine/machine/behind.h"
 #include "engine/run/files.h"
 #include "engine/plan/inputs.h"

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_whole.h"
 #include "engine/state/cache.h"
 #include "engine/run/files.h"
 #include "engine/stale/stale.h"

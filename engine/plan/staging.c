@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/directory.h"
 #include "engine/machine/behind.h"
 #include "engine/run/files.h"
 #include "engine/plan/inputs.h"

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/directory.h"
 #include "base/json_write.h"
 
 struct error *files_look(struct build *build, uint32_t file)

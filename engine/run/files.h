@@ -2,6 +2,7 @@
 #ifndef PSYBUILD_ENGINE_RUN_FILES_H
 #define PSYBUILD_ENGINE_RUN_FILES_H
 
+#include "base/directory.h"
 #include "engine/run/run.h"
 
 /* Takes a file's stamp, once in a run. */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/file_lock.h"
+
 void run_say(struct build *build, enum build_event_kind kind, const char *node, const char *text)
 {
     if (build->options->on_event != NULL)

@@ -1,10 +1,10 @@
 /* dry.c - `-n`: what would be made, without making it. */
 #include "engine/schedule/schedule.h"
 
-#include "engine/plan/restore.h"
 #include "engine/stale/stale.h"
 #include "engine/plan/staging.h"
 #include "engine/plan/planner.h"
+#include "engine/plan/restore.h"
 #include "engine/seal/ours.h"
 
 /* A need that would be made, and about which nothing is known beforehand; NULL: none. */

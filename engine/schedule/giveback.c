@@ -3,12 +3,14 @@
  * A file goes as soon as every reader in the manifest has what it wants of it on disk: its pieces
  * synced and in its log, or itself sealed. Until the journal says so on disk the file stays; from
  * then on its absence is no reason to make it again. */
+#include "engine/schedule/schedule.h"
+
+#include "base/directory.h"
 #include "engine/run/files.h"
 #include "engine/stale/stale.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/inputs.h"
 #include "engine/plan/record.h"
-#include "engine/schedule/schedule.h"
 
 /* For logs, the journal and the state beside what is planned. */
 #define SPACE_SPARE_BYTES (UINT64_C(8) << 20)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/directory.h"
 #include "engine/state/cache.h"
 #include "engine/stale/stale.h"
 #include "engine/seal/ours.h"

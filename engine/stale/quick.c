@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_whole.h"
 #include "engine/run/files.h"
 
 enum {

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_whole.h"
+
 static const char tag[] = "Signature: 8a477f597d28d172789f06886806bc55\n"
                           "# Outputs that psybuild replaced; they may be removed at any time.\n";
 #define TAG_NAME "CACHEDIR.TAG"

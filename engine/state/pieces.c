@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_whole.h"
 #include "base/wire.h"
 
 enum { ENTRY_BYTES = 24, LOG_BYTES_MAX = 1 << 30 };

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/directory.h"
+
 static struct error *find_base(struct arena *arena, const struct node *node, const char **out)
 {
     bool is_same;

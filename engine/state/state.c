@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/directory.h"
+#include "base/file_whole.h"
 #include "base/wire.h"
 
 enum { STATE_VERSION = 2, HEADER_BYTES = 48, ENTRY_BYTES = 24, STATE_BYTES_MAX = 1 << 30 };

@@ -2,7 +2,6 @@
 #include "tasks/formats/digest.h"
 
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdio.h>
 
 #include "base/arena.h"
@@ -33,6 +32,7 @@ static const struct library_symbol crypto_symbols[] = {
     SYMBOL(init, "EVP_DigestInit_ex"),
     SYMBOL(update, "EVP_DigestUpdate"),
     SYMBOL(final, "EVP_DigestFinal_ex"),
+    {NULL, 0},
 };
 static const char *const crypto_files[] = {LIBCRYPTO_SONAME,
 #ifdef __APPLE__
@@ -40,15 +40,12 @@ static const char *const crypto_files[] = {LIBCRYPTO_SONAME,
     "/usr/local/opt/openssl@3/lib/libcrypto.3.dylib",
 #endif
     NULL};
-static const struct library crypto_library = {.purpose = "downloads and their checks",
+static struct crypto_calls crypto;
+static struct library crypto_library = {.purpose = "downloads and their checks",
     .files = crypto_files,
     .symbols = crypto_symbols,
-    .symbol_count = sizeof crypto_symbols / sizeof crypto_symbols[0]};
-
-/* Filled once, under the mutex; whoever holds a digest has passed it. */
-static struct crypto_calls crypto;
-static bool crypto_is_loaded;
-static pthread_mutex_t crypto_mutex = PTHREAD_MUTEX_INITIALIZER;
+    .table = &crypto,
+    .mutex = PTHREAD_MUTEX_INITIALIZER};
 
 struct digest {
     EVP_MD_CTX *context;
@@ -56,14 +53,7 @@ struct digest {
 
 struct error *digest_available(void)
 {
-    struct error *error = NULL;
-    pthread_mutex_lock(&crypto_mutex);
-    if (!crypto_is_loaded) {
-        error = library_load(&crypto_library, &crypto);
-        crypto_is_loaded = error == NULL;
-    }
-    pthread_mutex_unlock(&crypto_mutex);
-    return error;
+    return library_load(&crypto_library);
 }
 
 static const char *algorithm_name(enum digest_kind kind)

@@ -9,7 +9,6 @@
 #include "tasks/formats/http.h"
 
 #include <curl/curl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,6 +79,7 @@ static const struct library_symbol curl_symbols[] = {
     SYMBOL(multi_cleanup),
     SYMBOL(slist_append),
     SYMBOL(slist_free_all),
+    {NULL, 0},
 };
 static const char *const curl_files[] = {LIBCURL_SONAME,
 #ifdef __APPLE__
@@ -88,15 +88,7 @@ static const char *const curl_files[] = {LIBCURL_SONAME,
     "libcurl-gnutls.so.4",
 #endif
     NULL};
-static const struct library curl_library = {.purpose = "downloads",
-    .files = curl_files,
-    .symbols = curl_symbols,
-    .symbol_count = sizeof curl_symbols / sizeof curl_symbols[0]};
-
-/* Filled once, under the mutex; whoever has an easy handle has passed it. */
 static struct curl_calls curl;
-static bool curl_is_loaded;
-static pthread_mutex_t curl_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void on_broken_pipe(int signal)
 {
@@ -112,25 +104,22 @@ static void survive_broken_pipes(void)
         sigaction(SIGPIPE, &action, NULL);
 }
 
-static struct error *load_curl_locked(void)
+static struct error *start_curl(void)
 {
-    TRY(library_load(&curl_library, &curl));
     CURLcode code = curl.global_init(CURL_GLOBAL_DEFAULT);
     if (code != CURLE_OK)
         return error_new(
             ERROR_FAILED, "%s: cannot be set up: %s", LIBCURL_SONAME, curl.easy_strerror(code));
     survive_broken_pipes();
-    curl_is_loaded = true;
     return NULL;
 }
 
-static struct error *load_curl(void)
-{
-    pthread_mutex_lock(&curl_mutex);
-    struct error *error = curl_is_loaded ? NULL : load_curl_locked();
-    pthread_mutex_unlock(&curl_mutex);
-    return error;
-}
+static struct library curl_library = {.purpose = "downloads",
+    .files = curl_files,
+    .symbols = curl_symbols,
+    .table = &curl,
+    .start = start_curl,
+    .mutex = PTHREAD_MUTEX_INITIALIZER};
 
 /* --- clients --------------------------------------------------------------------------------- */
 
@@ -174,7 +163,7 @@ static struct error *connect_client(struct http_client *client)
 {
     if (client->multi != NULL)
         return NULL;
-    TRY(load_curl());
+    TRY(library_load(&curl_library));
     const char *more = client->policy.agent_more;
     client->agent = arena_format(&client->arena, "psybuild/%s; libcurl/%s%s%s", PSYBUILD_VERSION,
         curl.version_info(CURLVERSION_NOW)->version, more != NULL ? "; " : "",

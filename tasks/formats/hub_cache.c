@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "base/file.h"
+#include "base/directory.h"
 
 /* Whether there is such a file; `*found` is its path then. */
 static struct error *look(const char *path, uint64_t size_bytes, const char **found)

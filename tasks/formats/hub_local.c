@@ -3,7 +3,9 @@
 
 #include <time.h>
 
-#include "base/file.h"
+#include "base/directory.h"
+#include "base/file_lock.h"
+#include "base/file_whole.h"
 #include "base/json_write.h"
 
 static const struct {

@@ -5,8 +5,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/file.h"
+#include "base/file_whole.h"
 #include "base/json_scan.h"
+#include "base/stamp.h"
 #include "base/text.h"
 #include "tasks/formats/url.h"
 

@@ -1,6 +1,10 @@
 /* test_file.c - whole reads and writes, stamps, replacing, locks: all that touches the disk. The
  * variant "portable" runs the same tests without what only Linux has. */
+#include "base/directory.h"
 #include "base/file.h"
+#include "base/file_lock.h"
+#include "base/file_whole.h"
+#include "base/process.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -1280,13 +1284,13 @@ static void programs_run_and_their_status_comes_back(void **state)
         char *arguments[] = {shell, flag, script, NULL};
         int status = -1;
         strcpy(script, rows[i].script);
-        tree_assert_ok(file_run_program(arguments, &status));
+        tree_assert_ok(process_run(arguments, &status));
         assert_int_equal(status, rows[i].want);
     }
     char name[] = "psybuild-no-such-program";
     char *arguments[] = {name, NULL};
     int status;
-    tree_assert_report(file_run_program(arguments, &status),
+    tree_assert_report(process_run(arguments, &status),
         "psybuild-no-such-program: cannot run: No such file or directory\n");
 }
 

@@ -9,7 +9,8 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
+#include "base/directory.h"
+#include "base/file_lock.h"
 #include "tests/support/hub_server.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshot.h"

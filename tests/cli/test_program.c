@@ -7,7 +7,8 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
+#include "base/directory.h"
+#include "base/file_lock.h"
 #include "base/json.h"
 #include "tests/support/program.h"
 #include "tests/support/tree.h"

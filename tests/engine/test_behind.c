@@ -1,4 +1,5 @@
 /* test_behind.c - what is written behind arrives, whoever hands it over and in whatever order. */
+#include "base/directory.h"
 #include "engine/machine/behind.h"
 
 #include <setjmp.h>

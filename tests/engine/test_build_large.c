@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/directory.h"
 #include "base/json.h"
 #include "engine/state/pieces.h"
 #include "engine/state/state.h"

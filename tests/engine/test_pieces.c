@@ -1,4 +1,5 @@
 /* test_pieces.c - the log of a node's pieces: kept, resumed, and cut where it is torn. */
+#include "base/directory.h"
 #include "engine/state/pieces.h"
 
 #include <setjmp.h>

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/directory.h"
 #include "base/jobserver.h"
 #include "engine/state/pieces.h"
 #include "engine/seal/seal.h"

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/directory.h"
 #include "base/wire.h"
 #include "engine/state/validity.h"
 #include "tasks/registry.h"

@@ -1,5 +1,6 @@
 /* test_http.c - one client against the test hub: what is delivered, tried again, refused and said.
  */
+#include "base/stamp.h"
 #include "tasks/formats/http.h"
 
 #include <setjmp.h>
@@ -11,7 +12,6 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
 #include "tests/support/hub_fixture.h"
 
 static int begin(void **state)

@@ -1,5 +1,6 @@
 /* test_hub_local.c - the notes beside downloaded files, byte for byte as the hub's own client reads
  * them. That it does read them is for the conformance suite. */
+#include "base/file_lock.h"
 #include "tasks/formats/hub_local.h"
 
 #include <setjmp.h>
@@ -11,7 +12,6 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
 #include "tests/support/tree.h"
 
 #define COMMIT "0123456789abcdef0123456789abcdef01234567"

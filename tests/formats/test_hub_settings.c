@@ -1,4 +1,5 @@
 /* test_hub_settings.c - what the environment says, in which order, and what makes no sense. */
+#include "base/file_whole.h"
 #include "tasks/formats/hub_settings.h"
 
 #include <setjmp.h>
@@ -9,7 +10,6 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
 #include "tests/support/hub_fixture.h"
 
 static int begin(void **state)

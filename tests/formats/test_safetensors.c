@@ -10,7 +10,9 @@
 
 #include <cmocka.h>
 
+#include "base/directory.h"
 #include "base/file.h"
+#include "base/file_whole.h"
 #include "base/wire.h"
 #include "tasks/formats/safetensors.h"
 

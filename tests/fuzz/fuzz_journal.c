@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/wire.h"
 #include "engine/state/pieces.h"
 #include "engine/stale/quick.h"

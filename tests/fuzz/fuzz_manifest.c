@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/directory.h"
+#include "base/file_whole.h"
 #include "engine/graph/graph.h"
 #include "tasks/registry.h"
 

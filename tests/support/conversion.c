@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/cpu.h"
+#include "base/directory.h"
 #include "engine/state/state.h"
 #include "tasks/formats/quant.h"
 #include "tasks/registry.h"

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
+#include "base/file_whole.h"
 #include "tasks/registry.h"
 #include "tests/support/tree.h"
 

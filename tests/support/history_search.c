@@ -8,7 +8,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "tests/support/history_disk.h"
 
 enum { TRIES = 2, AGAIN = 5, JOBS_MAX = 64 };

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/file.h"
+#include "base/file_whole.h"
 #include "base/json.h"
 #include "base/json_write.h"
 #include "tasks/formats/mixed.h"

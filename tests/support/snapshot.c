@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/directory.h"
 #include "engine/state/state.h"
 #include "tests/support/tree.h"
 

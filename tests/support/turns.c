@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
+#include "base/directory.h"
 #include "engine/state/state.h"
 
 enum { ARGUMENTS_MAX = 16 };

@@ -1,4 +1,5 @@
 /* test_config.c - config.json, byte for byte as mlx_lm's save_config writes it. */
+#include "base/file_whole.h"
 #include "tasks/config.h"
 
 #include <setjmp.h>
@@ -8,8 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#include "base/file.h"
 
 struct row {
     const char *name;

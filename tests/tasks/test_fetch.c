@@ -10,7 +10,9 @@
 
 #include <cmocka.h>
 
+#include "base/directory.h"
 #include "base/file.h"
+#include "base/file_whole.h"
 #include "tasks/formats/digest.h"
 #include "tasks/lock.h"
 #include "tests/support/fetch_fixture.h"

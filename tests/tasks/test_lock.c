@@ -1,4 +1,6 @@
 /* test_lock.c - the lock as it is read, changed and written again. */
+#include "base/directory.h"
+#include "base/file_whole.h"
 #include "tasks/lock.h"
 
 #include <setjmp.h>
@@ -10,8 +12,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-#include "base/file.h"
 
 #define COMMIT "0123456789abcdef0123456789abcdef01234567"
 #define GIT "b45ef6fec89518d314f546fd6c3025367b721684"

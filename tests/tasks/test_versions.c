@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/directory.h"
 #include "tasks/formats/digest.h"
 #include "tasks/registry.h"
 #include "tests/support/conversion.h"
