@@ -512,7 +512,7 @@ static bool needs_cast(const struct job *job)
 static struct error *make_key(
     struct arena *arena, const struct job *job, const struct weights_run *run, struct text *out)
 {
-    struct wire_writer key = {0};
+    struct buffer key = {0};
     weights_put_rows(&key, job->input->tensor, run);
     wire_put_string(&key, dtype_name(job->to));
     wire_put_u8(&key, job->keeps_nonfinite);
@@ -528,7 +528,7 @@ static struct error *make_key(
     }
     for (uint32_t i = 0; i < job->output_count; i++)
         wire_put_string(&key, job->outputs[i].tensor.name);
-    return wire_writer_take(&key, arena, out);
+    return buffer_take(&key, arena, out);
 }
 
 static void add_companions(const struct conversion *conversion, const struct job *job,

@@ -112,6 +112,6 @@ struct piece_range weights_range(
     const struct tensor *tensor, uint32_t file, const struct weights_run *run);
 /* The part of a piece's key that says which rows of which tensor it reads. */
 void weights_put_rows(
-    struct wire_writer *key, const struct tensor *tensor, const struct weights_run *run);
+    struct buffer *key, const struct tensor *tensor, const struct weights_run *run);
 
 #endif

@@ -52,7 +52,7 @@ struct piece_log {
     struct hash128 generation;  /* of the outputs, when it was ended: state_generation's */
     const char *path;           /* of one that is written */
     struct file *file;          /* open for appending */
-    struct wire_writer pending; /* entries that are not written yet */
+    struct buffer pending; /* entries that are not written yet */
     uint64_t size_bytes;
 };
 
