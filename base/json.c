@@ -575,7 +575,7 @@ bool json_to_i64(const struct json *value, int64_t *out)
     digits.bytes += is_negative;
     digits.length -= is_negative;
     uint64_t magnitude;
-    if (!json_scan_u64(digits, &magnitude))
+    if (!text_to_u64(digits, &magnitude))
         return false;
     if (magnitude > (uint64_t)INT64_MAX + is_negative)
         return false;
@@ -622,8 +622,7 @@ const char *json_show(struct arena *arena, const struct json *value)
     if (value->kind == JSON_STRING) { /* as it is spelled, escapes and all */
         struct text text = value->document->text;
         struct json_scan scan;
-        json_scan_begin(&scan, value->document->name,
-            (struct text){text.bytes + value->offset, text.length - value->offset});
+        json_scan_begin(&scan, value->document->name, text_from(text, value->offset));
         if (json_scan_next(&scan) == JSON_TOKEN_STRING)
             whole = scan.raw;
     }

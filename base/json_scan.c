@@ -39,22 +39,6 @@ static int peek(const struct json_scan *scan, size_t position)
     return position < scan->text.length ? (unsigned char)scan->text.bytes[position] : -1;
 }
 
-static bool is_digit(int byte)
-{
-    return byte >= '0' && byte <= '9';
-}
-
-static int hex_value(int byte)
-{
-    if (is_digit(byte))
-        return byte - '0';
-    if (byte >= 'a' && byte <= 'f')
-        return byte - 'a' + 10;
-    if (byte >= 'A' && byte <= 'F')
-        return byte - 'A' + 10;
-    return -1;
-}
-
 static void skip_space(struct json_scan *scan)
 {
     for (;;) {
@@ -112,7 +96,7 @@ static bool scan_escape(struct json_scan *scan, size_t *position)
         return true;
     }
     for (size_t i = *position + 2; i < *position + 6; i++) {
-        if (hex_value(peek(scan, i)) < 0) {
+        if (char_hex_value(peek(scan, i)) < 0) {
             fail(scan, i, "four hexadecimal digits after \\u");
             return false;
         }
@@ -140,21 +124,21 @@ static enum json_token scan_string(struct json_scan *scan, enum json_token token
             i++;
         } else {
             uint32_t code_point;
-            struct text rest = {scan->text.bytes + i, scan->text.length - i};
+            struct text rest = text_from(scan->text, i);
             size_t length = text_decode(rest, &code_point);
             if (length == 0)
                 return fail(scan, i, "UTF-8");
             i += length;
         }
     }
-    scan->raw = (struct text){scan->text.bytes + scan->position + 1, i - scan->position - 1};
+    scan->raw = text_cut(scan->text, scan->position + 1, i);
     scan->position = i + 1;
     return token;
 }
 
 static size_t skip_digits(const struct json_scan *scan, size_t position)
 {
-    while (is_digit(peek(scan, position)))
+    while (char_is_digit(peek(scan, position)))
         position++;
     return position;
 }
@@ -162,13 +146,13 @@ static size_t skip_digits(const struct json_scan *scan, size_t position)
 static enum json_token scan_number(struct json_scan *scan)
 {
     size_t begin = scan->position, i = begin + (peek(scan, begin) == '-');
-    if (!is_digit(peek(scan, i)))
+    if (!char_is_digit(peek(scan, i)))
         return fail(scan, i, "a digit");
-    if (peek(scan, i) == '0' && is_digit(peek(scan, i + 1)))
+    if (peek(scan, i) == '0' && char_is_digit(peek(scan, i + 1)))
         return fail(scan, begin, "a number without leading zeros");
     i = skip_digits(scan, i);
     if (peek(scan, i) == '.') {
-        if (!is_digit(peek(scan, i + 1)))
+        if (!char_is_digit(peek(scan, i + 1)))
             return fail(scan, i + 1, "a digit after the decimal point");
         i = skip_digits(scan, i + 1);
     }
@@ -176,11 +160,11 @@ static enum json_token scan_number(struct json_scan *scan)
         i++;
         if (peek(scan, i) == '+' || peek(scan, i) == '-')
             i++;
-        if (!is_digit(peek(scan, i)))
+        if (!char_is_digit(peek(scan, i)))
             return fail(scan, i, "a digit of the exponent");
         i = skip_digits(scan, i);
     }
-    scan->raw = (struct text){scan->text.bytes + begin, i - begin};
+    scan->raw = text_cut(scan->text, begin, i);
     scan->position = i;
     value_is_done(scan);
     return JSON_TOKEN_NUMBER;
@@ -195,7 +179,7 @@ static enum json_token scan_word(struct json_scan *scan, const char *expected)
     } words[] = {{"true", JSON_TOKEN_TRUE}, {"false", JSON_TOKEN_FALSE}, {"null", JSON_TOKEN_NULL},
         {"NaN", JSON_TOKEN_NUMBER}, {"Infinity", JSON_TOKEN_NUMBER},
         {"-Infinity", JSON_TOKEN_NUMBER}};
-    struct text rest = {scan->text.bytes + scan->position, scan->text.length - scan->position};
+    struct text rest = text_from(scan->text, scan->position);
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (words[i].token == JSON_TOKEN_NUMBER && !scan->allow_nonfinite)
             break;
@@ -222,7 +206,7 @@ static enum json_token scan_value(struct json_scan *scan, const char *expected)
     }
     if (byte == '{' || byte == '[')
         return open_level(scan, byte == '{');
-    return is_digit(byte) ? scan_number(scan) : scan_word(scan, expected);
+    return char_is_digit(byte) ? scan_number(scan) : scan_word(scan, expected);
 }
 
 static enum json_token scan_key(struct json_scan *scan, const char *expected)
@@ -302,8 +286,8 @@ bool json_scan_skip(struct json_scan *scan)
 
 static bool is_word_byte(int byte)
 {
-    return is_digit(byte) || (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-           byte == '_' || byte == '.' || byte == '+' || byte == '-';
+    return char_is_digit(byte) || char_is_letter(byte) || byte == '_' || byte == '.' ||
+           byte == '+' || byte == '-';
 }
 
 /* A word, a character, or what cannot be shown by its number. */
@@ -315,7 +299,7 @@ const char *json_scan_found(const struct json_scan *scan, char buffer[JSON_FOUND
     while (end - begin < WORD_BYTES_MAX && is_word_byte(peek(scan, end)))
         end++;
     uint32_t code_point = 0;
-    struct text rest = {scan->text.bytes + begin, scan->text.length - begin};
+    struct text rest = text_from(scan->text, begin);
     if (byte < 0)
         snprintf(buffer, JSON_FOUND_MAX, "end of text");
     else if (byte == '\n' || byte == '\r')
@@ -344,7 +328,7 @@ static uint32_t escaped_unit(const char *bytes)
 {
     uint32_t value = 0;
     for (size_t i = 2; i < 6; i++)
-        value = value << 4 | (uint32_t)hex_value((unsigned char)bytes[i]);
+        value = value << 4 | (uint32_t)char_hex_value(bytes[i]);
     return value;
 }
 
@@ -365,22 +349,6 @@ static uint32_t escaped_code_point(struct text raw, size_t *length)
     return 0xFFFD;
 }
 
-static size_t encode(uint32_t code_point, char *out)
-{
-    static const unsigned char marks[] = {0, 0, 0xC0, 0xE0, 0xF0};
-    size_t length = code_point < 0x80 ? 1 : code_point < 0x800 ? 2 : code_point < 0x10000 ? 3 : 4;
-    if (length == 1) {
-        out[0] = (char)code_point;
-        return 1;
-    }
-    for (size_t i = length - 1; i > 0; i--) {
-        out[i] = (char)(0x80 | (code_point & 0x3F));
-        code_point >>= 6;
-    }
-    out[0] = (char)(marks[length] | code_point);
-    return length;
-}
-
 struct text json_unescape(struct arena *arena, struct text raw, bool has_escapes)
 {
     if (!has_escapes)
@@ -395,8 +363,8 @@ struct text json_unescape(struct arena *arena, struct text raw, bool has_escapes
             out[used++] = raw.bytes[i++];
         } else if (raw.bytes[i + 1] == 'u') {
             size_t length;
-            struct text rest = {raw.bytes + i, raw.length - i};
-            used += encode(escaped_code_point(rest, &length), out + used);
+            struct text rest = text_from(raw, i);
+            used += text_encode(escaped_code_point(rest, &length), out + used);
             i += length;
         } else {
             const char *letter = strchr(letters, raw.bytes[i + 1]);
@@ -405,21 +373,4 @@ struct text json_unescape(struct arena *arena, struct text raw, bool has_escapes
         }
     }
     return (struct text){out, used};
-}
-
-bool json_scan_u64(struct text raw, uint64_t *out)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < raw.length; i++) {
-        if (!is_digit((unsigned char)raw.bytes[i]))
-            return false;
-        uint64_t digit = (uint64_t)(raw.bytes[i] - '0');
-        if (value > (UINT64_MAX - digit) / 10)
-            return false;
-        value = value * 10 + digit;
-    }
-    if (raw.length == 0)
-        return false;
-    *out = value;
-    return true;
 }

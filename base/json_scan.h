@@ -63,7 +63,5 @@ const char *json_scan_found(const struct json_scan *scan, char buffer[JSON_FOUND
 /* Resolves the escapes of a raw string; lone surrogates become U+FFFD; NUL is kept. NUL-terminated
  * in the arena, or `raw` itself when there are none. bytes is NULL when out of memory. */
 struct text json_unescape(struct arena *arena, struct text raw, bool has_escapes);
-/* A number token that is an integer 0 <= n <= 2^64-1 written without fraction or exponent. */
-bool json_scan_u64(struct text raw, uint64_t *out);
 
 #endif

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
+
 const struct json_style JSON_STYLE_CONFIG = {.indent = 4, .is_ascii = true, .python_floats = true};
 const struct json_style JSON_STYLE_TOKENIZER = {.indent = 2, .sort_keys = true};
 const struct json_style JSON_STYLE_CANONICAL = {.sort_keys = true};
@@ -16,41 +18,23 @@ const struct json_style JSON_STYLE_PRETTY = {.indent = 2};
 struct json_writer {
     struct arena *arena;
     struct json_style style;
-    char *bytes;
-    size_t count, capacity;
+    struct buffer out;
     unsigned char *has_items; /* for each open level: whether something stands in it */
     size_t depth, depth_capacity;
     bool is_after_key;
-    bool failed; /* out of memory */
 };
 
 struct json_writer *json_writer_new(struct arena *arena, const struct json_style *style)
 {
     struct json_writer *writer = arena_alloc(arena, sizeof *writer);
     if (writer != NULL)
-        *writer = (struct json_writer){.arena = arena, .style = *style};
+        *writer = (struct json_writer){.arena = arena, .style = *style, .out = {.arena = arena}};
     return writer;
 }
 
 static void put(struct json_writer *writer, const char *bytes, size_t length)
 {
-    if (length >= writer->capacity - writer->count && !writer->failed) {
-        size_t capacity = writer->capacity < 256 ? 256 : writer->capacity * 2;
-        if (capacity - writer->count <= length)
-            capacity = writer->count + length + 1;
-        char *grown = capacity < writer->capacity ? NULL : arena_alloc(writer->arena, capacity);
-        writer->failed = grown == NULL;
-        if (writer->failed)
-            return;
-        if (writer->count > 0)
-            memcpy(grown, writer->bytes, writer->count);
-        writer->bytes = grown;
-        writer->capacity = capacity;
-    }
-    if (writer->failed || length == 0)
-        return;
-    memcpy(writer->bytes + writer->count, bytes, length);
-    writer->count += length;
+    buffer_put(&writer->out, bytes, length);
 }
 
 static void put_string(struct json_writer *writer, const char *string)
@@ -74,7 +58,7 @@ static void begin_item(struct json_writer *writer)
         writer->is_after_key = false;
         return;
     }
-    if (writer->depth == 0 || writer->failed)
+    if (writer->depth == 0 || writer->out.failed)
         return;
     unsigned char *has_items = &writer->has_items[writer->depth - 1];
     if (*has_items)
@@ -89,8 +73,8 @@ static void open_level(struct json_writer *writer, const char *bracket)
     put(writer, bracket, 1);
     unsigned char *levels =
         arena_grow(writer->arena, writer->has_items, writer->depth, &writer->depth_capacity, 1);
-    writer->failed |= levels == NULL;
-    if (writer->failed)
+    writer->out.failed |= levels == NULL;
+    if (writer->out.failed)
         return;
     writer->has_items = levels;
     writer->has_items[writer->depth++] = 0;
@@ -98,7 +82,7 @@ static void open_level(struct json_writer *writer, const char *bracket)
 
 static void close_level(struct json_writer *writer, const char *bracket)
 {
-    if (writer->failed)
+    if (writer->out.failed)
         return;
     assert(writer->depth > 0 && !writer->is_after_key);
     if (writer->has_items[--writer->depth])
@@ -161,7 +145,7 @@ static void put_quoted(struct json_writer *writer, struct text text)
     size_t plain = 0; /* where the run of characters that stand for themselves begins */
     for (size_t i = 0, length; i < text.length; i += length) {
         uint32_t code_point = 0xFFFD;
-        length = text_decode((struct text){text.bytes + i, text.length - i}, &code_point);
+        length = text_decode(text_from(text, i), &code_point);
         bool is_invalid = length == 0;
         if (!is_invalid && !must_escape(writer, code_point))
             continue;
@@ -179,7 +163,7 @@ static void put_quoted(struct json_writer *writer, struct text text)
 
 void json_write_key(struct json_writer *writer, struct text key)
 {
-    assert(writer->failed || !writer->is_after_key);
+    assert(writer->out.failed || !writer->is_after_key);
     begin_item(writer);
     put_quoted(writer, key);
     put_string(writer, writer->style.indent == 0 ? ":" : ": ");
@@ -281,7 +265,7 @@ static void write_object(struct json_writer *writer, const struct json *value)
     const struct json_member *const *sorted = NULL;
     if (writer->style.sort_keys) {
         sorted = sort_members(writer, value);
-        writer->failed |= sorted == NULL;
+        writer->out.failed |= sorted == NULL;
         if (sorted == NULL)
             return;
     }
@@ -323,13 +307,8 @@ void json_write_value(struct json_writer *writer, const struct json *value)
 
 struct error *json_writer_finish(struct json_writer *writer, struct text *out)
 {
-    put(writer, "", 0);
-    if (writer->failed)
-        return error_memory();
-    assert(writer->depth == 0 && !writer->is_after_key);
-    writer->bytes[writer->count] = '\0';
-    *out = (struct text){writer->bytes, writer->count};
-    return NULL;
+    assert(writer->out.failed || (writer->depth == 0 && !writer->is_after_key));
+    return buffer_text(&writer->out, out);
 }
 
 /* ---- doubles ---- */

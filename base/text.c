@@ -14,6 +14,26 @@ struct text text_of(const char *string)
     return string == NULL ? TEXT_EMPTY : (struct text){string, strlen(string)};
 }
 
+struct text text_cut(struct text text, size_t begin, size_t end)
+{
+    return (struct text){text.bytes + begin, end - begin};
+}
+
+struct text text_from(struct text text, size_t begin)
+{
+    return text_cut(text, begin, text.length);
+}
+
+struct text text_trim(struct text text, const char *blanks)
+{
+    size_t begin = 0, end = text.length, count = strlen(blanks);
+    while (begin < end && memchr(blanks, text.bytes[begin], count) != NULL)
+        begin++;
+    while (end > begin && memchr(blanks, text.bytes[end - 1], count) != NULL)
+        end--;
+    return text_cut(text, begin, end);
+}
+
 /* memcmp must not see the NULL that an empty text may hold. */
 static bool same_bytes(const char *a, const char *b, size_t length)
 {
@@ -95,9 +115,87 @@ size_t text_decode(struct text text, uint32_t *code_point)
     return length;
 }
 
-static struct text text_from(struct text text, size_t position)
+size_t text_encode(uint32_t code_point, char out[4])
 {
-    return (struct text){text.bytes + position, text.length - position};
+    static const unsigned char marks[] = {0, 0, 0xC0, 0xE0, 0xF0};
+    size_t length = code_point < 0x80 ? 1 : code_point < 0x800 ? 2 : code_point < 0x10000 ? 3 : 4;
+    for (size_t i = length - 1; i > 0; i--) {
+        out[i] = (char)(0x80 | (code_point & 0x3F));
+        code_point >>= 6;
+    }
+    out[0] = (char)(marks[length] | code_point);
+    return length;
+}
+
+bool char_is_digit(int c)
+{
+    return c >= '0' && c <= '9';
+}
+
+bool char_is_letter(int c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+bool char_is_word(int c)
+{
+    return char_is_letter(c) || char_is_digit(c) || c == '_';
+}
+
+bool char_is_blank(int c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+int char_hex_value(int c)
+{
+    int letter = c | 0x20;
+    return char_is_digit(c) ? c - '0' : letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
+}
+
+bool text_is_hex(struct text text, size_t length)
+{
+    for (size_t i = 0; i < text.length; i++)
+        if (!char_is_digit(text.bytes[i]) && (text.bytes[i] < 'a' || text.bytes[i] > 'f'))
+            return false;
+    return text.length == length;
+}
+
+const char *text_write_hex(char *out, const void *bytes, size_t length)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *from = bytes;
+    for (size_t i = 0; i < length; i++) {
+        out[2 * i] = digits[from[i] >> 4];
+        out[2 * i + 1] = digits[from[i] & 15];
+    }
+    out[2 * length] = '\0';
+    return out;
+}
+
+size_t text_read_u64(struct text text, uint64_t *out)
+{
+    uint64_t value = 0;
+    size_t count = 0;
+    for (; count < text.length && char_is_digit(text.bytes[count]); count++) {
+        uint64_t digit = (uint64_t)(text.bytes[count] - '0');
+        if (value > (UINT64_MAX - digit) / 10)
+            return 0;
+        value = value * 10 + digit;
+    }
+    if (count > 0)
+        *out = value;
+    return count;
+}
+
+bool text_to_u64(struct text text, uint64_t *out)
+{
+    uint64_t value;
+    size_t count = text_read_u64(text, &value);
+    if (count == 0 || count < text.length)
+        return false;
+    *out = value;
+    return true;
 }
 
 bool text_is_utf8(struct text text)
@@ -379,12 +477,7 @@ bool size_parse(struct text text, uint64_t *out)
 {
     const uint64_t size_max = UINT64_C(1) << 53;
     uint64_t value = 0;
-    size_t i = 0;
-    for (; i < text.length && text.bytes[i] >= '0' && text.bytes[i] <= '9'; i++) {
-        value = value * 10 + (uint64_t)(text.bytes[i] - '0');
-        if (value > size_max)
-            return false;
-    }
+    size_t i = text_read_u64(text, &value);
     if (i == 0)
         return false;
     bool has_space = i < text.length && text.bytes[i] == ' ';

@@ -20,7 +20,11 @@ struct text {
 #define TEXT_EMPTY ((struct text){"", 0})
 #define TEXT_LITERAL(literal) ((struct text){"" literal, sizeof(literal) - 1})
 
-struct text text_of(const char *string); /* NULL gives the empty text */
+struct text text_of(const char *string);                          /* NULL gives the empty text */
+struct text text_cut(struct text text, size_t begin, size_t end); /* bytes [begin, end) of it */
+struct text text_from(struct text text, size_t begin);            /* and all behind */
+#define TEXT_BLANKS " \t\n\v\f\r"
+struct text text_trim(struct text text, const char *blanks); /* without these at both ends */
 bool text_equal(struct text a, struct text b);
 bool text_is(struct text text, const char *string);
 bool text_starts_with(struct text text, const char *prefix);
@@ -30,6 +34,22 @@ int text_compare(struct text a, struct text b); /* by bytes, shorter first: <0, 
 bool text_is_utf8(struct text text);            /* strict: no surrogates, no overlong forms */
 /* The first character: its length in bytes and its code point; 0 when empty or not UTF-8. */
 size_t text_decode(struct text text, uint32_t *code_point);
+size_t text_encode(uint32_t code_point, char out[4]); /* how many bytes of UTF-8 it is */
+
+/* Of ASCII alone, and of any int: end of text may be -1. */
+bool char_is_digit(int c);
+bool char_is_letter(int c);
+bool char_is_word(int c);                          /* a letter, a digit or "_" */
+bool char_is_blank(int c);                         /* one of TEXT_BLANKS */
+int char_hex_value(int c);                         /* of a digit in any case; -1 when it is none */
+bool text_is_hex(struct text text, size_t length); /* lower-case digits of exactly this count */
+/* Two lower-case digits for each byte, and a NUL. Returns `out`. */
+const char *text_write_hex(char *out, const void *bytes, size_t length);
+
+/* The decimal number at the beginning: how many digits it has; 0 when there is none, or one past 64
+ * bits. */
+size_t text_read_u64(struct text text, uint64_t *out);
+bool text_to_u64(struct text text, uint64_t *out); /* the whole text is such a number */
 
 /* The bytes with control characters (DEL, C1 and those that turn the writing direction included)
  * and invalid UTF-8 as \xNN, cut after 200 bytes with "...": safe to print, whoever sent them. NULL

@@ -3,94 +3,38 @@
 
 #include <string.h>
 
-#include "base/arena.h"
-
-static unsigned char *reserve(struct wire_writer *writer, size_t size)
+void wire_put_u8(struct buffer *writer, uint8_t value)
 {
-    if (writer->failed)
-        return NULL;
-    if (size > writer->capacity - writer->count) {
-        size_t capacity = writer->capacity < 256 ? 256 : writer->capacity * 2;
-        if (capacity - writer->count < size)
-            capacity = writer->count + size;
-        unsigned char *bytes =
-            capacity < writer->count ? NULL : memory_resize(writer->bytes, capacity);
-        if (bytes == NULL) {
-            writer->failed = true;
-            return NULL;
-        }
-        writer->bytes = bytes;
-        writer->capacity = capacity;
-    }
-    unsigned char *place = writer->bytes + writer->count;
-    writer->count += size;
-    return place;
+    buffer_put(writer, &value, 1);
 }
 
-void wire_put_u8(struct wire_writer *writer, uint8_t value)
+void wire_put_u32(struct buffer *writer, uint32_t value)
 {
-    wire_put_bytes(writer, &value, 1);
-}
-
-void wire_put_u32(struct wire_writer *writer, uint32_t value)
-{
-    unsigned char *place = reserve(writer, 4);
+    unsigned char *place = buffer_extend(writer, 4);
     if (place != NULL)
         store_le32(place, value);
 }
 
-void wire_put_u64(struct wire_writer *writer, uint64_t value)
+void wire_put_u64(struct buffer *writer, uint64_t value)
 {
-    unsigned char *place = reserve(writer, 8);
+    unsigned char *place = buffer_extend(writer, 8);
     if (place != NULL)
         store_le64(place, value);
 }
 
-void wire_put_bytes(struct wire_writer *writer, const void *bytes, size_t length)
-{
-    unsigned char *place = length > 0 ? reserve(writer, length) : NULL;
-    if (place != NULL)
-        memcpy(place, bytes, length);
-}
-
-void wire_put_text(struct wire_writer *writer, struct text text)
+void wire_put_text(struct buffer *writer, struct text text)
 {
     if (text.length > UINT32_MAX) {
         writer->failed = true;
         return;
     }
     wire_put_u32(writer, (uint32_t)text.length);
-    wire_put_bytes(writer, text.bytes, text.length);
+    buffer_put_text(writer, text);
 }
 
-void wire_put_string(struct wire_writer *writer, const char *string)
+void wire_put_string(struct buffer *writer, const char *string)
 {
     wire_put_text(writer, text_of(string));
-}
-
-struct error *wire_writer_check(const struct wire_writer *writer)
-{
-    return writer->failed ? error_memory() : NULL;
-}
-
-void wire_writer_end(struct wire_writer *writer)
-{
-    memory_free(writer->bytes);
-    *writer = (struct wire_writer){0};
-}
-
-struct error *wire_writer_take(struct wire_writer *writer, struct arena *arena, struct text *out)
-{
-    struct error *error = wire_writer_check(writer);
-    if (error == NULL) {
-        char *bytes = arena_copy(arena, (const char *)writer->bytes, writer->count);
-        if (bytes != NULL)
-            *out = (struct text){bytes, writer->count};
-        else
-            error = error_memory();
-    }
-    wire_writer_end(writer);
-    return error;
 }
 
 const unsigned char *wire_get_bytes(struct wire_reader *reader, size_t length)
@@ -141,7 +85,7 @@ char *wire_get_string(struct wire_reader *reader, struct arena *arena)
     return reader->failed ? empty : string;
 }
 
-void wire_put_name(struct wire_writer *writer, const char *name)
+void wire_put_name(struct buffer *writer, const char *name)
 {
     const char *string = name == NULL ? "" : name;
     wire_put_text(writer, (struct text){string, strlen(string) + 1});
@@ -158,7 +102,7 @@ const char *wire_get_name(struct wire_reader *reader)
     return text.bytes;
 }
 
-void wire_put_stamp(struct wire_writer *writer, const struct file_stamp *stamp)
+void wire_put_stamp(struct buffer *writer, const struct file_stamp *stamp)
 {
     wire_put_u64(writer, stamp->inode);
     wire_put_u64(writer, stamp->size_bytes);

@@ -1,8 +1,7 @@
 /* wire.h - little-endian fields in buffers: how everything of ours is written to disk or hashed.
  *
- * A writer appends and remembers its first failure (out of memory), asked for once at the end. A
- * reader never reads past its end: after the first short or over-long field every read gives zero
- * and wire_reader_good is false. Strings are a u32 length and the bytes; counts are u32. */
+ * A reader never reads past its end: after the first short or over-long field every read gives
+ * zero and wire_reader_good is false. Strings are a u32 length and the bytes; counts are u32. */
 #ifndef PSYBUILD_BASE_WIRE_H
 #define PSYBUILD_BASE_WIRE_H
 
@@ -10,31 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
+#include "base/buffer.h"
 #include "base/stamp.h"
-#include "base/text.h"
 
-struct wire_writer {
-    unsigned char *bytes; /* memory_alloc'd */
-    size_t count, capacity;
-    bool failed;
-};
-void wire_put_u8(struct wire_writer *writer, uint8_t value);
-void wire_put_u32(struct wire_writer *writer, uint32_t value);
-void wire_put_u64(struct wire_writer *writer, uint64_t value);
-void wire_put_bytes(
-    struct wire_writer *writer, const void *bytes, size_t length); /* no length field */
-void wire_put_text(struct wire_writer *writer, struct text text);
-void wire_put_string(struct wire_writer *writer, const char *string); /* NULL as the empty one */
+void wire_put_u8(struct buffer *writer, uint8_t value);
+void wire_put_u32(struct buffer *writer, uint32_t value);
+void wire_put_u64(struct buffer *writer, uint64_t value);
+void wire_put_text(struct buffer *writer, struct text text);
+void wire_put_string(struct buffer *writer, const char *string); /* NULL as the empty one */
 /* A text that includes its NUL, so that a reader can borrow it as a string; NULL as the empty one.
  */
-void wire_put_name(struct wire_writer *writer, const char *name);
-void wire_put_stamp(struct wire_writer *writer, const struct file_stamp *stamp);
-MUST_CHECK struct error *wire_writer_check(const struct wire_writer *writer);
-void wire_writer_end(struct wire_writer *writer);
-/* The check, the bytes copied into the arena, and the end, whatever comes of it. */
-MUST_CHECK struct error *wire_writer_take(
-    struct wire_writer *writer, struct arena *arena, struct text *out);
+void wire_put_name(struct buffer *writer, const char *name);
+void wire_put_stamp(struct buffer *writer, const struct file_stamp *stamp);
 
 struct wire_reader {
     const unsigned char *bytes;

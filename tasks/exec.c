@@ -18,31 +18,6 @@ enum { DEPFILE_BYTES_MAX = 64 << 20 };
 
 /* ---- filling in ---- */
 
-struct string {
-    struct arena *arena;
-    char *bytes;
-    size_t count, capacity;
-};
-
-static struct error *append(struct string *string, const char *bytes, size_t length)
-{
-    if (length >= string->capacity - string->count) {
-        size_t capacity = 2 * string->capacity + length + 32;
-        char *grown = arena_alloc(string->arena, capacity);
-        if (grown == NULL)
-            return error_memory();
-        if (string->count > 0)
-            memcpy(grown, string->bytes, string->count);
-        string->bytes = grown;
-        string->capacity = capacity;
-    }
-    if (length > 0)
-        memcpy(string->bytes + string->count, bytes, length);
-    string->count += length;
-    string->bytes[string->count] = '\0';
-    return NULL;
-}
-
 static const struct exec_role *find_role(const struct exec_files *files, struct text name)
 {
     for (size_t i = 0; i < files->role_count; i++)
@@ -51,13 +26,13 @@ static const struct exec_role *find_role(const struct exec_files *files, struct 
     return NULL;
 }
 
-static struct error *append_name(
-    struct string *string, const struct exec_files *files, struct text name)
+/* What "${name}" stands for within an argument. */
+static struct error *find_path(const struct exec_files *files, struct text name, const char **out)
 {
+    *out = files->out;
     if (text_is(name, "out"))
-        return append(string, files->out, strlen(files->out));
-    struct text role_name = {name.bytes + 3, name.length - 3};
-    const struct exec_role *role = find_role(files, role_name);
+        return NULL;
+    const struct exec_role *role = find_role(files, text_from(name, 3));
     if (role == NULL || role->count == 0)
         return error_new(
             ERROR_USAGE, "\"${%.*s}\" names a role without files", (int)name.length, name.bytes);
@@ -65,7 +40,8 @@ static struct error *append_name(
         return error_new(ERROR_USAGE,
             "\"${%.*s}\" stands for %zu files and must be an argument of its own", (int)name.length,
             name.bytes, role->count);
-    return append(string, role->paths[0], strlen(role->paths[0]));
+    *out = role->paths[0];
+    return NULL;
 }
 
 /* "${name}" at the text's beginning; false when there is none. */
@@ -82,28 +58,28 @@ static bool read_name(struct text text, struct text *name)
 static struct error *fill_argument(
     struct arena *arena, const struct exec_files *files, const char *argument, char **out)
 {
-    struct string string = {.arena = arena};
-    struct text rest = text_of(argument), name = TEXT_EMPTY;
-    TRY(append(&string, "", 0));
+    struct buffer string = {.arena = arena};
+    struct text rest = text_of(argument), name = TEXT_EMPTY, filled;
     while (rest.length > 0) {
-        size_t plain = strcspn(rest.bytes, "$"), used = plain;
-        TRY(append(&string, rest.bytes, plain));
-        rest = (struct text){rest.bytes + used, rest.length - used};
-        if (rest.length == 0)
-            break;
-        if (text_starts_with(rest, "$$")) {
-            TRY(append(&string, "$", 1));
+        size_t used = strcspn(rest.bytes, "$");
+        if (used > 0) {
+            buffer_put(&string, rest.bytes, used);
+        } else if (text_starts_with(rest, "$$")) {
+            buffer_put_string(&string, "$");
             used = 2;
         } else if (read_name(rest, &name)) {
-            TRY(append_name(&string, files, name));
+            const char *path;
+            TRY(find_path(files, name, &path));
+            buffer_put_string(&string, path);
             used = name.length + 3;
         } else {
             return error_new(ERROR_USAGE,
                 "expected \"${out}\", \"${in.ROLE}\" or \"$$\" after '$' in \"%s\"", argument);
         }
-        rest = (struct text){rest.bytes + used, rest.length - used};
+        rest = text_from(rest, used);
     }
-    *out = string.bytes;
+    TRY(buffer_text(&string, &filled));
+    *out = (char *)string.bytes;
     return NULL;
 }
 
@@ -113,7 +89,7 @@ static const struct exec_role *whole_role(const struct exec_files *files, const 
     struct text text = text_of(argument), name;
     if (!read_name(text, &name) || name.length + 3 != text.length || !text_starts_with(name, "in."))
         return NULL;
-    return find_role(files, (struct text){name.bytes + 3, name.length - 3});
+    return find_role(files, text_from(name, 3));
 }
 
 struct error *exec_fill(struct arena *arena, const struct exec_files *files,
@@ -180,7 +156,7 @@ static void skip_blanks(struct depfile *depfile)
 
 /* A run of backslashes before a blank or '#': half of them stand for themselves, an odd one makes
  * that character part of the word. Elsewhere they are all characters. */
-static struct error *read_backslashes(struct depfile *depfile, struct string *word)
+static void read_backslashes(struct depfile *depfile, struct buffer *word)
 {
     size_t count = 0;
     while (peek(depfile, count) == '\\')
@@ -188,13 +164,12 @@ static struct error *read_backslashes(struct depfile *depfile, struct string *wo
     char next = peek(depfile, count);
     bool is_escape = next == ' ' || next == '#';
     for (size_t i = 0; i < (is_escape ? count / 2 : count); i++)
-        TRY(append(word, "\\", 1));
+        buffer_put(word, "\\", 1);
     depfile->position += count;
     if (is_escape && count % 2 == 1) {
-        TRY(append(word, &next, 1));
+        buffer_put(word, &next, 1);
         depfile->position++;
     }
-    return NULL;
 }
 
 static bool ends_word(const struct depfile *depfile)
@@ -205,20 +180,18 @@ static bool ends_word(const struct depfile *depfile)
 
 static struct error *read_word(struct depfile *depfile, struct arena *arena, struct text *out)
 {
-    struct string word = {.arena = arena};
-    TRY(append(&word, "", 0));
+    struct buffer word = {.arena = arena};
     while (!ends_word(depfile)) {
         if (peek(depfile, 0) == '\\') {
-            TRY(read_backslashes(depfile, &word));
+            read_backslashes(depfile, &word);
             continue;
         }
         bool is_dollar = peek(depfile, 0) == '$' && peek(depfile, 1) == '$';
         char c = peek(depfile, 0);
-        TRY(append(&word, &c, 1));
+        buffer_put(&word, &c, 1);
         depfile->position += is_dollar ? 2 : 1;
     }
-    *out = (struct text){word.bytes, word.count};
-    return NULL;
+    return buffer_text(&word, out);
 }
 
 struct error *exec_parse_depfile(
@@ -325,7 +298,7 @@ static struct error *make_key(struct plan *plan, const struct command *command, 
     const char *const *names;
     size_t name_count;
     TRY(read_list(plan, "env", &names, &name_count));
-    struct wire_writer writer = {0};
+    struct buffer writer = {0};
     wire_put_u32(&writer, (uint32_t)command->argument_count);
     for (size_t i = 0; i < command->argument_count; i++)
         wire_put_string(&writer, command->arguments[i]);
@@ -336,7 +309,7 @@ static struct error *make_key(struct plan *plan, const struct command *command, 
         wire_put_u8(&writer, value != NULL);
         wire_put_string(&writer, value);
     }
-    return wire_writer_take(&writer, plan_arena(plan), out);
+    return buffer_take(&writer, plan_arena(plan), out);
 }
 
 /* Every name in the texts must be one that can be filled in: said before anything runs. */

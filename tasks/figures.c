@@ -60,7 +60,7 @@ void figures_add_piece(
 
 /* ---- all modules ---- */
 
-static void put_figures(struct wire_writer *writer, const struct figures *figures)
+static void put_figures(struct buffer *writer, const struct figures *figures)
 {
     wire_put_u32(writer, FIGURES_VERSION);
     wire_put_u32(writer, figures->count);
@@ -77,9 +77,9 @@ static void put_figures(struct wire_writer *writer, const struct figures *figure
 
 struct error *figures_encode(struct arena *arena, const struct figures *figures, struct text *out)
 {
-    struct wire_writer writer = {0};
+    struct buffer writer = {0};
     put_figures(&writer, figures);
-    return wire_writer_take(&writer, arena, out);
+    return buffer_take(&writer, arena, out);
 }
 
 static void get_module(struct wire_reader *reader, struct figures_module *out)

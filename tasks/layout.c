@@ -10,7 +10,7 @@ enum { LAYOUT_VERSION = 1, LAYOUT_RANK_MAX = 64 };
 /* The smallest encodings, so that a count cannot ask for more memory than its bytes could fill. */
 enum { FILE_BYTES_MIN = 4, TENSOR_BYTES_MIN = 4 + 1 + 4 + 4 + 8, ENTRY_BYTES_MIN = 4 + 4 };
 
-static void put_tensor(struct wire_writer *writer, const struct layout_tensor *tensor)
+static void put_tensor(struct buffer *writer, const struct layout_tensor *tensor)
 {
     wire_put_string(writer, tensor->name);
     wire_put_u8(writer, (uint8_t)tensor->dtype);
@@ -21,7 +21,7 @@ static void put_tensor(struct wire_writer *writer, const struct layout_tensor *t
     wire_put_u64(writer, tensor->size_bytes);
 }
 
-static void put_layout(struct wire_writer *writer, const struct layout *layout)
+static void put_layout(struct buffer *writer, const struct layout *layout)
 {
     wire_put_u32(writer, LAYOUT_VERSION);
     wire_put_u32(writer, layout->file_count);
@@ -43,9 +43,9 @@ static void put_layout(struct wire_writer *writer, const struct layout *layout)
 
 struct error *layout_encode(struct arena *arena, const struct layout *layout, struct text *out)
 {
-    struct wire_writer writer = {0};
+    struct buffer writer = {0};
     put_layout(&writer, layout);
-    return wire_writer_take(&writer, arena, out);
+    return buffer_take(&writer, arena, out);
 }
 
 /* Borrowed texts become the arena's, so that a layout outlives the bytes it was read from. */

@@ -173,10 +173,10 @@ static struct error *read_file(
         return must_be(arena, object, "size", size, "a number of bytes");
     if ((git == NULL) == (sha256 == NULL))
         return json_error(object, "a file's entry must have one of \"git\", \"sha256\"");
-    if (git != NULL && !(git->kind == JSON_STRING && hub_is_hex(git->text, HUB_COMMIT_MAX - 1)))
+    if (git != NULL && !(git->kind == JSON_STRING && text_is_hex(git->text, HUB_COMMIT_MAX - 1)))
         return must_be(arena, object, "git", git, "40 lower-case hex digits");
     if (sha256 != NULL &&
-        !(sha256->kind == JSON_STRING && hub_is_hex(sha256->text, HUB_HASH_MAX - 1)))
+        !(sha256->kind == JSON_STRING && text_is_hex(sha256->text, HUB_HASH_MAX - 1)))
         return must_be(arena, object, "sha256", sha256, "64 lower-case hex digits");
     *out = (struct hub_file){.path = member->key.bytes, .size_bytes = (uint64_t)size_bytes};
     if (git != NULL)

@@ -35,7 +35,7 @@ static struct error *plan_tensor(struct plan *plan, const struct weights *weight
         struct piece piece = {.input_count = 1, .output_count = 1};
         piece.inputs[0] = weights_range(input->tensor, weights->shards[input->shard].input, &run);
         piece.outputs[0] = weights_range(&output->tensor, files->items[output->file].output, &run);
-        struct wire_writer key = {0}; /* what the rows hold is the input's */
+        struct buffer key = {0}; /* what the rows hold is the input's */
         weights_put_rows(&key, input->tensor, &run);
         TRY(weights_plan_piece(plan, &key, &piece));
     }

@@ -519,7 +519,7 @@ static bool needs_cast(const struct job *job)
 }
 
 /* All that decides the bytes of the rows, but what the input holds. */
-static void put_key(struct wire_writer *key, const struct job *job, const struct weights_run *run)
+static void put_key(struct buffer *key, const struct job *job, const struct weights_run *run)
 {
     weights_put_rows(key, job->input->tensor, run);
     wire_put_string(key, dtype_name(job->to));
@@ -557,7 +557,7 @@ static struct error *plan_run(struct conversion *conversion, const struct weight
 {
     const struct tensor *tensor = job->input->tensor;
     uint32_t input = conversion->weights.shards[job->input->shard].input;
-    struct wire_writer key = {0};
+    struct buffer key = {0};
     struct piece piece = {.parameters = job,
         .input_count = 1,
         .inputs = {weights_range(tensor, input, run)},

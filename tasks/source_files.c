@@ -34,7 +34,7 @@ static bool is_sha256(const struct json *value)
 {
     if (!json_is(value, JSON_STRING) || !text_starts_with(value->text, "sha256:"))
         return false;
-    return hub_is_hex(
+    return text_is_hex(
         (struct text){value->text.bytes + 7, value->text.length - 7}, HUB_HASH_MAX - 1);
 }
 

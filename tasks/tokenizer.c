@@ -84,7 +84,7 @@ static struct error *read_list(
 static bool read_id(struct text text, int64_t *out)
 {
     uint64_t id;
-    if (!json_scan_u64(text, &id) || id > INT64_MAX)
+    if (!text_to_u64(text, &id) || id > INT64_MAX)
         return false;
     *out = (int64_t)id;
     return true;

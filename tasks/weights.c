@@ -21,12 +21,11 @@ static struct error *check_not_twice(const struct weights *weights, uint32_t ind
 
 static bool parse_number(const char **cursor, uint32_t *out)
 {
-    const char *begin = *cursor;
-    uint32_t number = 0;
-    for (; **cursor >= '0' && **cursor <= '9' && *cursor - begin < 9; ++*cursor)
-        number = number * 10 + (uint32_t)(**cursor - '0');
-    *out = number;
-    return *cursor != begin;
+    uint64_t number = 0;
+    size_t digits = text_read_u64(text_of(*cursor), &number);
+    *cursor += digits;
+    *out = (uint32_t)number;
+    return digits > 0 && digits <= 9;
 }
 
 /* "model-00002-of-00004.safetensors": stem "model", number 2, of 4. */
@@ -413,7 +412,7 @@ struct piece_range weights_range(
 }
 
 void weights_put_rows(
-    struct wire_writer *key, const struct tensor *tensor, const struct weights_run *run)
+    struct buffer *key, const struct tensor *tensor, const struct weights_run *run)
 {
     wire_put_string(key, tensor->name);
     wire_put_string(key, dtype_name(tensor->dtype));
@@ -424,12 +423,12 @@ void weights_put_rows(
     wire_put_u64(key, run->row_end);
 }
 
-struct error *weights_plan_piece(struct plan *plan, struct wire_writer *key, struct piece *piece)
+struct error *weights_plan_piece(struct plan *plan, struct buffer *key, struct piece *piece)
 {
-    struct error *error = wire_writer_check(key);
+    struct error *error = buffer_check(key);
     piece->key = (struct text){(const char *)key->bytes, key->count};
     if (error == NULL)
         error = plan_piece(plan, piece);
-    wire_writer_end(key);
+    buffer_end(key);
     return error;
 }

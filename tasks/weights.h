@@ -110,11 +110,11 @@ bool weights_next_run(const struct tensor *tensor, struct weights_run *run);
 /* The bytes of the run's rows in a tensor of as many rows. */
 struct piece_range weights_range(
     const struct tensor *tensor, uint32_t file, const struct weights_run *run);
-/* Plans the piece under the key, whose writer ends. */
+/* Plans the piece under the key, whose buffer ends. */
 MUST_CHECK struct error *weights_plan_piece(
-    struct plan *plan, struct wire_writer *key, struct piece *piece);
+    struct plan *plan, struct buffer *key, struct piece *piece);
 /* The part of a piece's key that says which rows of which tensor it reads. */
 void weights_put_rows(
-    struct wire_writer *key, const struct tensor *tensor, const struct weights_run *run);
+    struct buffer *key, const struct tensor *tensor, const struct weights_run *run);
 
 #endif

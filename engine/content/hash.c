@@ -37,13 +37,7 @@ bool hash_equal(const struct hash128 *a, const struct hash128 *b)
 
 const char *hash_hex(const struct hash128 *hash, char buffer[HASH_HEX_BYTES])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < sizeof hash->bytes; i++) {
-        buffer[2 * i] = digits[hash->bytes[i] >> 4];
-        buffer[2 * i + 1] = digits[hash->bytes[i] & 15];
-    }
-    buffer[HASH_HEX_BYTES - 1] = '\0';
-    return buffer;
+    return text_write_hex(buffer, hash->bytes, sizeof hash->bytes);
 }
 
 struct hash_stream {

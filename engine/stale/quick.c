@@ -25,7 +25,7 @@ static const char magic[16] = "psybuild quick\n";
 struct listing {
     struct build *build;
     bool *is_listed; /* by file of the state */
-    struct wire_writer entries, names;
+    struct buffer entries, names;
     uint32_t count;
 };
 
@@ -33,7 +33,7 @@ static void list_file(struct listing *listing, const char *location, const struc
 {
     wire_put_stamp(&listing->entries, stamp);
     wire_put_u64(&listing->entries, listing->names.count);
-    wire_put_bytes(&listing->names, location, strlen(location) + 1);
+    buffer_put(&listing->names, location, strlen(location) + 1);
     listing->count++;
 }
 
@@ -134,17 +134,17 @@ static struct error *list_all(struct listing *listing, bool *is_fresh)
 
 static struct error *write_file(struct listing *listing, const char *path)
 {
-    struct wire_writer file = {0}, validity = {0};
+    struct buffer file = {0}, validity = {0};
     unsigned char header[HEADER_BYTES] = {0};
-    wire_put_bytes(&file, header, sizeof header);
+    buffer_put(&file, header, sizeof header);
     validity_write(&validity, &listing->build->validity, listing->build->graph);
     wire_put_text(&file, (struct text){(const char *)validity.bytes, validity.count});
     wire_put_u32(&file, listing->count);
     wire_put_u64(&file, listing->names.count);
-    wire_put_bytes(&file, listing->entries.bytes, listing->entries.count);
-    wire_put_bytes(&file, listing->names.bytes, listing->names.count);
+    buffer_put(&file, listing->entries.bytes, listing->entries.count);
+    buffer_put(&file, listing->names.bytes, listing->names.count);
     file.failed |= validity.failed || listing->entries.failed || listing->names.failed;
-    struct error *error = wire_writer_check(&file);
+    struct error *error = buffer_check(&file);
     if (error == NULL) {
         size_t length = file.count - HEADER_BYTES;
         struct hash128 hash = hash_bytes(file.bytes + HEADER_BYTES, length);
@@ -154,8 +154,8 @@ static struct error *write_file(struct listing *listing, const char *path)
         memcpy(file.bytes + 32, hash.bytes, sizeof hash.bytes);
         error = file_replace_hint(path, (struct text){(const char *)file.bytes, file.count});
     }
-    wire_writer_end(&validity);
-    wire_writer_end(&file);
+    buffer_end(&validity);
+    buffer_end(&file);
     return error;
 }
 
@@ -169,8 +169,8 @@ struct error *quick_write(struct build *build, const char *directory)
     struct error *error = list_all(&listing, &is_fresh);
     if (error == NULL)
         error = is_fresh ? write_file(&listing, path) : file_remove(path);
-    wire_writer_end(&listing.entries);
-    wire_writer_end(&listing.names);
+    buffer_end(&listing.entries);
+    buffer_end(&listing.names);
     return error;
 }
 

@@ -18,13 +18,13 @@ static const char magic[16] = {
     'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'p', 'i', 'e', 'c', 'e', 's', '3'};
 enum entry_kind { ENTRY_HEAD, ENTRY_PIECE, ENTRY_END };
 
-static void put_part(struct wire_writer *writer, const struct piece_part *part)
+static void put_part(struct buffer *writer, const struct piece_part *part)
 {
     wire_put_u32(writer, part->file);
     wire_put_u64(writer, part->offset);
     wire_put_u64(writer, part->size_bytes);
     wire_put_u32(writer, part->hash_count);
-    wire_put_bytes(writer, part->hashes, part->hash_count * sizeof *part->hashes);
+    buffer_put(writer, part->hashes, part->hash_count * sizeof *part->hashes);
 }
 
 static void get_part(
@@ -44,16 +44,15 @@ static void get_part(
     part->hashes = hashes;
 }
 
-static void put_entry(
-    struct piece_log *log, enum entry_kind kind, const struct wire_writer *payload)
+static void put_entry(struct piece_log *log, enum entry_kind kind, const struct buffer *payload)
 {
     unsigned char head[ENTRY_BYTES] = {0};
     struct hash128 hash = hash_bytes(payload->bytes, payload->count);
     store_le32(head, (uint32_t)payload->count);
     store_le32(head + 4, kind);
     memcpy(head + 8, hash.bytes, sizeof hash.bytes);
-    wire_put_bytes(&log->pending, head, sizeof head);
-    wire_put_bytes(&log->pending, payload->bytes, payload->count);
+    buffer_put(&log->pending, head, sizeof head);
+    buffer_put(&log->pending, payload->bytes, payload->count);
     log->pending.failed |= payload->failed;
 }
 
@@ -209,7 +208,7 @@ struct error *pieces_begin(struct arena *arena, const char *path, const struct p
     uint32_t input_count, const struct piece_file *outputs, uint32_t output_count,
     struct piece_log **out)
 {
-    struct wire_writer payload = {0};
+    struct buffer payload = {0};
     char *beside = arena_format(arena, "%s.new", path);
     if (beside == NULL)
         return error_memory();
@@ -223,19 +222,19 @@ struct error *pieces_begin(struct arena *arena, const char *path, const struct p
     wire_put_u32(&payload, input_count);
     for (uint32_t i = 0; i < input_count; i++) {
         wire_put_string(&payload, inputs[i].path);
-        wire_put_bytes(&payload, inputs[i].head.bytes, sizeof inputs[i].head.bytes);
+        buffer_put(&payload, inputs[i].head.bytes, sizeof inputs[i].head.bytes);
     }
     wire_put_u32(&payload, output_count);
     for (uint32_t i = 0; i < output_count; i++) {
         wire_put_string(&payload, outputs[i].path);
         wire_put_u64(&payload, outputs[i].size_bytes);
-        wire_put_bytes(&payload, outputs[i].head.bytes, sizeof outputs[i].head.bytes);
+        buffer_put(&payload, outputs[i].head.bytes, sizeof outputs[i].head.bytes);
     }
     if (error == NULL) {
         put_entry(*out, ENTRY_HEAD, &payload);
         error = pieces_flush(*out);
     }
-    wire_writer_end(&payload);
+    buffer_end(&payload);
     if (error != NULL)
         pieces_close(*out);
     return error;
@@ -249,8 +248,8 @@ struct error *pieces_publish(struct piece_log *log)
 
 void pieces_put(struct piece_log *log, const struct piece_record *record)
 {
-    struct wire_writer payload = {0};
-    wire_put_bytes(&payload, record->key.bytes, sizeof record->key.bytes);
+    struct buffer payload = {0};
+    buffer_put(&payload, record->key.bytes, sizeof record->key.bytes);
     wire_put_u8(&payload, (uint8_t)record->input_count);
     wire_put_u8(&payload, (uint8_t)record->output_count);
     wire_put_text(&payload, record->result);
@@ -259,26 +258,26 @@ void pieces_put(struct piece_log *log, const struct piece_record *record)
     for (uint32_t i = 0; i < record->output_count; i++)
         put_part(&payload, &record->outputs[i]);
     put_entry(log, ENTRY_PIECE, &payload);
-    wire_writer_end(&payload);
+    buffer_end(&payload);
 }
 
 struct error *pieces_end(
     struct piece_log *log, const struct hash128 *generation, const struct piece_file *inputs)
 {
-    struct wire_writer payload = {0};
-    wire_put_bytes(&payload, generation->bytes, sizeof generation->bytes);
+    struct buffer payload = {0};
+    buffer_put(&payload, generation->bytes, sizeof generation->bytes);
     for (uint32_t i = 0; i < log->input_count; i++) {
         wire_put_u8(&payload, inputs[i].has_tree);
-        wire_put_bytes(&payload, inputs[i].tree.bytes, sizeof inputs[i].tree.bytes);
+        buffer_put(&payload, inputs[i].tree.bytes, sizeof inputs[i].tree.bytes);
     }
     put_entry(log, ENTRY_END, &payload);
-    wire_writer_end(&payload);
+    buffer_end(&payload);
     return pieces_flush(log);
 }
 
 struct error *pieces_flush(struct piece_log *log)
 {
-    TRY(wire_writer_check(&log->pending));
+    TRY(buffer_check(&log->pending));
     TRY(file_write_at(log->file, log->size_bytes, log->pending.bytes, log->pending.count));
     log->size_bytes += log->pending.count;
     log->pending.count = 0;
@@ -300,7 +299,7 @@ void pieces_close(struct piece_log *log)
 {
     if (log == NULL)
         return;
-    wire_writer_end(&log->pending);
+    buffer_end(&log->pending);
     file_close(log->file);
     log->file = NULL;
 }

@@ -49,10 +49,10 @@ struct piece_log {
     size_t capacity;
     struct map by_key; /* hex of the key -> index */
     bool is_ended;
-    struct hash128 generation;  /* of the outputs, when it was ended: state_generation's */
-    const char *path;           /* of one that is written */
-    struct file *file;          /* open for appending */
-    struct wire_writer pending; /* entries that are not written yet */
+    struct hash128 generation; /* of the outputs, when it was ended: state_generation's */
+    const char *path;          /* of one that is written */
+    struct file *file;         /* open for appending */
+    struct buffer pending;     /* entries that are not written yet */
     uint64_t size_bytes;
 };
 

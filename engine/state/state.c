@@ -26,9 +26,9 @@ enum entry_type { ENTRY_RECORD = 1, ENTRY_FILE, ENTRY_INTENT, ENTRY_SEALED };
 
 /* ---- fields ---- */
 
-static void put_hash(struct wire_writer *writer, const struct hash128 *hash)
+static void put_hash(struct buffer *writer, const struct hash128 *hash)
 {
-    wire_put_bytes(writer, hash->bytes, sizeof hash->bytes);
+    buffer_put(writer, hash->bytes, sizeof hash->bytes);
 }
 
 static struct hash128 get_hash(struct wire_reader *reader)
@@ -44,7 +44,7 @@ static struct hash128 get_hash(struct wire_reader *reader)
 
 enum { FILE_HAS_TREE = 1, FILE_GIVEN_BACK = 2, FILE_DAMAGED = 4 };
 
-static void put_file(struct wire_writer *writer, const struct state_file *file)
+static void put_file(struct buffer *writer, const struct state_file *file)
 {
     wire_put_name(writer, file->path);
     wire_put_name(writer, strcmp(file->location, file->path) == 0 ? "" : file->location);
@@ -96,13 +96,13 @@ struct error *state_add_file(
 /* ---- records ---- */
 
 /* `places` maps file indices to those written; NULL: the same. */
-static void put_place(struct wire_writer *writer, const uint32_t *places, uint32_t file)
+static void put_place(struct buffer *writer, const uint32_t *places, uint32_t file)
 {
     wire_put_u32(writer, places == NULL || file == FILE_NONE ? file : places[file]);
 }
 
 static void put_record(
-    struct wire_writer *writer, const struct record *record, const uint32_t *places)
+    struct buffer *writer, const struct record *record, const uint32_t *places)
 {
     wire_put_name(writer, record->name);
     wire_put_name(writer, record->manifest);
@@ -248,7 +248,7 @@ void state_drop_record(struct state *state, const char *name)
 struct error *state_generation(
     const struct state *state, const struct record *record, struct hash128 *out)
 {
-    struct wire_writer writer = {0};
+    struct buffer writer = {0};
     wire_put_name(&writer, record->name);
     for (uint32_t i = 0; i < record->made_count; i++) {
         wire_put_name(&writer, state->files[record->made[i].file].path);
@@ -256,10 +256,10 @@ struct error *state_generation(
         put_hash(&writer, &record->made[i].tree);
         wire_put_name(&writer, record->made[i].identity);
     }
-    struct error *error = wire_writer_check(&writer);
+    struct error *error = buffer_check(&writer);
     if (error == NULL)
         *out = hash_bytes(writer.bytes, writer.count);
-    wire_writer_end(&writer);
+    buffer_end(&writer);
     return error;
 }
 
@@ -267,7 +267,7 @@ struct error *state_generation(
 
 enum { NODE_FETCHED = 1, NODE_PATTERN = 2, NODE_VIEW = 4, NODE_GIVES_BACK = 8 };
 
-static void put_graph(struct wire_writer *writer, const struct graph *graph)
+static void put_graph(struct buffer *writer, const struct graph *graph)
 {
     wire_put_name(writer, graph->manifest_name);
     wire_put_u32(writer, graph->default_count);
@@ -498,11 +498,11 @@ static void clear_places(struct state *state, const struct record *records, uint
 }
 
 /* Files first, by their paths, then what refers to them by the entry's own numbers. */
-static struct error *put_used_files(struct wire_writer *writer, const struct state *state,
+static struct error *put_used_files(struct buffer *writer, const struct state *state,
     const struct record *records, uint32_t record_count, uint32_t *places)
 {
     uint32_t count = 0;
-    struct wire_writer files = {0};
+    struct buffer files = {0};
     for (uint32_t r = 0; r < record_count; r++) {
         uint32_t uses = records[r].read_count + records[r].made_count;
         for (uint32_t i = 0; i < uses; i++) {
@@ -514,10 +514,10 @@ static struct error *put_used_files(struct wire_writer *writer, const struct sta
         }
     }
     wire_put_u32(writer, count);
-    wire_put_bytes(writer, files.bytes, files.count);
+    buffer_put(writer, files.bytes, files.count);
     writer->failed |= files.failed;
-    wire_writer_end(&files);
-    return wire_writer_check(writer);
+    buffer_end(&files);
+    return buffer_check(writer);
 }
 
 static struct error *get_used_files(
@@ -538,7 +538,7 @@ static struct error *get_used_files(
 }
 
 static void put_intent(
-    struct wire_writer *writer, const struct intent *intent, const uint32_t *places)
+    struct buffer *writer, const struct intent *intent, const uint32_t *places)
 {
     wire_put_u32(writer, intent->move_count);
     for (uint32_t i = 0; i < intent->move_count; i++) {
@@ -732,7 +732,7 @@ struct error *journal_open(struct state *state, const char *directory)
 }
 
 static struct error *append_entry(
-    struct state *state, enum entry_type type, const struct wire_writer *payload)
+    struct state *state, enum entry_type type, const struct buffer *payload)
 {
     struct text bytes = {(const char *)payload->bytes, payload->count};
     unsigned char head[ENTRY_BYTES];
@@ -751,7 +751,7 @@ static struct error *append_entry(
 static struct error *append_records(struct state *state, enum entry_type type,
     const struct record *records, uint32_t record_count, const struct intent *intent)
 {
-    struct wire_writer payload = {0};
+    struct buffer payload = {0};
     TRY(grow_places(state));
     struct error *error = put_used_files(&payload, state, records, record_count, state->places);
     if (error == NULL) {
@@ -759,12 +759,12 @@ static struct error *append_records(struct state *state, enum entry_type type,
             put_intent(&payload, intent, state->places);
         for (uint32_t i = 0; intent == NULL && i < record_count; i++)
             put_record(&payload, &records[i], state->places);
-        error = wire_writer_check(&payload);
+        error = buffer_check(&payload);
     }
     if (error == NULL)
         error = append_entry(state, type, &payload);
     clear_places(state, records, record_count);
-    wire_writer_end(&payload);
+    buffer_end(&payload);
     return error;
 }
 
@@ -786,14 +786,14 @@ struct error *journal_put_intent(struct state *state, const char *directory, str
 
 struct error *journal_put_sealed(struct state *state, const struct intent *intent)
 {
-    struct wire_writer payload = {0};
+    struct buffer payload = {0};
     uint64_t number = intent->number;
     wire_put_u32(&payload, 0); /* it names no files */
     wire_put_u64(&payload, number);
-    struct error *error = wire_writer_check(&payload);
+    struct error *error = buffer_check(&payload);
     if (error == NULL)
         error = append_entry(state, ENTRY_SEALED, &payload);
-    wire_writer_end(&payload);
+    buffer_end(&payload);
     if (error == NULL)
         remove_intent(state, number);
     return error;
@@ -801,13 +801,13 @@ struct error *journal_put_sealed(struct state *state, const struct intent *inten
 
 struct error *journal_put_file(struct state *state, uint32_t file)
 {
-    struct wire_writer payload = {0};
+    struct buffer payload = {0};
     wire_put_u32(&payload, 1);
     put_file(&payload, &state->files[file]);
-    struct error *error = wire_writer_check(&payload);
+    struct error *error = buffer_check(&payload);
     if (error == NULL)
         error = append_entry(state, ENTRY_FILE, &payload);
-    wire_writer_end(&payload);
+    buffer_end(&payload);
     return error;
 }
 
@@ -849,14 +849,14 @@ static struct error *renew_journal(struct state *state, const char *directory)
 /* ---- saving ---- */
 
 /* Only files that a record still uses are kept. */
-static struct error *put_state(struct wire_writer *writer, const struct state *state,
+static struct error *put_state(struct buffer *writer, const struct state *state,
     const struct graph *graph, const struct validity *validity, uint32_t *places)
 {
-    struct wire_writer valid = {0};
+    struct buffer valid = {0};
     validity_write(&valid, validity, graph);
     wire_put_text(writer, (struct text){(const char *)valid.bytes, valid.count});
     writer->failed |= valid.failed;
-    wire_writer_end(&valid);
+    buffer_end(&valid);
     wire_put_u8(writer, graph != NULL);
     if (graph != NULL)
         put_graph(writer, graph);
@@ -879,15 +879,15 @@ static struct error *put_state(struct wire_writer *writer, const struct state *s
     for (uint32_t i = 0; i < past; i++)
         put_record(writer, &kept[records + i], places);
     memory_free(kept);
-    return error != NULL ? error : wire_writer_check(writer);
+    return error != NULL ? error : buffer_check(writer);
 }
 
 static struct error *write_state(struct state *state, const char *directory,
-    const struct graph *graph, const struct validity *validity, struct wire_writer *writer,
+    const struct graph *graph, const struct validity *validity, struct buffer *writer,
     uint32_t *places)
 {
     unsigned char header[HEADER_BYTES] = {0};
-    wire_put_bytes(writer, header, sizeof header);
+    buffer_put(writer, header, sizeof header);
     TRY(put_state(writer, state, graph, validity, places));
     struct text payload = {
         (const char *)writer->bytes + HEADER_BYTES, writer->count - HEADER_BYTES};
@@ -907,13 +907,13 @@ static struct error *write_state(struct state *state, const char *directory,
 struct error *state_save(struct state *state, const char *directory, const struct graph *graph,
     const struct validity *validity)
 {
-    struct wire_writer writer = {0};
+    struct buffer writer = {0};
     uint32_t *places = memory_alloc((state->file_count + 1) * sizeof *places);
     if (places == NULL)
         return error_memory();
     memset(places, 0xFF, (state->file_count + 1) * sizeof *places);
     struct error *error = write_state(state, directory, graph, validity, &writer, places);
     memory_free(places);
-    wire_writer_end(&writer);
+    buffer_end(&writer);
     return error;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 void validity_write(
-    struct wire_writer *writer, const struct validity *validity, const struct graph *graph)
+    struct buffer *writer, const struct validity *validity, const struct graph *graph)
 {
     wire_put_name(writer, validity->manifest);
     wire_put_name(writer, validity->data_directory);
@@ -63,13 +63,13 @@ static struct error *check_watches(struct text bytes, size_t begin, bool *out)
 
 struct error *validity_is_current(const struct validity *validity, struct text recorded, bool *out)
 {
-    struct wire_writer wanted = {0};
+    struct buffer wanted = {0};
     *out = false;
     validity_write(&wanted, validity, NULL);
-    struct error *error = wire_writer_check(&wanted);
+    struct error *error = buffer_check(&wanted);
     if (error == NULL && recorded.length > wanted.count &&
         memcmp(recorded.bytes, wanted.bytes, wanted.count) == 0)
         error = check_watches(recorded, wanted.count, out);
-    wire_writer_end(&wanted);
+    buffer_end(&wanted);
     return error;
 }

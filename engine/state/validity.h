@@ -19,7 +19,7 @@ struct validity {
 
 /* Appends the options and, unless `graph` is NULL, what it watches. */
 void validity_write(
-    struct wire_writer *writer, const struct validity *validity, const struct graph *graph);
+    struct buffer *writer, const struct validity *validity, const struct graph *graph);
 
 /* True when `recorded` is of the same options and nothing that it watches has changed. */
 MUST_CHECK struct error *validity_is_current(

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/library.h"
+#include "base/text.h"
 
 enum { FILE_PIECE_BYTES = 1 << 20 };
 
@@ -99,16 +100,11 @@ struct error *digest_update(struct digest *digest, const void *bytes, size_t len
 
 struct error *digest_hex(struct digest *digest, char hex[DIGEST_HEX_MAX])
 {
-    static const char digits[] = "0123456789abcdef";
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned int count = 0;
     if (crypto.final(digest->context, bytes, &count) != 1 || 2 * count >= DIGEST_HEX_MAX)
         return error_new(ERROR_FAILED, "libcrypto failed to finish a hash");
-    for (unsigned int i = 0; i < count; i++) {
-        hex[2 * i] = digits[bytes[i] >> 4];
-        hex[2 * i + 1] = digits[bytes[i] & 0x0F];
-    }
-    hex[2 * count] = '\0';
+    text_write_hex(hex, bytes, count);
     return NULL;
 }
 

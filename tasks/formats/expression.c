@@ -55,14 +55,9 @@ struct expression {
 
 /* ---- words ---- */
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static bool is_name_start(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    return char_is_letter(c) || c == '_';
 }
 
 static const char *const words[] = {"true", "false", "null", "has", "len"};
@@ -72,7 +67,7 @@ bool name_is_identifier(struct text name)
     if (name.length == 0 || !is_name_start(name.bytes[0]))
         return false;
     for (size_t i = 1; i < name.length; i++)
-        if (!is_name_start(name.bytes[i]) && !is_digit(name.bytes[i]))
+        if (!char_is_word(name.bytes[i]))
             return false;
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (text_is(name, words[i]))
@@ -180,7 +175,7 @@ static const struct node *parse_number(struct parser *parser)
     struct text source = parser->source;
     int64_t integer = 0;
     bool fits = true;
-    for (; parser->position < source.length && is_digit(source.bytes[parser->position]);
+    for (; parser->position < source.length && char_is_digit(source.bytes[parser->position]);
          parser->position++)
         fits = fits && !__builtin_mul_overflow(integer, 10, &integer) &&
                !__builtin_add_overflow(integer, source.bytes[parser->position] - '0', &integer);
@@ -194,7 +189,7 @@ static const struct node *parse_number(struct parser *parser)
     for (size_t i = begin; i < parser->position; i++)
         number = number * 10 + (source.bytes[i] - '0');
     size_t fraction = ++parser->position;
-    for (; parser->position < source.length && is_digit(source.bytes[parser->position]);
+    for (; parser->position < source.length && char_is_digit(source.bytes[parser->position]);
          parser->position++) {
         number = number * 10 + (source.bytes[parser->position] - '0');
         unit *= 10;
@@ -263,8 +258,7 @@ static struct text scan_name(struct parser *parser)
     struct text source = parser->source;
     size_t begin = parser->position, end = begin;
     for (;;) {
-        while (end < source.length &&
-               (is_name_start(source.bytes[end]) || is_digit(source.bytes[end])))
+        while (end < source.length && char_is_word(source.bytes[end]))
             end++;
         if (source.length - end < 2 || source.bytes[end] != '.' ||
             !is_name_start(source.bytes[end + 1]))
@@ -272,7 +266,7 @@ static struct text scan_name(struct parser *parser)
         end++;
     }
     parser->position = end;
-    return (struct text){source.bytes + begin, end - begin};
+    return text_cut(source, begin, end);
 }
 
 static const struct node *new_name(struct parser *parser, size_t begin, struct text name)
@@ -310,7 +304,7 @@ static const struct node *parse_primary(struct parser *parser)
 {
     char first = peek(parser);
     size_t begin = parser->position;
-    if (is_digit(first))
+    if (char_is_digit(first))
         return parse_number(parser);
     if (is_name_start(first))
         return parse_word(parser);

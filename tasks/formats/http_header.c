@@ -4,15 +4,6 @@
 #include <string.h>
 #include <strings.h>
 
-static struct text trim(struct text text)
-{
-    while (text.length > 0 && (text.bytes[0] == ' ' || text.bytes[0] == '\t'))
-        text = (struct text){text.bytes + 1, text.length - 1};
-    while (text.length > 0 && strchr(" \t\r\n", text.bytes[text.length - 1]) != NULL)
-        text.length--;
-    return text;
-}
-
 struct text http_header_find(struct text block, const char *name)
 {
     struct text found = TEXT_EMPTY;
@@ -23,7 +14,8 @@ struct text http_header_find(struct text block, const char *name)
         size_t length = (size_t)((newline == NULL ? end : newline) - line);
         if (length > name_length && line[name_length] == ':' &&
             strncasecmp(line, name, name_length) == 0)
-            found = trim((struct text){line + name_length + 1, length - name_length - 1});
+            found =
+                text_trim(text_cut((struct text){line, length}, name_length + 1, length), " \t\r");
         line = newline == NULL ? end : newline + 1;
     }
     return found;
@@ -32,22 +24,9 @@ struct text http_header_find(struct text block, const char *name)
 /* A number at the front of the text, which moves behind it. */
 static bool read_number(struct text *text, uint64_t *out)
 {
-    uint64_t number = 0;
-    size_t count = 0;
-    for (; count < text->length; count++) {
-        char c = text->bytes[count];
-        if (c < '0' || c > '9')
-            break;
-        unsigned digit = (unsigned)(c - '0');
-        if (number > (UINT64_MAX - digit) / 10)
-            return false;
-        number = number * 10 + digit;
-    }
-    if (count == 0)
-        return false;
-    *text = (struct text){text->bytes + count, text->length - count};
-    *out = number;
-    return true;
+    size_t count = text_read_u64(*text, out);
+    *text = text_from(*text, count);
+    return count > 0;
 }
 
 /* This text at the front, which moves behind it. */
@@ -56,7 +35,7 @@ static bool read_literal(struct text *text, const char *literal)
     size_t length = strlen(literal);
     if (text->length < length || strncasecmp(text->bytes, literal, length) != 0)
         return false;
-    *text = (struct text){text->bytes + length, text->length - length};
+    *text = text_from(*text, length);
     return true;
 }
 
@@ -127,7 +106,7 @@ bool http_parse_date(struct text field, int64_t *seconds)
     int64_t month = 0;
     if (field.length != 29)
         return false;
-    struct text rest = {field.bytes + 5, field.length - 5}; /* the weekday says nothing new */
+    struct text rest = text_from(field, 5); /* the weekday says nothing new */
     if (!read_number(&rest, &day) || !read_literal(&rest, " ") || !read_month(&rest, &month) ||
         !read_literal(&rest, " ") || !read_number(&rest, &year) || !read_literal(&rest, " ") ||
         !read_number(&rest, &hour) || !read_literal(&rest, ":") || !read_number(&rest, &minute) ||
@@ -155,7 +134,7 @@ static uint64_t rate_limit_seconds(struct text field)
                 left = 1;
                 reset = 0;
             }
-            field = (struct text){field.bytes + 1, field.length - 1};
+            field = text_from(field, 1);
         }
         if (left == 0 && reset < UINT32_MAX && reset + 1 > seconds)
             seconds = reset + 1;

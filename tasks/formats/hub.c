@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/json_scan.h"
 #include "tasks/formats/http_header.h"
 #include "tasks/formats/hub_reply.h"
@@ -29,11 +30,6 @@ static const struct {
 
 /* --- names ----------------------------------------------------------------------------------- */
 
-static bool is_name_character(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
-
 static bool is_repo_part(struct text part)
 {
     if (part.length == 0 || part.length > PART_BYTES_MAX)
@@ -41,7 +37,7 @@ static bool is_repo_part(struct text part)
     for (size_t i = 0; i < part.length; i++) {
         char c = part.bytes[i];
         bool is_inside = i > 0 && i + 1 < part.length;
-        if (!is_name_character(c) && !(is_inside && (c == '-' || c == '.')))
+        if (!char_is_word(c) && !(is_inside && (c == '-' || c == '.')))
             return false;
         if (i > 0 && c == part.bytes[i - 1] && (c == '-' || c == '.'))
             return false;
@@ -72,7 +68,7 @@ bool hub_revision_is_valid(const char *revision)
 
 bool hub_is_commit(const char *revision)
 {
-    return hub_is_hex(text_of(revision), HUB_COMMIT_MAX - 1);
+    return text_is_hex(text_of(revision), HUB_COMMIT_MAX - 1);
 }
 
 char *hub_file_url(struct arena *arena, const struct hub_settings *settings,
@@ -106,8 +102,7 @@ struct call {
     struct seen seen;
     /* an API's answer */
     const char *link; /* Link header of the page, in the arena */
-    char *body;
-    size_t body_count, body_capacity;
+    struct buffer body;
     /* a file's content */
     const struct hub_fetch *fetch;
 };
@@ -125,10 +120,10 @@ static void see(struct seen *seen, const struct http_answer *answer)
     struct text linked_etag = http_header(answer, "X-Linked-ETag");
     struct text linked_size = http_header(answer, "X-Linked-Size");
     struct text id = http_header(answer, "X-Request-Id");
-    if (hub_is_hex(commit, HUB_COMMIT_MAX - 1))
+    if (text_is_hex(commit, HUB_COMMIT_MAX - 1))
         copy_field(seen->commit, sizeof seen->commit, commit);
     hub_parse_etag(linked_etag.length > 0 ? linked_etag : http_header(answer, "ETag"), seen->hash);
-    if (!json_scan_u64(linked_size, &seen->size_bytes))
+    if (!text_to_u64(linked_size, &seen->size_bytes))
         seen->size_bytes = HTTP_SIZE_UNKNOWN;
     copy_field(seen->code, sizeof seen->code, http_header(answer, "X-Error-Code"));
     copy_field(seen->message, sizeof seen->message, http_header(answer, "X-Error-Message"));
@@ -216,7 +211,7 @@ static struct error *on_api_answer(void *context, const struct http_answer *answ
     if (answer->is_home)
         see(&call->seen, answer);
     struct text link = http_header(answer, "Link");
-    call->body_count = 0; /* a retry starts over */
+    call->body.count = 0; /* a retry starts over */
     call->link = arena_copy(&call->arena, link.bytes, link.length);
     return call->link == NULL ? error_memory() : NULL;
 }
@@ -224,17 +219,8 @@ static struct error *on_api_answer(void *context, const struct http_answer *answ
 static struct error *on_api_body(void *context, const void *bytes, size_t length)
 {
     struct call *call = context;
-    if (length > call->body_capacity - call->body_count) {
-        size_t capacity = call->body_capacity * 2 + length; /* at most 3 times the body's limit */
-        char *grown = memory_resize(call->body, capacity);
-        if (grown == NULL)
-            return error_memory();
-        call->body = grown;
-        call->body_capacity = capacity;
-    }
-    memcpy(call->body + call->body_count, bytes, length);
-    call->body_count += length;
-    return NULL;
+    buffer_put(&call->body, bytes, length);
+    return buffer_check(&call->body);
 }
 
 /* The body is in the call until the next one. */
@@ -253,9 +239,14 @@ static struct error *api_get(struct call *call, const char *url, struct http_rep
     return reply->status == 200 ? NULL : status_error(call, reply);
 }
 
+static struct text api_body(const struct call *call)
+{
+    return (struct text){(const char *)call->body.bytes, call->body.count};
+}
+
 static void end_call(struct call *call)
 {
-    memory_free(call->body);
+    buffer_end(&call->body);
     arena_end(&call->arena);
 }
 
@@ -273,7 +264,7 @@ static struct error *resolve(struct call *call, char commit[HUB_COMMIT_MAX])
     struct http_reply reply;
     TRY(check_online(call, "ask which commit its revision is"));
     TRY(api_get(call, api_url(call, "revision", ""), &reply));
-    return hub_parse_commit(reply.url, (struct text){call->body, call->body_count}, commit);
+    return hub_parse_commit(reply.url, api_body(call), commit);
 }
 
 static struct error *check_names(const struct hub_repo *repo, const char *revision)
@@ -347,8 +338,7 @@ static struct error *list(struct arena *arena, struct call *call, struct hub_lis
         const char *next = NULL;
         struct http_reply reply;
         TRY(api_get(call, url, &reply));
-        TRY(hub_parse_page(
-            arena, reply.url, (struct text){call->body, call->body_count}, listing, &page.first));
+        TRY(hub_parse_page(arena, reply.url, api_body(call), listing, &page.first));
         TRY(hub_parse_link(
             &call->arena, call->hub->settings->endpoint, url, text_of(call->link), &next));
         if (page.first == NULL && next != NULL)

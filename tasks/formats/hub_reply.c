@@ -8,29 +8,14 @@
 #include "tasks/formats/hub_settings.h"
 #include "tasks/formats/url.h"
 
-static bool is_blank(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 /* --- hashes ---------------------------------------------------------------------------------- */
-
-bool hub_is_hex(struct text text, size_t length)
-{
-    if (text.length != length)
-        return false;
-    for (size_t i = 0; i < length; i++)
-        if (memchr("0123456789abcdef", text.bytes[i], 16) == NULL)
-            return false;
-    return true;
-}
 
 void hub_parse_etag(struct text etag, char hash[HUB_HASH_MAX])
 {
     if (text_starts_with(etag, "W/"))
-        etag = (struct text){etag.bytes + 2, etag.length - 2};
+        etag = text_from(etag, 2);
     if (etag.length >= 2 && etag.bytes[0] == '"')
-        etag = (struct text){etag.bytes + 1, etag.length - 2};
+        etag = text_cut(etag, 1, etag.length - 1);
     hash[0] = '\0';
     if (etag.length >= HUB_HASH_MAX)
         return;
@@ -40,7 +25,7 @@ void hub_parse_etag(struct text etag, char hash[HUB_HASH_MAX])
     }
     hash[etag.length] = '\0';
     struct text text = {hash, etag.length};
-    if (!hub_is_hex(text, HUB_COMMIT_MAX - 1) && !hub_is_hex(text, HUB_HASH_MAX - 1))
+    if (!text_is_hex(text, HUB_COMMIT_MAX - 1) && !text_is_hex(text, HUB_HASH_MAX - 1))
         hash[0] = '\0';
 }
 
@@ -72,7 +57,7 @@ struct error *hub_parse_commit(const char *name, struct text body, char commit[H
             continue;
         }
         token = json_scan_next(&scan);
-        if (token != JSON_TOKEN_STRING || !hub_is_hex(scan.raw, HUB_COMMIT_MAX - 1))
+        if (token != JSON_TOKEN_STRING || !text_is_hex(scan.raw, HUB_COMMIT_MAX - 1))
             return error_new(ERROR_NETWORK, "%s: \"sha\" must be 40 lower-case hex digits", name);
         found = scan.raw;
     }
@@ -96,7 +81,7 @@ struct entry {
 /* A hash that does not look like one is left out: then the file has none. */
 static void take_hash(const struct json_scan *scan, size_t length, char *out)
 {
-    if (!hub_is_hex(scan->raw, length))
+    if (!text_is_hex(scan->raw, length))
         return;
     memcpy(out, scan->raw.bytes, length);
     out[length] = '\0';
@@ -104,7 +89,7 @@ static void take_hash(const struct json_scan *scan, size_t length, char *out)
 
 static struct error *parse_size(const struct json_scan *scan, enum json_token token, uint64_t *out)
 {
-    if (token != JSON_TOKEN_NUMBER || !json_scan_u64(scan->raw, out) || *out > INT64_MAX)
+    if (token != JSON_TOKEN_NUMBER || !text_to_u64(scan->raw, out) || *out > INT64_MAX)
         return error_new(ERROR_NETWORK, "%s: \"size\" must be a whole number of bytes", scan->name);
     return NULL;
 }
@@ -231,7 +216,7 @@ struct error *hub_parse_page(struct arena *arena, const char *name, struct text 
 static bool rel_holds_next(struct text rel)
 {
     if (rel.length >= 2 && rel.bytes[0] == '"')
-        rel = (struct text){rel.bytes + 1, rel.length - 2};
+        rel = text_cut(rel, 1, rel.length - 1);
     const char *at = rel.bytes, *end = rel.bytes + rel.length;
     while (at < end) {
         const char *space = memchr(at, ' ', (size_t)(end - at));
@@ -261,10 +246,10 @@ static const char *read_parameters(const char *at, const char *end, bool *is_nex
 {
     while (at < end && *at != ',') {
         at++; /* the ';' */
-        while (at < end && is_blank(*at))
+        while (at < end && char_is_blank(*at))
             at++;
         const char *stop = parameter_end(at, end), *value_end = stop;
-        while (value_end > at && is_blank(value_end[-1]))
+        while (value_end > at && char_is_blank(value_end[-1]))
             value_end--;
         if (value_end - at > 4 && strncasecmp(at, "rel=", 4) == 0)
             *is_next =
@@ -361,7 +346,7 @@ static struct text find_xml_message(struct text body)
 const char *hub_parse_error_body(struct arena *arena, struct text body)
 {
     size_t blanks = 0;
-    while (blanks < body.length && is_blank(body.bytes[blanks]))
+    while (blanks < body.length && char_is_blank(body.bytes[blanks]))
         blanks++;
     if (blanks == body.length)
         return "";

@@ -14,8 +14,6 @@
 
 enum { HUB_FILES_MAX = 500 * 1000 }; /* of a repository; more are refused */
 
-bool hub_is_hex(struct text text, size_t length); /* lower-case digits of exactly this count */
-
 /* The hash an ETag states, without W/ and quotes, in lower case; "" when it is no hash. */
 void hub_parse_etag(struct text etag, char hash[HUB_HASH_MAX]);
 

@@ -6,7 +6,6 @@
 #include <strings.h>
 
 #include "base/file_whole.h"
-#include "base/json_scan.h"
 #include "base/stamp.h"
 #include "base/text.h"
 #include "tasks/formats/url.h"
@@ -16,18 +15,10 @@ enum {
     SECONDS_MAX = 24 * 60 * 60, /* of a time-out */
 };
 
-static bool is_blank(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 /* Without blanks around it; NULL when nothing is left. False when out of memory. */
 static bool strip(struct arena *arena, struct text text, const char **out)
 {
-    while (text.length > 0 && is_blank(text.bytes[0]))
-        text = (struct text){text.bytes + 1, text.length - 1};
-    while (text.length > 0 && is_blank(text.bytes[text.length - 1]))
-        text.length--;
+    text = text_trim(text, TEXT_BLANKS);
     *out = text.length == 0 ? NULL : arena_copy(arena, text.bytes, text.length);
     return text.length == 0 || *out != NULL;
 }
@@ -55,16 +46,11 @@ static struct error *read_seconds(struct arena *arena, const char *name, uint64_
     if (value == NULL)
         return NULL;
     uint64_t seconds = 0;
-    if (!json_scan_u64(text_of(value), &seconds) || seconds == 0 || seconds > SECONDS_MAX)
+    if (!text_to_u64(text_of(value), &seconds) || seconds == 0 || seconds > SECONDS_MAX)
         return error_new(
             ERROR_USAGE, "%s: must be a number of seconds, 1 to %d", name, SECONDS_MAX);
     *ms = seconds * 1000;
     return NULL;
-}
-
-static bool is_name_character(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
 /* The variable's name behind a "$", in `$NAME` or `${NAME}`; returns how long the whole is, or 0.
@@ -73,7 +59,7 @@ static size_t cut_variable(const char *text, struct text *name)
 {
     bool is_braced = text[1] == '{';
     const char *begin = text + (is_braced ? 2 : 1), *end = begin;
-    while (is_name_character(*end))
+    while (char_is_word(*end))
         end++;
     *name = (struct text){begin, (size_t)(end - begin)};
     if (end == begin || (is_braced && *end != '}'))

@@ -41,16 +41,6 @@ struct compiler {
     const char *complaint; /* NULL: all is well */
 };
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static struct text text_part(struct text text, size_t begin, size_t end)
-{
-    return (struct text){text.bytes + begin, end - begin};
-}
-
 static bool complain(struct compiler *compiler, const char *complaint)
 {
     compiler->complaint = complaint;
@@ -114,8 +104,8 @@ static bool compile_braces(struct compiler *compiler, struct text inside)
     while (
         name_end < inside.length && inside.bytes[name_end] != ':' && inside.bytes[name_end] != '*')
         name_end++;
-    struct text name = text_part(inside, 0, name_end);
-    struct text rest = text_part(inside, name_end, inside.length);
+    struct text name = text_cut(inside, 0, name_end);
+    struct text rest = text_cut(inside, name_end, inside.length);
     if (!name_is_identifier(name))
         return complain(compiler, "a capture is \"{i}\", \"{x*}\" or \"{p:a|b}\"");
     struct element element = {.kind = ELEMENT_NUMBER, .capture = find_capture(pattern, name)};
@@ -128,7 +118,7 @@ static bool compile_braces(struct compiler *compiler, struct text inside)
     }
     if (rest.length > 0 && rest.bytes[0] == ':') {
         element.kind = ELEMENT_ONE_OF;
-        element.text = text_part(rest, 1, rest.length);
+        element.text = text_cut(rest, 1, rest.length);
         if (!check_alternatives(compiler, element.text))
             return false;
     } else if (text_is(rest, "*")) {
@@ -160,7 +150,7 @@ static bool compile_element(struct compiler *compiler)
             return complain(compiler, "\"{\" has no \"}\" after it");
         size_t end = (size_t)(close - source.bytes);
         compiler->position = end + 1;
-        return compile_braces(compiler, text_part(source, begin + 1, end));
+        return compile_braces(compiler, text_cut(source, begin + 1, end));
     }
     size_t end = begin;
     while (end < source.length && strchr("*{}", source.bytes[end]) == NULL)
@@ -170,7 +160,7 @@ static bool compile_element(struct compiler *compiler)
     compiler->position = end;
     return add_element(compiler,
         (struct element){
-            .kind = ELEMENT_TEXT, .capture = NO_CAPTURE, .text = text_part(source, begin, end)});
+            .kind = ELEMENT_TEXT, .capture = NO_CAPTURE, .text = text_cut(source, begin, end)});
 }
 
 static void compile(struct compiler *compiler)
@@ -244,7 +234,7 @@ static bool match_any(struct matcher *matcher, size_t index, size_t position)
 {
     const struct element *element = &matcher->pattern->elements[index];
     for (size_t end = matcher->name.length + 1; end-- > position;) {
-        capture_as(matcher, element, text_part(matcher->name, position, end));
+        capture_as(matcher, element, text_cut(matcher->name, position, end));
         if (match_from(matcher, index + 1, end))
             return true;
     }
@@ -260,7 +250,7 @@ static bool match_one_of(struct matcher *matcher, size_t index, size_t position)
         if (!text_has_at(matcher->name, position, alternative))
             continue;
         size_t end = position + alternative.length;
-        capture_as(matcher, element, text_part(matcher->name, position, end));
+        capture_as(matcher, element, text_cut(matcher->name, position, end));
         if (match_from(matcher, index + 1, end))
             return true;
     }
@@ -292,9 +282,9 @@ static bool match_fixed(
         return text_has_at(matcher->name, position, want);
     }
     size_t end = position;
-    while (end < matcher->name.length && is_digit(matcher->name.bytes[end]))
+    while (end < matcher->name.length && char_is_digit(matcher->name.bytes[end]))
         end++;
-    *taken = text_part(matcher->name, position, end);
+    *taken = text_cut(matcher->name, position, end);
     capture_as(matcher, element, *taken);
     return end > position;
 }
@@ -392,12 +382,12 @@ static const char *target_compile(struct target *target)
         if (is_variable) {
             if (end == source.length || source.bytes[end] != '}')
                 return "\"{\" has no \"}\" after it";
-            complaint = target_add(target, text_part(source, begin + 1, end), true);
+            complaint = target_add(target, text_cut(source, begin + 1, end), true);
             end++;
         } else if (strchr("}*", source.bytes[begin]) != NULL) {
             return "it may not hold \"*\", \"}\" or NUL";
         } else {
-            complaint = target_add(target, text_part(source, begin, end), false);
+            complaint = target_add(target, text_cut(source, begin, end), false);
         }
     }
     return complaint;

@@ -147,7 +147,7 @@ static struct error *read_integers(struct parser *parser, const struct entry *en
             return tensor_error(parser->path, entry->name, "expected integers in \"%s\", found %s",
                 field, token_name(token));
         struct text raw = parser->scan.raw;
-        if (!json_scan_u64(raw, &out[*count]))
+        if (!text_to_u64(raw, &out[*count]))
             return tensor_error(parser->path, entry->name,
                 "expected integers from 0 to 2^64 - 1 in \"%s\", found %.*s%s", field,
                 raw.length > 40 ? 40 : (int)raw.length, raw.bytes, raw.length > 40 ? "..." : "");

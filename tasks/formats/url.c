@@ -11,16 +11,6 @@ struct parts {
     const char *rest; /* after the port */
 };
 
-static bool is_letter_or_digit(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-static bool is_hex_digit(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 static enum url_scheme cut_scheme(const char **at)
 {
     static const struct {
@@ -41,13 +31,13 @@ static bool cut_host(const char **at, struct text *host)
 {
     const char *begin = *at, *end = begin;
     if (*end == '[') {
-        for (end++; is_hex_digit(*end) || *end == ':' || *end == '.'; end++)
+        for (end++; char_hex_value(*end) >= 0 || *end == ':' || *end == '.'; end++)
             continue;
         if (*end != ']')
             return false;
         end++;
     } else {
-        while (is_letter_or_digit(*end) || *end == '.' || *end == '-' || *end == '_')
+        while (char_is_word(*end) || *end == '.' || *end == '-')
             end++;
     }
     *host = (struct text){begin, (size_t)(end - begin)};
@@ -59,14 +49,12 @@ static bool cut_port(const char **at, unsigned *port)
 {
     if (**at != ':')
         return true;
-    const char *digit = *at + 1;
-    unsigned value = 0;
-    for (; *digit >= '0' && *digit <= '9' && value <= 65535; digit++)
-        value = value * 10 + (unsigned)(*digit - '0');
+    uint64_t value = 0;
+    size_t digits = text_read_u64(text_of(*at + 1), &value);
     if (value == 0 || value > 65535)
         return false;
-    *port = value;
-    *at = digit;
+    *port = (unsigned)value;
+    *at += 1 + digits;
     return true;
 }
 
@@ -155,8 +143,7 @@ static char *encode(
 
 static bool is_kept_in_name(char c, bool keeps_slash)
 {
-    return is_letter_or_digit(c) || c == '_' || c == '.' || c == '-' || c == '~' ||
-           (keeps_slash && c == '/');
+    return char_is_word(c) || c == '.' || c == '-' || c == '~' || (keeps_slash && c == '/');
 }
 
 char *url_encode(struct arena *arena, const char *string, bool keeps_slash)
@@ -171,11 +158,6 @@ static bool is_kept_in_reference(char c, bool option)
     return c != ' ' && (unsigned char)c <= 0x7F;
 }
 
-static int hex_value(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
-}
-
 char *url_decode(struct arena *arena, struct text encoded, bool *is_good)
 {
     char *decoded = arena_alloc(arena, encoded.length + 1);
@@ -186,12 +168,13 @@ char *url_decode(struct arena *arena, struct text encoded, bool *is_good)
     for (size_t i = 0; i < encoded.length; i++) {
         char c = encoded.bytes[i];
         if (c == '%') {
-            if (encoded.length - i < 3 || !is_hex_digit(encoded.bytes[i + 1]) ||
-                !is_hex_digit(encoded.bytes[i + 2])) {
-                *is_good = false;
+            bool has_two = encoded.length - i > 2;
+            int high = has_two ? char_hex_value(encoded.bytes[i + 1]) : -1;
+            int low = has_two ? char_hex_value(encoded.bytes[i + 2]) : -1;
+            *is_good = high >= 0 && low >= 0;
+            if (!*is_good)
                 break;
-            }
-            c = (char)(hex_value(encoded.bytes[i + 1]) * 16 + hex_value(encoded.bytes[i + 2]));
+            c = (char)(high * 16 + low);
             i += 2;
         }
         *is_good = *is_good && c != '\0';
@@ -204,11 +187,9 @@ char *url_decode(struct arena *arena, struct text encoded, bool *is_good)
 static bool has_scheme(const char *reference)
 {
     size_t length = 0;
-    while (is_letter_or_digit(reference[length]) || strchr("+-.", reference[length]) != NULL) {
-        if (reference[length] == '\0')
-            return false;
+    while (char_is_letter(reference[length]) || char_is_digit(reference[length]) ||
+           (reference[length] != '\0' && strchr("+-.", reference[length]) != NULL))
         length++;
-    }
     return length > 0 && reference[length] == ':';
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/json_write.h"
 
 enum {
@@ -90,11 +91,6 @@ struct error *yaml_append(struct arena *arena, struct yaml *list, struct yaml va
 
 /* ---- plain scalars ---- */
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static bool is_one_of(struct text text, const char *const *words)
 {
     for (; *words != NULL; words++)
@@ -127,9 +123,9 @@ static bool at(struct text text, size_t index, char c)
 static bool skip_sixties(struct text text, size_t *position)
 {
     size_t i = *position, count = 0;
-    while (at(text, i, ':') && i + 1 < text.length && is_digit(text.bytes[i + 1])) {
+    while (at(text, i, ':') && i + 1 < text.length && char_is_digit(text.bytes[i + 1])) {
         bool is_pair =
-            text.bytes[i + 1] <= '5' && i + 2 < text.length && is_digit(text.bytes[i + 2]);
+            text.bytes[i + 1] <= '5' && i + 2 < text.length && char_is_digit(text.bytes[i + 2]);
         i += is_pair ? 3 : 2;
         count++;
     }
@@ -141,7 +137,7 @@ static bool is_integer(struct text text)
 {
     static const char digits[] = "0123456789_";
     size_t i = at(text, 0, '-') || at(text, 0, '+');
-    if (i == text.length || !is_digit(text.bytes[i]))
+    if (i == text.length || !char_is_digit(text.bytes[i]))
         return false;
     if (text.bytes[i] == '0') {
         size_t next = i + 1;
@@ -177,11 +173,11 @@ static bool is_float(struct text text)
 {
     static const char digits[] = "0123456789_";
     size_t sign = at(text, 0, '-') || at(text, 0, '+'), i = sign;
-    if (at(text, 0, '.') && text.length > 1 && is_digit(text.bytes[1])) {
+    if (at(text, 0, '.') && text.length > 1 && char_is_digit(text.bytes[1])) {
         i = skip(text, 1, digits);
         return skip_exponent(text, &i);
     }
-    if (i == text.length || !is_digit(text.bytes[i]))
+    if (i == text.length || !char_is_digit(text.bytes[i]))
         return false;
     i = skip(text, i, digits);
     if (at(text, i, ':'))
@@ -198,7 +194,7 @@ static bool has_shape(struct text text, const char *shape)
 {
     for (size_t i = 0; shape[i] != '\0'; i++) {
         if (i == text.length ||
-            (shape[i] == '0' ? !is_digit(text.bytes[i]) : text.bytes[i] != shape[i]))
+            (shape[i] == '0' ? !char_is_digit(text.bytes[i]) : text.bytes[i] != shape[i]))
             return false;
     }
     return true;
@@ -225,8 +221,7 @@ static bool is_time(struct text text)
     if (gap == i && (at(text, i, 'T') || at(text, i, 't')))
         gap++;
     end = skip(text, gap, "0123456789");
-    if (gap == i || end == gap || end > gap + 2 ||
-        !has_shape((struct text){text.bytes + end, text.length - end}, ":00:00"))
+    if (gap == i || end == gap || end > gap + 2 || !has_shape(text_from(text, end), ":00:00"))
         return false;
     i = end + 6;
     if (at(text, i, '.'))
@@ -241,8 +236,7 @@ static bool is_time(struct text text)
     end = skip(text, i + 1, "0123456789");
     if (end == i + 1 || end > i + 3)
         return false;
-    return end == text.length ||
-           (text.length == end + 3 && has_shape((struct text){text.bytes + end, 3}, ":00"));
+    return end == text.length || (text.length == end + 3 && has_shape(text_from(text, end), ":00"));
 }
 
 /* Whether a plain scalar with this text would be no string. */
@@ -327,21 +321,6 @@ struct reader {
     bool is_open_quote; /* namely a quoted scalar of several lines */
 };
 
-static struct text cut(struct text text, size_t begin, size_t end)
-{
-    return (struct text){text.bytes + begin, end - begin};
-}
-
-static struct text trim(struct text text)
-{
-    size_t begin = 0, end = text.length;
-    while (begin < end && text.bytes[begin] == ' ')
-        begin++;
-    while (end > begin && text.bytes[end - 1] == ' ')
-        end--;
-    return cut(text, begin, end);
-}
-
 static bool is_blank(const struct line *line)
 {
     return line->content.length == 0 || line->content.bytes[0] == '#';
@@ -390,56 +369,8 @@ static size_t plain_end(struct text text)
 /* Nothing but a comment may follow a value. */
 static bool is_rest(struct text rest)
 {
-    struct text trimmed = trim(rest);
+    struct text trimmed = text_trim(rest, " ");
     return trimmed.length == 0 || (trimmed.bytes[0] == '#' && rest.bytes[0] == ' ');
-}
-
-struct buffer {
-    struct arena *arena;
-    char *bytes;
-    size_t count, capacity;
-    bool failed; /* out of memory */
-};
-
-static void append(struct buffer *buffer, const char *bytes, size_t length)
-{
-    if (buffer->failed)
-        return;
-    if (length > buffer->capacity - buffer->count) {
-        size_t capacity = 2 * buffer->capacity + length + 64;
-        char *grown = arena_alloc(buffer->arena, capacity);
-        buffer->failed = grown == NULL;
-        if (grown == NULL)
-            return;
-        if (buffer->count > 0)
-            memcpy(grown, buffer->bytes, buffer->count);
-        buffer->bytes = grown;
-        buffer->capacity = capacity;
-    }
-    if (length > 0)
-        memcpy(buffer->bytes + buffer->count, bytes, length);
-    buffer->count += length;
-}
-
-static void append_code_point(struct buffer *buffer, uint32_t code)
-{
-    char bytes[4];
-    size_t length = 0;
-    if (code < 0x80) {
-        bytes[length++] = (char)code;
-    } else if (code < 0x800) {
-        bytes[length++] = (char)(0xC0 | code >> 6);
-    } else if (code < 0x10000) {
-        bytes[length++] = (char)(0xE0 | code >> 12);
-        bytes[length++] = (char)(0x80 | (code >> 6 & 0x3F));
-    } else {
-        bytes[length++] = (char)(0xF0 | code >> 18);
-        bytes[length++] = (char)(0x80 | (code >> 12 & 0x3F));
-        bytes[length++] = (char)(0x80 | (code >> 6 & 0x3F));
-    }
-    if (code >= 0x80)
-        bytes[length++] = (char)(0x80 | (code & 0x3F));
-    append(buffer, bytes, length);
 }
 
 static bool read_hex(struct text text, size_t begin, size_t digits, uint32_t *out)
@@ -448,14 +379,10 @@ static bool read_hex(struct text text, size_t begin, size_t digits, uint32_t *ou
     if (digits > text.length - begin)
         return false;
     for (size_t i = begin; i < begin + digits; i++) {
-        char c = text.bytes[i];
-        uint32_t value = is_digit(c)            ? (uint32_t)(c - '0')
-                         : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
-                         : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10)
-                                                : 16;
-        if (value == 16)
+        int value = char_hex_value(text.bytes[i]);
+        if (value < 0)
             return false;
-        code = code << 4 | value;
+        code = code << 4 | (uint32_t)value;
     }
     *out = code;
     return code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
@@ -499,7 +426,7 @@ static struct error *read_quoted(
         if (text.bytes[i] == quote) {
             if (quote == '"' || !at(text, i + 1, quote))
                 break;
-            append(&buffer, "'", 1);
+            buffer_put(&buffer, "'", 1);
             i += 2;
         } else if (text.bytes[i] == '\\' && quote == '"') {
             uint32_t code = 0;
@@ -508,15 +435,13 @@ static struct error *read_quoted(
                 reader->is_odd = reader->is_open_quote = true;
                 return NULL;
             }
-            append_code_point(&buffer, code);
+            buffer_put_code_point(&buffer, code);
         } else {
-            append(&buffer, text.bytes + i++, 1);
+            buffer_put(&buffer, text.bytes + i++, 1);
         }
     }
-    if (buffer.failed)
-        return error_memory();
-    *out = (struct yaml){.kind = YAML_STRING,
-        .text = buffer.count == 0 ? TEXT_EMPTY : (struct text){buffer.bytes, buffer.count}};
+    *out = (struct yaml){.kind = YAML_STRING};
+    TRY(buffer_text(&buffer, &out->text));
     *end = i + 1;
     return NULL;
 }
@@ -553,7 +478,7 @@ static bool take(struct flow *flow, char c)
 
 static struct error *read_flow_scalar(struct flow *flow, struct yaml *out)
 {
-    struct text rest = cut(flow->text, flow->position, flow->text.length);
+    struct text rest = text_cut(flow->text, flow->position, flow->text.length);
     size_t end = 0;
     if (at(rest, 0, '"') || at(rest, 0, '\'')) {
         TRY(read_quoted(flow->reader, rest, out, &end));
@@ -572,7 +497,8 @@ static struct error *read_flow_scalar(struct flow *flow, struct yaml *out)
     flow->position += end;
     is_understood &= end > 0 && !at(rest, end, '?');
     if (is_understood)
-        TRY(resolve(flow->reader->arena, trim(cut(rest, 0, end)), out, &is_understood));
+        TRY(resolve(
+            flow->reader->arena, text_trim(text_cut(rest, 0, end), " "), out, &is_understood));
     flow->reader->is_odd |= !is_understood;
     return NULL;
 }
@@ -640,16 +566,15 @@ static struct error *read_flow(struct flow *flow, struct yaml *out)
 static struct error *read_flow_value(struct reader *reader, struct text text, struct yaml *out)
 {
     struct buffer buffer = {.arena = reader->arena};
-    append(&buffer, text.bytes, text.length);
+    buffer_put(&buffer, text.bytes, text.length);
     size_t ahead = reader->position;
     for (;;) {
-        if (buffer.failed)
-            return error_memory();
-        struct flow flow = {.reader = reader, .text = {buffer.bytes, buffer.count}};
+        struct flow flow = {.reader = reader};
+        TRY(buffer_text(&buffer, &flow.text));
         reader->is_odd = false;
         TRY(read_flow(&flow, out));
         if (!reader->is_odd) {
-            reader->is_odd = !is_rest(cut(flow.text, flow.position, flow.text.length));
+            reader->is_odd = !is_rest(text_cut(flow.text, flow.position, flow.text.length));
             reader->position = ahead;
             return NULL;
         }
@@ -657,8 +582,8 @@ static struct error *read_flow_value(struct reader *reader, struct text text, st
             text_contains(text, " #") || ahead - reader->position > 200)
             return NULL; /* odd */
         text = reader->lines[ahead++].content;
-        append(&buffer, " ", 1);
-        append(&buffer, text.bytes, text.length);
+        buffer_put(&buffer, " ", 1);
+        buffer_put(&buffer, text.bytes, text.length);
     }
 }
 
@@ -674,13 +599,13 @@ static struct error *read_inline(struct reader *reader, struct text text, struct
     if (at(text, 0, '"') || at(text, 0, '\'')) {
         size_t end = 0;
         TRY(read_quoted(reader, text, out, &end));
-        reader->is_odd |= !reader->is_odd && !is_rest(cut(text, end, text.length));
+        reader->is_odd |= !reader->is_odd && !is_rest(text_cut(text, end, text.length));
         return NULL;
     }
     size_t end = plain_end(text);
     bool is_understood = begins_plain(text) && !at(text, end, ':');
     if (is_understood)
-        TRY(resolve(reader->arena, trim(cut(text, 0, end)), out, &is_understood));
+        TRY(resolve(reader->arena, text_trim(text_cut(text, 0, end), " "), out, &is_understood));
     reader->is_odd |= !is_understood;
     return NULL;
 }
@@ -707,12 +632,12 @@ static struct error *read_key(
         if (!begins_plain(content) || !at(content, end, ':'))
             return NULL;
         bool is_understood;
-        TRY(resolve(reader->arena, trim(cut(content, 0, end)), key, &is_understood));
+        TRY(resolve(reader->arena, text_trim(text_cut(content, 0, end), " "), key, &is_understood));
         reader->is_odd |= !is_understood;
     }
     reader->is_odd |= !is_simple_key(key);
     *is_key = true;
-    *rest = trim(cut(content, end + 1, content.length));
+    *rest = text_trim(text_cut(content, end + 1, content.length), " ");
     return NULL;
 }
 
@@ -765,7 +690,7 @@ static struct error *read_list(struct reader *reader, size_t indent, struct yaml
         struct yaml item;
         size_t after = skip(line->content, 1, " ");
         line->indent += after;
-        line->content = cut(line->content, after, line->content.length);
+        line->content = text_cut(line->content, after, line->content.length);
         if (is_blank(line))
             reader->position++;
         TRY(read_block(reader, indent + 1, &item));
@@ -827,7 +752,7 @@ static struct line make_line(struct text whole)
     size_t indent = skip(whole, 0, " "), end = whole.length;
     while (end > indent && (whole.bytes[end - 1] == ' ' || whole.bytes[end - 1] == '\t'))
         end--;
-    return (struct line){indent, cut(whole, indent, end), whole};
+    return (struct line){indent, text_cut(whole, indent, end), whole};
 }
 
 static struct error *split_lines(struct arena *arena, struct text text, struct reader *out)
@@ -843,7 +768,7 @@ static struct error *split_lines(struct arena *arena, struct text text, struct r
         size_t end = begin;
         while (end < text.length && text.bytes[end] != '\n' && text.bytes[end] != '\r')
             end++;
-        lines[out->count++] = make_line(cut(text, begin, end));
+        lines[out->count++] = make_line(text_cut(text, begin, end));
         bool is_pair = at(text, end, '\r') && at(text, end + 1, '\n');
         begin = end + (is_pair ? 2 : 1);
     }
@@ -858,13 +783,11 @@ static struct error *keep_lines(struct reader *reader, size_t begin, size_t end,
         end--;
     for (size_t i = begin; i < end; i++) {
         if (i > begin)
-            append(&buffer, "\n", 1);
-        append(&buffer, reader->lines[i].whole.bytes, reader->lines[i].whole.length);
+            buffer_put(&buffer, "\n", 1);
+        buffer_put(&buffer, reader->lines[i].whole.bytes, reader->lines[i].whole.length);
     }
-    if (buffer.failed)
-        return error_memory();
-    *out = (struct yaml){.kind = YAML_VERBATIM, .text = {buffer.bytes, buffer.count}};
-    return NULL;
+    *out = (struct yaml){.kind = YAML_VERBATIM};
+    return buffer_text(&buffer, &out->text);
 }
 
 /* Whether a member begins here: what is no key goes on with the one before. */
@@ -1017,14 +940,14 @@ static void analyze(struct scalar *scalar)
 
 static void put_bytes(struct writer *writer, const char *bytes)
 {
-    append(&writer->out, bytes, strlen(bytes));
+    buffer_put(&writer->out, bytes, strlen(bytes));
     writer->column += strlen(bytes);
 }
 
 static void put_codes(struct writer *writer, const struct scalar *scalar, size_t begin, size_t end)
 {
     for (size_t i = begin; i < end; i++)
-        append_code_point(&writer->out, scalar->codes[i]);
+        buffer_put_code_point(&writer->out, scalar->codes[i]);
     writer->column += end - begin;
 }
 
@@ -1040,7 +963,7 @@ static void write_indicator(
 
 static void write_break(struct writer *writer)
 {
-    append(&writer->out, writer->line_break, strlen(writer->line_break));
+    buffer_put(&writer->out, writer->line_break, strlen(writer->line_break));
     writer->is_after_space = writer->is_after_indent = true;
     writer->column = 0;
 }
@@ -1098,9 +1021,9 @@ static void write_single(
                 write_break(writer);
             for (; i < scalar->count && is_break(codes[i]); i++) {
                 if (codes[i] != '\n')
-                    append_code_point(&writer->out, codes[i]);
+                    buffer_put_code_point(&writer->out, codes[i]);
                 else
-                    append(&writer->out, writer->line_break, strlen(writer->line_break));
+                    buffer_put(&writer->out, writer->line_break, strlen(writer->line_break));
                 writer->is_after_space = writer->is_after_indent = true;
                 writer->column = 0;
             }
@@ -1189,7 +1112,7 @@ static struct error *decode(struct arena *arena, struct text text, struct scalar
         return error_memory();
     *out = (struct scalar){.codes = codes};
     for (size_t i = 0, length; i < text.length; i += length) {
-        length = text_decode(cut(text, i, text.length), &codes[out->count]);
+        length = text_decode(text_cut(text, i, text.length), &codes[out->count]);
         if (length == 0) { /* never of a text that was parsed */
             codes[out->count] = 0xFFFD;
             length = 1;
@@ -1278,7 +1201,7 @@ static void write_verbatim(struct writer *writer, struct text lines)
             end++;
         if (begin > 0)
             write_break(writer);
-        append(&writer->out, lines.bytes + begin, end - begin);
+        buffer_put(&writer->out, lines.bytes + begin, end - begin);
         writer->column = end - begin;
         begin = end + 1;
     }
@@ -1302,9 +1225,5 @@ struct error *yaml_write_map(
         write_indent(&writer, 0);
         write_verbatim(&writer, map->values[i].text);
     }
-    append(&writer.out, "", 1);
-    if (writer.out.failed)
-        return error_memory();
-    *out = (struct text){writer.out.bytes, writer.out.count - 1};
-    return NULL;
+    return buffer_text(&writer.out, out);
 }

@@ -265,12 +265,12 @@ static void unsigned_integers_are_exact(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(refused); i++) {
         print_message("\"%s\"\n", refused[i]);
-        assert_false(json_scan_u64(text_of(refused[i]), &number));
+        assert_false(text_to_u64(text_of(refused[i]), &number));
         assert_true(number == 7);
     }
-    assert_true(json_scan_u64(TEXT_LITERAL("18446744073709551615"), &number));
+    assert_true(text_to_u64(TEXT_LITERAL("18446744073709551615"), &number));
     assert_true(number == UINT64_MAX);
-    assert_true(json_scan_u64(TEXT_LITERAL("0"), &number));
+    assert_true(text_to_u64(TEXT_LITERAL("0"), &number));
     assert_true(number == 0);
 }
 

@@ -340,6 +340,51 @@ static void sizes_are_read(void **state)
     }
 }
 
+static void parts_are_cut_out_and_trimmed(void **state)
+{
+    (void)state;
+    struct text text = TEXT_LITERAL(" \tab c\n ");
+    assert_true(text_is(text_cut(text, 2, 4), "ab"));
+    assert_true(text_is(text_from(text, 5), "c\n "));
+    assert_int_equal(text_from(text, text.length).length, 0);
+    assert_true(text_is(text_trim(text, TEXT_BLANKS), "ab c"));
+    assert_true(text_is(text_trim(text, " "), "\tab c\n"));
+    assert_int_equal(text_trim(TEXT_LITERAL("  "), " ").length, 0);
+    assert_int_equal(text_trim(TEXT_LITERAL("\0"), TEXT_BLANKS).length, 1);
+}
+
+static void digits_are_told_from_others(void **state)
+{
+    (void)state;
+    for (int c = -128; c < 256; c++) {
+        const char *place = c > 0 ? strchr("0123456789abcdefABCDEF", c) : NULL;
+        assert_int_equal(char_hex_value(c) >= 0, place != NULL);
+        assert_int_equal(char_is_digit(c), c > 0 && strchr("0123456789", c) != NULL);
+        assert_int_equal(char_is_blank(c), c > 0 && strchr(TEXT_BLANKS, c) != NULL);
+    }
+    assert_int_equal(char_hex_value('f'), 15);
+    assert_int_equal(char_hex_value('A'), 10);
+    char hex[7];
+    assert_string_equal(text_write_hex(hex, "\x01\xAB\xF0", 3), "01abf0");
+    assert_true(text_is_hex(TEXT_LITERAL("01abf0"), 6));
+    assert_false(text_is_hex(TEXT_LITERAL("01abf0"), 5));
+    assert_false(text_is_hex(TEXT_LITERAL("01ABF0"), 6));
+    assert_false(text_is_hex(TEXT_LITERAL("01abg0"), 6));
+}
+
+static void numbers_at_the_beginning_are_read(void **state)
+{
+    uint64_t number = 7;
+    (void)state;
+    assert_int_equal(text_read_u64(TEXT_LITERAL("0042x"), &number), 4);
+    assert_int_equal(number, 42);
+    assert_int_equal(text_read_u64(TEXT_LITERAL(""), &number), 0);
+    assert_int_equal(text_read_u64(TEXT_LITERAL("x1"), &number), 0);
+    assert_int_equal(text_read_u64(TEXT_LITERAL("18446744073709551616"), &number), 0);
+    assert_false(text_to_u64(TEXT_LITERAL("1x"), &number));
+    assert_int_equal(number, 42);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +401,9 @@ int main(void)
         cmocka_unit_test(globs_match_within_a_component),
         cmocka_unit_test(sizes_are_printed_for_people),
         cmocka_unit_test(sizes_are_read),
+        cmocka_unit_test(parts_are_cut_out_and_trimmed),
+        cmocka_unit_test(digits_are_told_from_others),
+        cmocka_unit_test(numbers_at_the_beginning_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,17 +15,17 @@ static void fields_have_fixed_bytes(void **state)
     static const unsigned char want[] = {0xAB, 0x04, 0x03, 0x02, 0x01, 0x88, 0x77, 0x66, 0x55, 0x44,
         0x33, 0x22, 0x11, 2, 0, 0, 0, 'h', 'i', 0, 0, 0, 0, 'x'};
     (void)state;
-    struct wire_writer writer = {0};
+    struct buffer writer = {0};
     wire_put_u8(&writer, 0xAB);
     wire_put_u32(&writer, 0x01020304);
     wire_put_u64(&writer, UINT64_C(0x1122334455667788));
     wire_put_text(&writer, TEXT_LITERAL("hi"));
     wire_put_string(&writer, NULL);
-    wire_put_bytes(&writer, "x", 1);
-    assert_null(wire_writer_check(&writer));
+    buffer_put(&writer, "x", 1);
+    assert_null(buffer_check(&writer));
     assert_int_equal(writer.count, sizeof want);
     assert_memory_equal(writer.bytes, want, sizeof want);
-    wire_writer_end(&writer);
+    buffer_end(&writer);
     assert_null(writer.bytes);
 }
 
@@ -33,7 +33,7 @@ static void what_is_written_is_read_back(void **state)
 {
     (void)state;
     struct arena arena = {0};
-    struct wire_writer writer = {0};
+    struct buffer writer = {0};
     for (uint32_t i = 0; i < 1000; i++) { /* beyond the first buffer */
         wire_put_u8(&writer, (uint8_t)i);
         wire_put_u32(&writer, i * 7);
@@ -41,7 +41,7 @@ static void what_is_written_is_read_back(void **state)
         wire_put_string(&writer, "name");
         wire_put_text(&writer, TEXT_LITERAL("a\0b"));
     }
-    assert_null(wire_writer_check(&writer));
+    assert_null(buffer_check(&writer));
     struct wire_reader reader = {.bytes = writer.bytes, .length = writer.count};
     for (uint32_t i = 0; i < 1000; i++) {
         assert_int_equal(wire_get_u8(&reader), (uint8_t)i);
@@ -51,22 +51,22 @@ static void what_is_written_is_read_back(void **state)
         assert_true(text_equal(wire_get_text(&reader), TEXT_LITERAL("a\0b")));
     }
     assert_true(wire_reader_done(&reader));
-    wire_writer_end(&writer);
+    buffer_end(&writer);
     arena_end(&arena);
 }
 
 static void a_writer_is_taken_into_an_arena(void **state)
 {
     struct arena arena = {0};
-    struct wire_writer writer = {0}, failed = {.failed = true};
+    struct buffer writer = {0}, failed = {.failed = true};
     struct text text = TEXT_EMPTY;
     (void)state;
     wire_put_u32(&writer, 0x04030201);
-    assert_null(wire_writer_take(&writer, &arena, &text));
+    assert_null(buffer_take(&writer, &arena, &text));
     assert_int_equal(text.length, 4);
     assert_memory_equal(text.bytes, "\1\2\3\4", 4);
     assert_null(writer.bytes);
-    struct error *error = wire_writer_take(&failed, &arena, &text);
+    struct error *error = buffer_take(&failed, &arena, &text);
     assert_int_equal(error_kind_of(error), ERROR_MEMORY);
     error_free(error);
     arena_end(&arena);

@@ -66,24 +66,22 @@ static void write_file(const char *path, const void *bytes, size_t size)
 /* ---- right checksums ---- */
 
 /* The header that the state and the list for null runs have in common. */
-static void wrap_whole(
-    struct wire_writer *out, const char *magic, const uint8_t *bytes, size_t size)
+static void wrap_whole(struct buffer *out, const char *magic, const uint8_t *bytes, size_t size)
 {
     struct hash128 hash = hash_bytes(bytes, size);
-    wire_put_bytes(out, magic, 16);
+    buffer_put(out, magic, 16);
     wire_put_u32(out, strcmp(magic, "psybuild state\n") == 0 ? 2 : 1); /* their versions */
     wire_put_u32(out, 0);
     wire_put_u64(out, size);
-    wire_put_bytes(out, hash.bytes, sizeof hash.bytes);
-    wire_put_bytes(out, bytes, size);
+    buffer_put(out, hash.bytes, sizeof hash.bytes);
+    buffer_put(out, bytes, size);
 }
 
 /* Entries, each from a byte (its type), two (its length) and a payload. */
-static void wrap_entries(
-    struct wire_writer *out, const char *magic, const uint8_t *bytes, size_t size)
+static void wrap_entries(struct buffer *out, const char *magic, const uint8_t *bytes, size_t size)
 {
     bool is_journal = strcmp(magic, "psybuild journl\x03") == 0;
-    wire_put_bytes(out, magic, 16);
+    buffer_put(out, magic, 16);
     for (uint64_t sequence = 0; size >= 3; sequence++) {
         uint32_t type = bytes[0], length = load_le16(bytes + 1);
         if (length > size - 3)
@@ -98,8 +96,8 @@ static void wrap_entries(
         }
         wire_put_u32(out, is_journal ? type : length);
         wire_put_u32(out, is_journal ? length : type);
-        wire_put_bytes(out, hash.bytes, sizeof hash.bytes);
-        wire_put_bytes(out, bytes + 3, length);
+        buffer_put(out, hash.bytes, sizeof hash.bytes);
+        buffer_put(out, bytes + 3, length);
         bytes += 3 + length;
         size -= 3 + length;
     }
@@ -244,7 +242,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     static const char *const magics[] = {
         "psybuild state\n\0", "psybuild journl\x03", "psybuild pieces3", "psybuild quick\n\0"};
     static const char *const paths[] = {"s/state", "s/journal", "log", "s/quick"};
-    struct wire_writer out = {0};
+    struct buffer out = {0};
     if (size == 0)
         return 0;
     unsigned which = bytes[0] & 3;
@@ -252,13 +250,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (unsigned i = 0; i < 4; i++)
         must(file_remove(paths[i]) == NULL);
     if ((bytes[0] & 0x80) == 0)
-        wire_put_bytes(&out, bytes + 1, size - 1);
+        buffer_put(&out, bytes + 1, size - 1);
     else if (which == 0 || which == 3)
         wrap_whole(&out, magics[which], bytes + 1, size - 1);
     else
         wrap_entries(&out, magics[which], bytes + 1, size - 1);
     write_file(paths[which], out.bytes, out.count);
-    wire_writer_end(&out);
+    buffer_end(&out);
     bool is_null;
     if (which < 2)
         check_state();
