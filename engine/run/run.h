@@ -9,7 +9,8 @@
 
 #include "engine/machine/pool.h"
 #include "engine/graph/graph.h"
-#include "engine/state/state.h"
+#include "engine/state/journal.h"
+#include "engine/state/store.h"
 #include "engine/state/pieces.h"
 
 /* The life of a node in one run:

@@ -10,7 +10,6 @@
 
 #include "base/map.h"
 #include "engine/graph/graph.h"
-#include "engine/state/validity.h"
 #include "engine/state/places.h"
 
 /* A file as it was when last looked at. The stamp belongs to the content that the hashes name. */
@@ -127,10 +126,6 @@ struct intent {
     uint32_t record_count;
 };
 
-/* Loads state and journal from `directory`. A missing state is an empty one. A state of a newer
- * version is ERROR_USAGE; a damaged one is empty with a warning. */
-MUST_CHECK struct error *state_load(struct arena *arena, const char *directory, struct state **out);
-
 /* The index of a file, added when new. */
 MUST_CHECK struct error *state_add_file(
     struct state *state, const char *path, const char *location, uint32_t *out);
@@ -146,22 +141,5 @@ void state_drop_record(struct state *state, const char *name);
 /* What tells a record's outputs from all others of its node: their paths and contents. */
 MUST_CHECK struct error *state_generation(
     const struct state *state, const struct record *record, struct hash128 *out);
-
-/* ---- the journal ---- */
-MUST_CHECK struct error *journal_open(struct state *state, const char *directory);
-MUST_CHECK struct error *journal_put_record(struct state *state, const struct record *record);
-MUST_CHECK struct error *journal_put_file(struct state *state, uint32_t file);
-/* Synced; from here on it is one of the state's. */
-MUST_CHECK struct error *journal_put_intent(
-    struct state *state, const char *directory, struct intent *intent);
-/* The intent is done, or given up. */
-MUST_CHECK struct error *journal_put_sealed(struct state *state, const struct intent *intent);
-/* Nothing in it is needed any more. */
-MUST_CHECK struct error *journal_remove(struct state *state, const char *directory);
-
-/* Replaces the state with what is in memory, and removes the journal; what is not finished begins a
- * new one. */
-MUST_CHECK struct error *state_save(struct state *state, const char *directory,
-    const struct graph *graph, const struct validity *validity);
 
 #endif

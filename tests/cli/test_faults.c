@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "base/wire.h"
-#include "engine/state/state.h"
+#include "engine/state/store.h"
 #include "tasks/registry.h"
 #include "tests/support/program.h"
 #include "tests/support/snapshot.h"

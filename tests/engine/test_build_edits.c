@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "engine/state/state.h"
+#include "engine/state/store.h"
 #include "tasks/registry.h"
 #include "tests/support/turns.h"
 

@@ -1,6 +1,7 @@
 /* test_state.c - what is written is read again; what is damaged is cut or refused, never believed.
  */
-#include "engine/state/state.h"
+#include "engine/state/journal.h"
+#include "engine/state/store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

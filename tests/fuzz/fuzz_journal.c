@@ -15,7 +15,8 @@
 #include "base/wire.h"
 #include "engine/state/pieces.h"
 #include "engine/stale/quick.h"
-#include "engine/state/state.h"
+#include "engine/state/journal.h"
+#include "engine/state/store.h"
 #include "engine/state/validity.h"
 #include "tasks/registry.h"
 
