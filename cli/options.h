@@ -1,9 +1,5 @@
-/* options.h - the command line to a struct, by one table of options.
- *
- * As getopt does it: short options may be clustered (-nv) and hold their value (-j4), long ones
- * take it after "=" or as the next word, options and targets mix, and "--" ends the options. What
- * follows
- * `-t TOOL` belongs to the tool. */
+/* options.h - the command line to a struct (option.h says how). What follows `-t TOOL` belongs to
+ * the tool. */
 #ifndef PSYBUILD_CLI_OPTIONS_H
 #define PSYBUILD_CLI_OPTIONS_H
 
@@ -25,7 +21,7 @@ struct options {
     const char *const *arguments; /* targets, the tool's words, or what help is asked for */
     size_t argument_count;
     struct manifest_setting *settings;
-    size_t setting_count;
+    size_t setting_count, setting_capacity;
     unsigned threads; /* 0: one a processor */
     unsigned connections;
     unsigned failures_max; /* 0: no limit */
@@ -46,13 +42,5 @@ MUST_CHECK struct error *options_parse(
 
 /* What --help prints, but for the list of tools. NULL when out of memory. */
 char *options_usage(struct arena *arena);
-
-/* "4" within bounds; `name` is the option's, for the error. */
-MUST_CHECK struct error *options_parse_number(
-    const char *name, const char *value, unsigned least, unsigned most, unsigned *out);
-
-/* The index of a word in a NULL-terminated list; ERROR_USAGE lists them all, `name` first. */
-MUST_CHECK struct error *options_parse_word(struct arena *arena, const char *name,
-    const char *value, const char *const *words, unsigned *out);
 
 #endif

@@ -203,7 +203,7 @@ static struct error *clean(struct cleaning *cleaning, const struct tool_words *w
     if (!is_dry)
         TRY(build_recover(build, is_named));
     struct error *error =
-        words->flags != 0 ? remove_dead(cleaning) : remove_named(cleaning, is_named);
+        words->has_flag ? remove_dead(cleaning) : remove_named(cleaning, is_named);
     if (!is_dry) {
         struct error *saving = build_save(build);
         if (error == NULL)
@@ -218,11 +218,10 @@ static struct error *clean(struct cleaning *cleaning, const struct tool_words *w
 
 static struct error *run(struct cli *cli)
 {
-    static const char *const flags[] = {"--dead", NULL};
     struct tool_words words;
     struct cleaning cleaning = {.cli = cli};
-    TRY(tool_words(cli, flags, &words));
-    if (words.flags != 0)
+    TRY(tool_words(cli, "dead", &words));
+    if (words.has_flag)
         TRY(tool_expect_words(cli, &words, 0, 0));
     TRY(cli_open_build(cli, true, &cleaning.build));
     TRY(cli_reopen_locked(cli, cleaning.build, &cleaning.build));

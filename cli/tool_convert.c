@@ -17,6 +17,7 @@
 #include "base/file_lock.h"
 #include "base/file_whole.h"
 #include "base/json_write.h"
+#include "cli/option.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
 #include "tasks/formats/hub.h"
@@ -27,68 +28,18 @@ static const char manifest_name[] = "psybuild.json", dry_manifest_name[] = "psyb
 static const char done_name[] = "psybuild.done";
 static const char source_name[] = "source";
 
-enum flag {
-    FLAG_SOURCE,
-    FLAG_TARGET,
-    FLAG_QUANTIZE,
-    FLAG_BITS,
-    FLAG_GROUP_SIZE,
-    FLAG_MODE,
-    FLAG_PREDICATE,
-    FLAG_DTYPE,
-    FLAG_DEQUANTIZE,
-    FLAG_HELP,
-    FLAG_UPLOAD,
-    FLAG_TRUST,
-    FLAG_COUNT
-};
-
 static const char *const modes[] = {"affine", "mxfp4", "nvfp4", "mxfp8", NULL};
 static const char *const predicates[] = {"mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6", NULL};
 static const char *const dtypes[] = {"float16", "bfloat16", "float32", NULL};
 
-struct flag_spec {
-    const char *word, *letter, *other; /* as they are typed; the last two may be NULL */
-    const char *value;                 /* what its value is called; NULL: it takes none */
-    const char *const *choices;        /* or NULL */
-    const char *help;                  /* NULL: refused */
-    const char *refusal;
-};
-
-/* clang-format off */
-static const struct flag_spec specs[FLAG_COUNT] = {
-    [FLAG_SOURCE] = {"--hf-path", NULL, "--model", "PATH", NULL,
-        "a directory, or a repository org/name of the hub", NULL},
-    [FLAG_TARGET] = {"--mlx-path", NULL, NULL, "DIR", NULL,
-        "where the model is saved [mlx_model]", NULL},
-    [FLAG_QUANTIZE] = {"--quantize", "-q", NULL, NULL, NULL,
-        "quantize the weights", NULL},
-    [FLAG_BITS] = {"--q-bits", NULL, NULL, "N", NULL,
-        "bits of a weight: 1 to 6 or 8 [by mode; affine: 4]", NULL},
-    [FLAG_GROUP_SIZE] = {"--q-group-size", NULL, NULL, "N", NULL,
-        "weights that share a scale: 32, 64, 128 [by mode; affine: 64]", NULL},
-    [FLAG_MODE] = {"--q-mode", NULL, NULL, "MODE", modes,
-        "affine, mxfp4, nvfp4 or mxfp8 [affine]", NULL},
-    [FLAG_PREDICATE] = {"--quant-predicate", NULL, NULL, "RECIPE", predicates,
-        "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6", NULL},
-    [FLAG_DTYPE] = {"--dtype", NULL, NULL, "TYPE", dtypes,
-        "float16, bfloat16 or float32 [the model's own]", NULL},
-    [FLAG_DEQUANTIZE] = {"--dequantize", "-d", NULL, NULL, NULL,
-        "back to floats, from a quantized model", NULL},
-    [FLAG_HELP] = {"--help", "-h", NULL, NULL, NULL,
-        "print this", NULL},
-    [FLAG_UPLOAD] = {"--upload-repo", NULL, NULL, "REPO", NULL,
-        NULL, "psybuild uploads nothing; upload the finished directory with the hub's own tool"},
-    [FLAG_TRUST] = {"--trust-remote-code", NULL, NULL, NULL, NULL,
-        NULL, "psybuild runs no code that comes with a model"},
-};
-/* clang-format on */
-
 struct conversion {
     struct cli *cli;
-    const char *values[FLAG_COUNT]; /* NULL: not given; of a flag without value: itself */
-    unsigned bits, group_size;      /* 0: not given */
-    struct quant_shape shape;       /* with -q: mode, bits and group size, defaults filled in */
+    /* as they were given; NULL, 0 or false: not given */
+    const char *given_source, *given_target, *mode, *predicate, *dtype;
+    unsigned bits, group_size;
+    bool is_quantized, is_dequantized, wants_help;
+
+    struct quant_shape shape; /* with -q: mode, bits and group size, defaults filled in */
     bool is_repository;
     const char *source;  /* org/name, or an absolute path */
     const char *target;  /* absolute */
@@ -96,10 +47,38 @@ struct conversion {
     const char *name;    /* of the model's directory in there */
 };
 
-static bool is_given(const struct conversion *conversion, enum flag flag)
-{
-    return conversion->values[flag] != NULL;
-}
+#define AT(field) .offset = offsetof(struct conversion, field)
+/* clang-format off */
+static const struct option specs[] = {
+    {0, "hf-path", "model", "PATH", "a directory, or a repository org/name of the hub",
+        OPTION_TEXT, AT(given_source)},
+    {0, "mlx-path", NULL, "DIR", "where the model is saved [mlx_model]",
+        OPTION_TEXT, AT(given_target)},
+    {'q', "quantize", NULL, NULL, "quantize the weights", OPTION_FLAG, AT(is_quantized)},
+    {0, "q-bits", NULL, "N", "bits of a weight: 1 to 6 or 8 [by mode; affine: 4]",
+        OPTION_NUMBER, AT(bits), .least = 1, .most = 8},
+    {0, "q-group-size", NULL, "N", "weights that share a scale: 32, 64, 128 [by mode; affine: 64]",
+        OPTION_NUMBER, AT(group_size), .least = 1, .most = QUANT_GROUP_SIZE_MAX},
+    {0, "q-mode", NULL, "MODE", "affine, mxfp4, nvfp4 or mxfp8 [affine]",
+        OPTION_TEXT, AT(mode), .choices = modes},
+    {0, "quant-predicate", NULL, "RECIPE", "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6",
+        OPTION_TEXT, AT(predicate), .choices = predicates},
+    {0, "dtype", NULL, "TYPE", "float16, bfloat16 or float32 [the model's own]",
+        OPTION_TEXT, AT(dtype), .choices = dtypes},
+    {'d', "dequantize", NULL, NULL, "back to floats, from a quantized model",
+        OPTION_FLAG, AT(is_dequantized)},
+    {'h', "help", NULL, NULL, "print this", OPTION_FLAG, AT(wants_help)},
+    {0, "upload-repo", NULL, "REPO", NULL, OPTION_REFUSED, .wanted =
+        "psybuild uploads nothing; upload the finished directory with the hub's own tool"},
+    {0, "trust-remote-code", NULL, NULL, NULL, OPTION_REFUSED, .wanted =
+        "psybuild runs no code that comes with a model"},
+};
+/* clang-format on */
+static const struct option_table table = {.options = specs,
+    .count = sizeof specs / sizeof specs[0],
+    .whose = " of the tool \"convert\"",
+    .advice = "see psybuild -t convert --help",
+    .is_value_plain = true};
 
 static bool is_talking(const struct cli *cli)
 {
@@ -108,115 +87,27 @@ static bool is_talking(const struct cli *cli)
 
 /* ---- flags ---- */
 
-static struct error *unknown_flag(const char *word)
-{
-    const char *words[2 * FLAG_COUNT];
-    size_t count = 0;
-    for (size_t i = 0; i < FLAG_COUNT; i++) {
-        words[count++] = specs[i].word;
-        if (specs[i].other != NULL)
-            words[count++] = specs[i].other;
-    }
-    const char *near = text_suggest(word, words, count);
-    if (near != NULL)
-        return error_new(ERROR_USAGE,
-            "unknown option \"%s\" of the tool \"convert\"; did you mean \"%s\"?", word, near);
-    return error_new(ERROR_USAGE,
-        "unknown option \"%s\" of the tool \"convert\"; see psybuild -t convert --help", word);
-}
-
-/* `word` may go on after `length` with "=VALUE". */
-static struct error *find_flag(const char *word, size_t length, enum flag *out)
-{
-    for (unsigned i = 0; i < FLAG_COUNT; i++) {
-        const char *const names[] = {specs[i].word, specs[i].letter, specs[i].other};
-        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
-            if (names[k] != NULL && strlen(names[k]) == length &&
-                memcmp(names[k], word, length) == 0) {
-                *out = (enum flag)i;
-                return NULL;
-            }
-    }
-    return unknown_flag(word);
-}
-
-static struct error *set_flag(struct conversion *conversion, enum flag flag, const char *value)
-{
-    const struct flag_spec *spec = &specs[flag];
-    unsigned index;
-    if (spec->refusal != NULL)
-        return error_new(ERROR_USAGE, "\"%s\" is not for psybuild: %s", spec->word, spec->refusal);
-    if (spec->choices != NULL)
-        TRY(options_parse_word(conversion->cli->arena, spec->word, value, spec->choices, &index));
-    conversion->values[flag] = value;
-    return NULL;
-}
-
-/* Reads the flag at `*at`, and its value: what stands after "=", or else the next word. */
-static struct error *read_flag(struct conversion *conversion, size_t *at)
-{
-    const struct options *options = conversion->cli->options;
-    const char *word = options->arguments[(*at)++];
-    const char *equals = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
-    enum flag flag = FLAG_COUNT;
-    TRY(find_flag(word, equals == NULL ? strlen(word) : (size_t)(equals - word), &flag));
-    const struct flag_spec *spec = &specs[flag];
-    if (spec->value == NULL && equals != NULL)
-        return error_new(ERROR_USAGE, "\"%s\" takes no value", spec->word);
-    if (spec->value == NULL || spec->refusal != NULL)
-        return set_flag(conversion, flag, spec->word);
-    if (equals != NULL)
-        return set_flag(conversion, flag, equals + 1);
-    if (*at == options->argument_count || options->arguments[*at][0] == '-')
-        return error_new(
-            ERROR_USAGE, "\"%s\" needs a value: %s %s", spec->word, spec->word, spec->value);
-    return set_flag(conversion, flag, options->arguments[(*at)++]);
-}
-
-/* Letters in one word, "-qd", are as many words. */
 static struct error *read_flags(struct conversion *conversion)
 {
     const struct options *options = conversion->cli->options;
-    for (size_t at = 0; at < options->argument_count;) {
-        const char *word = options->arguments[at];
-        if (word[0] != '-')
-            return error_new(ERROR_USAGE,
-                "the tool \"convert\" takes options only, not \"%s\"; see psybuild -t convert "
-                "--help",
-                word);
-        if (word[1] == '-' || strlen(word) <= 2) {
-            TRY(read_flag(conversion, &at));
-            continue;
-        }
-        for (const char *letter = word + 1; *letter != '\0'; letter++) {
-            char one[3] = {'-', *letter, '\0'};
-            enum flag flag = FLAG_COUNT;
-            TRY(find_flag(one, 2, &flag));
-            TRY(set_flag(conversion, flag, specs[flag].word));
-        }
-        at++;
-    }
-    return NULL;
-}
-
-static struct error *read_numbers(struct conversion *conversion)
-{
-    const char *bits = conversion->values[FLAG_BITS];
-    const char *group_size = conversion->values[FLAG_GROUP_SIZE];
-    if (bits != NULL)
-        TRY(options_parse_number(specs[FLAG_BITS].word, bits, 1, 8, &conversion->bits));
-    if (group_size != NULL)
-        TRY(options_parse_number(specs[FLAG_GROUP_SIZE].word, group_size, 1, QUANT_GROUP_SIZE_MAX,
-            &conversion->group_size));
-    return NULL;
+    struct option_reader reader = {.arena = conversion->cli->arena,
+        .table = &table,
+        .words = options->arguments,
+        .count = options->argument_count,
+        .target = conversion};
+    TRY(option_read(&reader));
+    if (reader.rest_count == 0)
+        return NULL;
+    return error_new(ERROR_USAGE,
+        "the tool \"convert\" takes options only, not \"%s\"; see psybuild -t convert --help",
+        reader.rest[0]);
 }
 
 static struct error *check_shape(struct conversion *conversion)
 {
-    const char *mode = conversion->values[FLAG_MODE];
     struct quant_shape shape = {.mode = QUANT_AFFINE, .dtype = DTYPE_F32};
-    if (mode != NULL && !quant_mode_parse(text_of(mode), &shape.mode))
-        return error_new(ERROR_USAGE, "\"--q-mode\" must not be \"%s\"", mode);
+    if (conversion->mode != NULL && !quant_mode_parse(text_of(conversion->mode), &shape.mode))
+        return error_new(ERROR_USAGE, "\"--q-mode\" must not be \"%s\"", conversion->mode);
     quant_mode_defaults(shape.mode, &shape.group_size, &shape.bits);
     shape.bits = conversion->bits > 0 ? conversion->bits : shape.bits;
     shape.group_size = conversion->group_size > 0 ? conversion->group_size : shape.group_size;
@@ -230,44 +121,39 @@ static struct error *check_shape(struct conversion *conversion)
 /* What the reference refuses; what it ignores is said. */
 static struct error *check_flags(struct conversion *conversion)
 {
-    static const enum flag quantizing[] = {FLAG_BITS, FLAG_GROUP_SIZE, FLAG_MODE, FLAG_PREDICATE};
-    const char *mode = conversion->values[FLAG_MODE];
-    if (!is_given(conversion, FLAG_SOURCE))
+    struct terminal *terminal = conversion->cli->terminal;
+    if (conversion->given_source == NULL)
         return error_new(ERROR_USAGE, "\"--hf-path\" is missing: the model's directory, or its "
                                       "repository's name");
-    if (is_given(conversion, FLAG_QUANTIZE) && is_given(conversion, FLAG_DEQUANTIZE))
+    if (conversion->is_quantized && conversion->is_dequantized)
         return error_new(ERROR_USAGE, "Choose either quantize or dequantize, not both.");
-    if (is_given(conversion, FLAG_PREDICATE) && mode != NULL && strcmp(mode, "affine") != 0)
+    if (conversion->predicate != NULL && conversion->mode != NULL &&
+        strcmp(conversion->mode, "affine") != 0)
         return error_new(ERROR_USAGE, "Quant predicates only support 'affine' quantization.");
-    TRY(read_numbers(conversion));
-    if (is_given(conversion, FLAG_QUANTIZE))
+    if (conversion->is_quantized)
         return check_shape(conversion);
-    for (size_t i = 0; i < sizeof quantizing / sizeof quantizing[0]; i++)
-        if (is_given(conversion, quantizing[i]))
-            terminal_warn(conversion->cli->terminal, "\"%s\" does nothing without -q",
-                specs[quantizing[i]].word);
+    const struct {
+        bool is_given;
+        const char *name;
+    } idle[] = {{conversion->bits > 0, "--q-bits"}, {conversion->group_size > 0, "--q-group-size"},
+        {conversion->mode != NULL, "--q-mode"},
+        {conversion->predicate != NULL, "--quant-predicate"}};
+    for (size_t i = 0; i < sizeof idle / sizeof idle[0]; i++)
+        if (idle[i].is_given)
+            terminal_warn(terminal, "\"%s\" does nothing without -q", idle[i].name);
     return NULL;
 }
 
 static struct error *say_help(struct cli *cli)
 {
-    char *text = arena_format(cli->arena, "%s",
-        "usage: psybuild [options] -t convert --hf-path PATH [--mlx-path DIR] [-q ...]\n\n"
-        "Converts a checkpoint to an MLX model directory, as mlx_lm.convert does.\n\n");
-    for (size_t i = 0; i < FLAG_COUNT && text != NULL; i++) {
-        const struct flag_spec *spec = &specs[i];
-        if (spec->help == NULL)
-            continue;
-        char *name = arena_format(cli->arena, "%s%s%s%s%s%s%s",
-            spec->letter == NULL ? "" : spec->letter, spec->letter == NULL ? "" : ", ", spec->word,
-            spec->other == NULL ? "" : ", ", spec->other == NULL ? "" : spec->other,
-            spec->value == NULL ? "" : " ", spec->value == NULL ? "" : spec->value);
-        if (name != NULL)
-            text = arena_format(cli->arena, "%s  %-26s %s\n", text, name, spec->help);
-    }
-    if (text == NULL)
+    char *list = option_list(cli->arena, &table, 26, "");
+    if (list == NULL)
         return error_memory();
-    terminal_put_text(cli->terminal, text_of(text));
+    terminal_put_text(cli->terminal,
+        TEXT_LITERAL(
+            "usage: psybuild [options] -t convert --hf-path PATH [--mlx-path DIR] [-q ...]\n\n"
+            "Converts a checkpoint to an MLX model directory, as mlx_lm.convert does.\n\n"));
+    terminal_put_text(cli->terminal, text_of(list));
     return NULL;
 }
 
@@ -314,7 +200,7 @@ static const char *name_model(const char *target)
 
 static const char *given_target(const struct conversion *conversion)
 {
-    return is_given(conversion, FLAG_TARGET) ? conversion->values[FLAG_TARGET] : "mlx_model";
+    return conversion->given_target != NULL ? conversion->given_target : "mlx_model";
 }
 
 /* A dry run makes no directories, so it works as near to the target as there are any. */
@@ -349,7 +235,7 @@ static struct error *find_target(struct conversion *conversion)
 /* As the reference does: what is on disk counts first. */
 static struct error *find_source(struct conversion *conversion)
 {
-    const char *typed = conversion->values[FLAG_SOURCE];
+    const char *typed = conversion->given_source;
     enum file_kind kind;
     struct file_stamp stamp;
     TRY(file_stat(typed, &kind, &stamp));
@@ -505,16 +391,16 @@ static void put_parameters(struct json_writer *writer, const struct conversion *
 {
     json_write_key(writer, TEXT_LITERAL("with"));
     json_write_object_begin(writer);
-    if (is_given(conversion, FLAG_QUANTIZE)) {
+    if (conversion->is_quantized) {
         put_true(writer, "quantize");
         put_number(writer, "bits", conversion->bits);
         put_number(writer, "group_size", conversion->group_size);
-        put_string(writer, "mode", conversion->values[FLAG_MODE]);
-        put_string(writer, "quant_predicate", conversion->values[FLAG_PREDICATE]);
+        put_string(writer, "mode", conversion->mode);
+        put_string(writer, "quant_predicate", conversion->predicate);
     }
-    if (is_given(conversion, FLAG_DEQUANTIZE))
+    if (conversion->is_dequantized)
         put_true(writer, "dequantize");
-    put_string(writer, "dtype", conversion->values[FLAG_DTYPE]);
+    put_string(writer, "dtype", conversion->dtype);
     json_write_object_end(writer);
 }
 
@@ -562,19 +448,18 @@ static struct error *write_manifest(const struct conversion *conversion)
 static void say_beginning(const struct conversion *conversion)
 {
     struct terminal *terminal = conversion->cli->terminal;
-    const char *predicate = conversion->values[FLAG_PREDICATE];
+    const char *predicate = conversion->predicate;
     if (!is_talking(conversion->cli))
         return;
-    terminal_say(terminal, TONE_PLAIN, "psybuild: loading %s", conversion->values[FLAG_SOURCE]);
-    if (is_given(conversion, FLAG_DTYPE))
-        terminal_say(
-            terminal, TONE_PLAIN, "psybuild: using dtype %s", conversion->values[FLAG_DTYPE]);
-    if (is_given(conversion, FLAG_QUANTIZE))
+    terminal_say(terminal, TONE_PLAIN, "psybuild: loading %s", conversion->given_source);
+    if (conversion->dtype != NULL)
+        terminal_say(terminal, TONE_PLAIN, "psybuild: using dtype %s", conversion->dtype);
+    if (conversion->is_quantized)
         terminal_say(terminal, TONE_PLAIN, "psybuild: quantizing: %s, %u bits, group size %u%s%s",
             quant_mode_name(conversion->shape.mode), (unsigned)conversion->shape.bits,
             (unsigned)conversion->shape.group_size, predicate == NULL ? "" : ", ",
             predicate == NULL ? "" : predicate);
-    if (is_given(conversion, FLAG_DEQUANTIZE))
+    if (conversion->is_dequantized)
         terminal_say(terminal, TONE_PLAIN, "psybuild: dequantizing");
 }
 
@@ -607,7 +492,7 @@ static void say_end(const struct conversion *conversion, const struct build *bui
     char *name = arena_format(cli->arena, "%s/model*.safetensors", conversion->name);
     const struct record *record = name == NULL ? NULL : state_find_record(build->state, name);
     double bits = record == NULL ? 0 : tool_bits_per_weight(cli->arena, record);
-    if (is_talking(cli) && is_given(conversion, FLAG_QUANTIZE) && bits > 0)
+    if (is_talking(cli) && conversion->is_quantized && bits > 0)
         terminal_say(
             cli->terminal, TONE_PLAIN, "psybuild: quantized with %.3f bits per weight", bits);
 }
@@ -668,7 +553,7 @@ static struct error *run(struct cli *cli)
 {
     struct conversion conversion = {.cli = cli};
     TRY(read_flags(&conversion));
-    if (is_given(&conversion, FLAG_HELP))
+    if (conversion.wants_help)
         return say_help(cli);
     TRY(check_flags(&conversion));
     TRY(find_target(&conversion));

@@ -351,18 +351,17 @@ static struct error *write_all(const struct inspection *inspection)
 
 static struct error *run(struct cli *cli)
 {
-    static const char *const flags[] = {"--json", NULL};
     struct tool_words words;
     struct inspection inspection = {.cli = cli, .quality = {.cli = cli}, .total = {.name = ""}};
     enum file_kind kind;
     struct file_stamp stamp;
-    TRY(tool_words(cli, flags, &words));
+    TRY(tool_words(cli, "json", &words));
     TRY(tool_expect_words(cli, &words, 1, 1));
     TRY(file_stat(words.items[0], &kind, &stamp));
     TRY(kind == FILE_DIRECTORY ? read_directory(&inspection, words.items[0])
                                : add_file(&inspection, words.items[0]));
     count_all(&inspection);
-    if (words.flags != 0)
+    if (words.has_flag)
         return write_all(&inspection);
     for (size_t i = 0; i < inspection.file_count; i++)
         TRY(say_file(&inspection, inspection.files[i]));

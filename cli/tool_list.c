@@ -153,14 +153,13 @@ static struct error *say_all(const struct survey *survey, bool has_targets, bool
 
 static struct error *run(struct cli *cli)
 {
-    static const char *const flags[] = {"--json", NULL};
     struct tool_words words;
     const char *const *targets;
     struct survey survey;
-    TRY(tool_words(cli, flags, &words));
+    TRY(tool_words(cli, "json", &words));
     TRY(tool_targets(cli, &words, &targets));
     TRY(survey_take(cli, targets, words.count, &survey));
-    struct error *error = say_all(&survey, words.count > 0, words.flags != 0);
+    struct error *error = say_all(&survey, words.count > 0, words.has_flag);
     survey_end(&survey);
     return error;
 }

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/file_lock.h"
+#include "cli/option.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
 #include "tasks/formats/quant.h"
@@ -152,28 +153,26 @@ bool cli_is_dead(const struct build *build, const struct record *record)
 
 /* ---- words ---- */
 
-struct error *tool_words(struct cli *cli, const char *const *flags, struct tool_words *out)
+struct error *tool_words(struct cli *cli, const char *flag, struct tool_words *out)
 {
-    const struct options *options = cli->options;
-    const char **items = arena_array(cli->arena, options->argument_count + 1, sizeof *items);
-    if (items == NULL)
+    const struct option option = {
+        .word = flag, .kind = OPTION_FLAG, .offset = offsetof(struct tool_words, has_flag)};
+    char *whose = arena_format(cli->arena, " of the tool \"%s\"", cli->options->tool);
+    const struct option_table table = {.options = &option,
+        .count = flag == NULL ? 0 : 1,
+        .whose = whose,
+        .advice = "psybuild's own come before -t"};
+    struct option_reader reader = {.arena = cli->arena,
+        .table = &table,
+        .words = cli->options->arguments,
+        .count = cli->options->argument_count,
+        .target = out};
+    if (whose == NULL)
         return error_memory();
-    *out = (struct tool_words){.items = items};
-    for (size_t i = 0; i < options->argument_count; i++) {
-        const char *word = options->arguments[i];
-        unsigned at = 0;
-        if (word[0] != '-' || word[1] == '\0') {
-            items[out->count++] = word;
-            continue;
-        }
-        while (flags != NULL && flags[at] != NULL && strcmp(flags[at], word) != 0)
-            at++;
-        if (flags == NULL || flags[at] == NULL)
-            return error_new(ERROR_USAGE,
-                "unknown option \"%s\" of the tool \"%s\"; psybuild's own come before -t", word,
-                options->tool);
-        out->flags |= 1u << at;
-    }
+    *out = (struct tool_words){0};
+    TRY(option_read(&reader));
+    out->items = reader.rest;
+    out->count = reader.rest_count;
     return NULL;
 }
 

@@ -59,14 +59,13 @@ MUST_CHECK struct error *cli_choose_kernels(void);
 /* Recorded under this manifest, and not in it any more. */
 bool cli_is_dead(const struct build *build, const struct record *record);
 
-/* The tool's words: at most one of `flags` (NULL-terminated) each, the rest in `*words`. */
+/* The words of a tool that knows one flag, such as "json", or none: NULL. */
 struct tool_words {
-    const char *const *items; /* without the flags */
+    const char *const *items; /* but for the flag */
     size_t count;
-    unsigned flags; /* bit i: flags[i] was given */
+    bool has_flag;
 };
-MUST_CHECK struct error *tool_words(
-    struct cli *cli, const char *const *flags, struct tool_words *out);
+MUST_CHECK struct error *tool_words(struct cli *cli, const char *flag, struct tool_words *out);
 /* ERROR_USAGE unless there are so many words. */
 MUST_CHECK struct error *tool_expect_words(
     struct cli *cli, const struct tool_words *words, size_t least, size_t most);
