@@ -14,6 +14,7 @@ const struct json_style JSON_STYLE_CONFIG = {.indent = 4, .is_ascii = true, .pyt
 const struct json_style JSON_STYLE_TOKENIZER = {.indent = 2, .sort_keys = true};
 const struct json_style JSON_STYLE_CANONICAL = {.sort_keys = true};
 const struct json_style JSON_STYLE_PRETTY = {.indent = 2};
+const struct json_style JSON_STYLE_LINE = {0};
 
 struct json_writer {
     struct arena *arena;
@@ -47,7 +48,7 @@ static void put_new_line(struct json_writer *writer)
     if (writer->style.indent == 0)
         return;
     put(writer, "\n", 1);
-    for (size_t i = 0; i < writer->depth * writer->style.indent; i++)
+    for (size_t i = 0; i < writer->style.margin + writer->depth * writer->style.indent; i++)
         put(writer, " ", 1);
 }
 
@@ -303,6 +304,56 @@ void json_write_value(struct json_writer *writer, const struct json *value)
         write_object(writer, value);
         break;
     }
+}
+
+void json_member_object_begin(struct json_writer *writer, const char *key)
+{
+    json_write_key(writer, text_of(key));
+    json_write_object_begin(writer);
+}
+
+void json_member_array_begin(struct json_writer *writer, const char *key)
+{
+    json_write_key(writer, text_of(key));
+    json_write_array_begin(writer);
+}
+
+void json_member_text(struct json_writer *writer, const char *key, struct text text)
+{
+    json_write_key(writer, text_of(key));
+    json_write_text(writer, text);
+}
+
+void json_member_string(struct json_writer *writer, const char *key, const char *string)
+{
+    if (string == NULL)
+        return;
+    json_write_key(writer, text_of(key));
+    json_write_string(writer, string);
+}
+
+void json_member_u64(struct json_writer *writer, const char *key, uint64_t number)
+{
+    json_write_key(writer, text_of(key));
+    json_write_u64(writer, number);
+}
+
+void json_member_double(struct json_writer *writer, const char *key, double number)
+{
+    json_write_key(writer, text_of(key));
+    json_write_double(writer, number);
+}
+
+void json_member_bool(struct json_writer *writer, const char *key, bool value)
+{
+    json_write_key(writer, text_of(key));
+    json_write_bool(writer, value);
+}
+
+void json_member_value(struct json_writer *writer, const char *key, const struct json *value)
+{
+    json_write_key(writer, text_of(key));
+    json_write_value(writer, value);
 }
 
 struct error *json_writer_finish(struct json_writer *writer, struct text *out)

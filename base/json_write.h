@@ -12,6 +12,7 @@
 
 struct json_style {
     unsigned indent;    /* spaces a level; 0: compact, one line, no spaces after ',' and ':' */
+    unsigned margin;    /* spaces before every line but the first */
     bool is_ascii;      /* non-ASCII as lower-case \uXXXX with surrogate pairs; else raw UTF-8 */
     bool sort_keys;     /* json_write_value sorts the keys of every object by code point */
     bool python_floats; /* json_write_value: non-integers as Python's repr of the double
@@ -23,6 +24,7 @@ extern const struct json_style JSON_STYLE_CONFIG;    /* 4, ascii, not sorted, py
 extern const struct json_style JSON_STYLE_TOKENIZER; /* 2, utf-8, sorted, spellings kept */
 extern const struct json_style JSON_STYLE_CANONICAL; /* 0, utf-8, sorted, spellings kept */
 extern const struct json_style JSON_STYLE_PRETTY;    /* 2, utf-8, not sorted, spellings kept */
+extern const struct json_style JSON_STYLE_LINE;      /* 0, utf-8, not sorted, spellings kept */
 
 struct json_writer; /* opaque, from an arena */
 struct json_writer *json_writer_new(
@@ -43,6 +45,17 @@ void json_write_bool(struct json_writer *writer, bool value);
 void json_write_null(struct json_writer *writer);
 void json_write_raw(struct json_writer *writer, struct text spelling); /* a number as spelled */
 void json_write_value(struct json_writer *writer, const struct json *value); /* a whole tree */
+
+/* A member of the object that is open: its key and its value, or the value's beginning. */
+void json_member_object_begin(struct json_writer *writer, const char *key);
+void json_member_array_begin(struct json_writer *writer, const char *key);
+void json_member_text(struct json_writer *writer, const char *key, struct text text);
+void json_member_string(
+    struct json_writer *writer, const char *key, const char *string); /* NULL: no member */
+void json_member_u64(struct json_writer *writer, const char *key, uint64_t number);
+void json_member_double(struct json_writer *writer, const char *key, double number);
+void json_member_bool(struct json_writer *writer, const char *key, bool value);
+void json_member_value(struct json_writer *writer, const char *key, const struct json *value);
 
 /* The text so far, NUL-terminated, in the arena. */
 MUST_CHECK struct error *json_writer_finish(struct json_writer *writer, struct text *out);

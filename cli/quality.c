@@ -38,25 +38,17 @@ const char *quality_long(struct arena *arena, const struct figures_module *modul
         figures_relative_rmse(module), (double)module->error_max);
 }
 
-static void write_double(struct json_writer *writer, const char *key, double value)
-{
-    json_write_key(writer, text_of(key));
-    json_write_double(writer, value);
-}
-
 void quality_write(struct json_writer *writer, const struct figures_module *module)
 {
     if (module->weights_measured == 0)
         return;
     if (isfinite(figures_sqnr(module)))
-        write_double(writer, "sqnr_db", figures_sqnr(module));
+        json_member_double(writer, "sqnr_db", figures_sqnr(module));
     if (isfinite(figures_relative_rmse(module)))
-        write_double(writer, "relative_rmse", figures_relative_rmse(module));
-    write_double(writer, "error_max", (double)module->error_max);
-    json_write_key(writer, TEXT_LITERAL("weights_quantized"));
-    json_write_u64(writer, module->weights);
-    json_write_key(writer, TEXT_LITERAL("weights_measured"));
-    json_write_u64(writer, module->weights_measured);
+        json_member_double(writer, "relative_rmse", figures_relative_rmse(module));
+    json_member_double(writer, "error_max", (double)module->error_max);
+    json_member_u64(writer, "weights_quantized", module->weights);
+    json_member_u64(writer, "weights_measured", module->weights_measured);
 }
 
 /* ---- by the path of a file ---- */

@@ -364,50 +364,28 @@ static struct error *escape(struct arena *arena, const char *string, const char 
     return NULL;
 }
 
-static void put_string(struct json_writer *writer, const char *key, const char *string)
-{
-    if (string == NULL)
-        return;
-    json_write_key(writer, text_of(key));
-    json_write_string(writer, string);
-}
-
 static void put_number(struct json_writer *writer, const char *key, unsigned number)
 {
     if (number == 0)
         return;
-    json_write_key(writer, text_of(key));
-    json_write_u64(writer, number);
-}
-
-static void put_true(struct json_writer *writer, const char *key)
-{
-    json_write_key(writer, text_of(key));
-    json_write_bool(writer, true);
+    json_member_u64(writer, key, number);
 }
 
 /* The recipe's parameters. */
 static void put_parameters(struct json_writer *writer, const struct conversion *conversion)
 {
-    json_write_key(writer, TEXT_LITERAL("with"));
-    json_write_object_begin(writer);
+    json_member_object_begin(writer, "with");
     if (conversion->is_quantized) {
-        put_true(writer, "quantize");
+        json_member_bool(writer, "quantize", true);
         put_number(writer, "bits", conversion->bits);
         put_number(writer, "group_size", conversion->group_size);
-        put_string(writer, "mode", conversion->mode);
-        put_string(writer, "quant_predicate", conversion->predicate);
+        json_member_string(writer, "mode", conversion->mode);
+        json_member_string(writer, "quant_predicate", conversion->predicate);
     }
     if (conversion->is_dequantized)
-        put_true(writer, "dequantize");
-    put_string(writer, "dtype", conversion->dtype);
+        json_member_bool(writer, "dequantize", true);
+    json_member_string(writer, "dtype", conversion->dtype);
     json_write_object_end(writer);
-}
-
-static void begin_object(struct json_writer *writer, const char *key)
-{
-    json_write_key(writer, text_of(key));
-    json_write_object_begin(writer);
 }
 
 static struct error *render(const struct conversion *conversion, struct text *out)
@@ -419,15 +397,15 @@ static struct error *render(const struct conversion *conversion, struct text *ou
     TRY(escape(conversion->cli->arena, conversion->source, &source));
     json_write_object_begin(writer);
     put_number(writer, "psybuild", 1);
-    begin_object(writer, "sources");
-    begin_object(writer, source_name);
-    put_string(writer, conversion->is_repository ? "hub" : "dir", source);
+    json_member_object_begin(writer, "sources");
+    json_member_object_begin(writer, source_name);
+    json_member_string(writer, conversion->is_repository ? "hub" : "dir", source);
     json_write_object_end(writer);
     json_write_object_end(writer);
-    begin_object(writer, "artifacts");
-    begin_object(writer, conversion->name);
-    put_string(writer, "recipe", "mlx");
-    put_string(writer, "from", source_name);
+    json_member_object_begin(writer, "artifacts");
+    json_member_object_begin(writer, conversion->name);
+    json_member_string(writer, "recipe", "mlx");
+    json_member_string(writer, "from", source_name);
     put_parameters(writer, conversion);
     json_write_object_end(writer);
     json_write_object_end(writer);

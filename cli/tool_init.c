@@ -16,8 +16,7 @@ struct beginning {
 /* A JSON string with its quotes. */
 static struct error *quote(struct arena *arena, const char *string, const char **out)
 {
-    static const struct json_style style = {0};
-    struct json_writer *writer = json_writer_new(arena, &style);
+    struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_LINE);
     struct text text;
     if (writer == NULL)
         return error_memory();

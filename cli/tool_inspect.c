@@ -270,27 +270,18 @@ static struct error *say_totals(const struct inspection *inspection)
 
 /* ---- for programs ---- */
 
-static void put_number(struct json_writer *writer, const char *key, uint64_t value)
-{
-    json_write_key(writer, text_of(key));
-    json_write_u64(writer, value);
-}
-
 static void write_tensor(
     struct json_writer *writer, const struct tensor *tensor, const struct figures_module *known)
 {
     json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("name"));
-    json_write_string(writer, tensor->name);
-    json_write_key(writer, TEXT_LITERAL("dtype"));
-    json_write_string(writer, dtype_name(tensor->dtype));
-    json_write_key(writer, TEXT_LITERAL("shape"));
-    json_write_array_begin(writer);
+    json_member_string(writer, "name", tensor->name);
+    json_member_string(writer, "dtype", dtype_name(tensor->dtype));
+    json_member_array_begin(writer, "shape");
     for (uint32_t i = 0; i < tensor->rank; i++)
         json_write_u64(writer, tensor->shape[i]);
     json_write_array_end(writer);
-    put_number(writer, "offset", tensor->offset);
-    put_number(writer, "size_bytes", tensor->size_bytes);
+    json_member_u64(writer, "offset", tensor->offset);
+    json_member_u64(writer, "size_bytes", tensor->size_bytes);
     if (known != NULL)
         quality_write(writer, known);
     json_write_object_end(writer);
@@ -300,19 +291,16 @@ static void write_file(
     struct json_writer *writer, const struct inspection *inspection, const struct safetensors *file)
 {
     json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("path"));
-    json_write_string(writer, file->path);
-    put_number(writer, "size_bytes", file->file_size);
-    put_number(writer, "data_start", file->data_start);
-    json_write_key(writer, TEXT_LITERAL("metadata"));
-    json_write_object_begin(writer);
+    json_member_string(writer, "path", file->path);
+    json_member_u64(writer, "size_bytes", file->file_size);
+    json_member_u64(writer, "data_start", file->data_start);
+    json_member_object_begin(writer, "metadata");
     for (size_t i = 0; i < file->metadata_count; i++) {
         json_write_key(writer, file->metadata[i].key);
         json_write_text(writer, file->metadata[i].value);
     }
     json_write_object_end(writer);
-    json_write_key(writer, TEXT_LITERAL("tensors"));
-    json_write_array_begin(writer);
+    json_member_array_begin(writer, "tensors");
     for (size_t i = 0; i < file->count; i++)
         write_tensor(writer, file->tensors_by_name[i],
             quality_find(&inspection->quality, file->tensors_by_name[i]->name));
@@ -327,17 +315,15 @@ static struct error *write_all(const struct inspection *inspection)
     if (writer == NULL)
         return error_memory();
     json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("files"));
-    json_write_array_begin(writer);
+    json_member_array_begin(writer, "files");
     for (size_t i = 0; i < inspection->file_count; i++)
         write_file(writer, inspection, inspection->files[i]);
     json_write_array_end(writer);
-    put_number(writer, "tensor_count", inspection->tensors);
-    put_number(writer, "tensor_bytes", inspection->tensor_bytes);
+    json_member_u64(writer, "tensor_count", inspection->tensors);
+    json_member_u64(writer, "tensor_bytes", inspection->tensor_bytes);
     if (inspection->parameters > 0) {
-        put_number(writer, "parameters", inspection->parameters);
-        json_write_key(writer, TEXT_LITERAL("bits_per_weight"));
-        json_write_double(writer, bits_per_weight(inspection));
+        json_member_u64(writer, "parameters", inspection->parameters);
+        json_member_double(writer, "bits_per_weight", bits_per_weight(inspection));
     }
     quality_write(writer, &inspection->total);
     json_write_object_end(writer);

@@ -86,30 +86,22 @@ static struct error *write_row(
     struct json_writer *writer, const struct survey *survey, const struct row *row)
 {
     json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("name"));
-    json_write_string(writer, row->node->name);
-    json_write_key(writer, TEXT_LITERAL("task"));
-    json_write_string(writer, row->node->type->name);
-    json_write_key(writer, TEXT_LITERAL("state"));
-    json_write_string(writer, state_words[row->state]);
+    json_member_string(writer, "name", row->node->name);
+    json_member_string(writer, "task", row->node->type->name);
+    json_member_string(writer, "state", state_words[row->state]);
     if (row->reason != NULL) {
-        json_write_key(writer, TEXT_LITERAL("reason"));
-        json_write_string(writer, row->reason);
+        json_member_string(writer, "reason", row->reason);
     }
     if (row->record != NULL) {
-        json_write_key(writer, TEXT_LITERAL("size_bytes"));
-        json_write_u64(writer, row->size_bytes);
-        json_write_key(writer, TEXT_LITERAL("duration_ns"));
-        json_write_u64(writer, row->record->duration_ns);
-        json_write_key(writer, TEXT_LITERAL("files"));
-        json_write_array_begin(writer);
+        json_member_u64(writer, "size_bytes", row->size_bytes);
+        json_member_u64(writer, "duration_ns", row->record->duration_ns);
+        json_member_array_begin(writer, "files");
         for (uint32_t i = 0; i < row->record->made_count; i++)
             json_write_string(writer, survey->build->state->files[row->record->made[i].file].path);
         json_write_array_end(writer);
     }
     if (row->bits_per_weight > 0) {
-        json_write_key(writer, TEXT_LITERAL("bits_per_weight"));
-        json_write_double(writer, row->bits_per_weight);
+        json_member_double(writer, "bits_per_weight", row->bits_per_weight);
     }
     quality_write(writer, &row->quality);
     json_write_object_end(writer);

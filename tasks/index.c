@@ -14,18 +14,13 @@ struct error *index_render(struct arena *arena, const struct layout *layout, str
     for (uint32_t i = 0; i < layout->tensor_count; i++)
         total_size += layout->tensors[i].size_bytes;
     json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("metadata"));
-    json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("total_size"));
-    json_write_u64(writer, total_size);
-    json_write_key(writer, TEXT_LITERAL("total_parameters"));
-    json_write_u64(writer, layout->total_parameters);
+    json_member_object_begin(writer, "metadata");
+    json_member_u64(writer, "total_size", total_size);
+    json_member_u64(writer, "total_parameters", layout->total_parameters);
     json_write_object_end(writer);
-    json_write_key(writer, TEXT_LITERAL("weight_map"));
-    json_write_object_begin(writer);
+    json_member_object_begin(writer, "weight_map");
     for (uint32_t i = 0; i < layout->tensor_count; i++) { /* they come by name */
-        json_write_key(writer, text_of(layout->tensors[i].name));
-        json_write_string(writer, layout->files[layout->tensors[i].file]);
+        json_member_string(writer, layout->tensors[i].name, layout->files[layout->tensors[i].file]);
     }
     json_write_object_end(writer);
     json_write_object_end(writer);

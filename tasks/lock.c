@@ -333,19 +333,12 @@ bool lock_same_filter(const struct lock_source *a, const struct lock_source *b)
 
 /* ---- writing ---- */
 
-static void write_pair(struct json_writer *writer, const char *key, const char *value)
-{
-    json_write_key(writer, text_of(key));
-    json_write_string(writer, value);
-}
-
 static void write_patterns(
     struct json_writer *writer, const char *key, const char *const *patterns, size_t count)
 {
     if (count == 0)
         return;
-    json_write_key(writer, text_of(key));
-    json_write_array_begin(writer);
+    json_member_array_begin(writer, key);
     for (size_t i = 0; i < count; i++)
         json_write_string(writer, patterns[i]);
     json_write_array_end(writer);
@@ -354,11 +347,9 @@ static void write_patterns(
 static void write_file(struct json_writer *writer, const struct hub_file *file)
 {
     bool is_git = file->sha256[0] == '\0';
-    json_write_key(writer, text_of(file->path));
-    json_write_object_begin(writer);
-    write_pair(writer, is_git ? "git" : "sha256", is_git ? file->git : file->sha256);
-    json_write_key(writer, TEXT_LITERAL("size"));
-    json_write_u64(writer, file->size_bytes);
+    json_member_object_begin(writer, file->path);
+    json_member_string(writer, is_git ? "git" : "sha256", is_git ? file->git : file->sha256);
+    json_member_u64(writer, "size", file->size_bytes);
     json_write_object_end(writer);
 }
 
@@ -366,20 +357,18 @@ static void write_file(struct json_writer *writer, const struct hub_file *file)
 static void write_source(struct json_writer *writer, const struct lock_source *source)
 {
     const struct hub_filter *filter = &source->filter;
-    json_write_key(writer, text_of(source->directory));
-    json_write_object_begin(writer);
-    write_pair(writer, "commit", source->commit);
+    json_member_object_begin(writer, source->directory);
+    json_member_string(writer, "commit", source->commit);
     write_patterns(writer, "exclude", filter->exclude, filter->exclude_count);
-    json_write_key(writer, TEXT_LITERAL("files"));
-    json_write_object_begin(writer);
+    json_member_object_begin(writer, "files");
     for (size_t i = 0; i < source->files.count; i++)
         write_file(writer, &source->files.items[i]);
     json_write_object_end(writer);
-    write_pair(writer, "hub", source->repo.id);
+    json_member_string(writer, "hub", source->repo.id);
     write_patterns(writer, "include", filter->include, filter->include_count);
-    write_pair(writer, "revision", source->revision);
+    json_member_string(writer, "revision", source->revision);
     if (source->repo.type == HUB_DATASET)
-        write_pair(writer, "type", "dataset");
+        json_member_string(writer, "type", "dataset");
     json_write_object_end(writer);
 }
 
@@ -390,10 +379,8 @@ struct error *lock_print(struct arena *arena, const struct lock *lock, struct te
     if (writer == NULL)
         return error_memory();
     json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("psybuild-lock"));
-    json_write_u64(writer, 1);
-    json_write_key(writer, TEXT_LITERAL("sources"));
-    json_write_object_begin(writer);
+    json_member_u64(writer, "psybuild-lock", 1);
+    json_member_object_begin(writer, "sources");
     for (size_t i = 0; i < lock->count; i++)
         write_source(writer, &lock->items[i]);
     json_write_object_end(writer);

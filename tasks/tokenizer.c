@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/json_scan.h"
 #include "base/json_write.h"
 #include "engine/task.h"
@@ -140,17 +141,12 @@ static struct error *unite(struct arena *arena, const struct added_tokens *base,
     return NULL;
 }
 
-static void write_flag(struct json_writer *writer, const char *key, bool value)
-{
-    json_write_key(writer, text_of(key));
-    json_write_bool(writer, value);
-}
-
 /* The list as the tokenizers library writes it, two levels deep in its file. */
 static struct error *write_list(
     struct arena *arena, const struct added_tokens *tokens, struct text *out)
 {
-    struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_PRETTY);
+    static const struct json_style style = {.indent = 2, .margin = 2};
+    struct json_writer *writer = json_writer_new(arena, &style);
     if (writer == NULL)
         return error_memory();
     json_write_array_begin(writer);
@@ -159,34 +155,16 @@ static struct error *write_list(
         json_write_object_begin(writer);
         json_write_key(writer, TEXT_LITERAL("id"));
         json_write_i64(writer, token->id);
-        json_write_key(writer, TEXT_LITERAL("content"));
-        json_write_text(writer, token->content);
-        write_flag(writer, "single_word", token->single_word);
-        write_flag(writer, "lstrip", token->lstrip);
-        write_flag(writer, "rstrip", token->rstrip);
-        write_flag(writer, "normalized", token->normalized);
-        write_flag(writer, "special", token->special);
+        json_member_text(writer, "content", token->content);
+        json_member_bool(writer, "single_word", token->single_word);
+        json_member_bool(writer, "lstrip", token->lstrip);
+        json_member_bool(writer, "rstrip", token->rstrip);
+        json_member_bool(writer, "normalized", token->normalized);
+        json_member_bool(writer, "special", token->special);
         json_write_object_end(writer);
     }
     json_write_array_end(writer);
-    struct text list;
-    TRY(json_writer_finish(writer, &list));
-    /* a string holds no raw line break, so each one begins a line of the list */
-    size_t lines = 0, length = 0;
-    for (size_t i = 0; i < list.length; i++)
-        lines += list.bytes[i] == '\n';
-    char *indented = arena_alloc(arena, list.length + 2 * lines + 1);
-    if (indented == NULL)
-        return error_memory();
-    for (size_t i = 0; i < list.length; i++) {
-        indented[length++] = list.bytes[i];
-        if (list.bytes[i] == '\n') {
-            indented[length++] = ' ';
-            indented[length++] = ' ';
-        }
-    }
-    *out = (struct text){indented, length};
-    return NULL;
+    return json_writer_finish(writer, out);
 }
 
 /* ---- tokenizer.json ---- */
@@ -226,33 +204,20 @@ static struct error *find_value(
         if (!json_scan_skip(&scan))
             return json_scan_error(&scan);
         if (is_wanted)
-            *value = (struct text){tokenizer.bytes + after_key, scan.position - after_key};
+            *value = text_trim(text_cut(tokenizer, after_key, scan.position), ": \t\r\n");
     }
     return expect(&scan, JSON_TOKEN_END, "expected the end of the tokenizer");
-}
-
-/* From behind the key: ": [...]" to "[...]". */
-static struct text trim_value(struct text value)
-{
-    size_t begin = 0;
-    while (begin < value.length && strchr(": \t\r\n", value.bytes[begin]) != NULL)
-        begin++;
-    return (struct text){value.bytes + begin, value.length - begin};
 }
 
 static struct error *splice(
     struct arena *arena, struct text whole, struct text old, struct text new, struct text *out)
 {
-    size_t before = (size_t)(old.bytes - whole.bytes), after = before + old.length;
-    size_t length = before + new.length + (whole.length - after);
-    char *bytes = arena_alloc(arena, length + 1);
-    if (bytes == NULL)
-        return error_memory();
-    memcpy(bytes, whole.bytes, before);
-    memcpy(bytes + before, new.bytes, new.length);
-    memcpy(bytes + before + new.length, whole.bytes + after, whole.length - after);
-    *out = (struct text){bytes, length};
-    return NULL;
+    struct buffer spliced = {.arena = arena};
+    size_t before = (size_t)(old.bytes - whole.bytes);
+    buffer_put(&spliced, whole.bytes, before);
+    buffer_put_text(&spliced, new);
+    buffer_put_text(&spliced, text_from(whole, before + old.length));
+    return buffer_text(&spliced, out);
 }
 
 /* A tokenizer without "added_tokens" gets them as its first member. */
@@ -283,7 +248,6 @@ struct error *tokenizer_merge_added(struct arena *arena, const char *path, struc
         return NULL;
     }
     TRY(read_decoder(arena, decoder, &extra));
-    value = trim_value(value);
     if (value.length > 0) {
         const struct json_document *document;
         char *name = arena_format(arena, "%s: \"added_tokens\"", path);

@@ -66,17 +66,12 @@ struct error *hub_local_note(
 
 static void write_file(struct json_writer *writer, const struct hub_file *file)
 {
-    json_write_key(writer, text_of(file->path));
-    json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("size"));
-    json_write_u64(writer, file->size_bytes);
-    json_write_key(writer, TEXT_LITERAL("blob_id"));
-    json_write_string(writer, file->git);
+    json_member_object_begin(writer, file->path);
+    json_member_u64(writer, "size", file->size_bytes);
+    json_member_string(writer, "blob_id", file->git);
     if (file->sha256[0] != '\0') {
-        json_write_key(writer, TEXT_LITERAL("lfs_sha256"));
-        json_write_string(writer, file->sha256);
-        json_write_key(writer, TEXT_LITERAL("lfs_size"));
-        json_write_u64(writer, file->size_bytes);
+        json_member_string(writer, "lfs_sha256", file->sha256);
+        json_member_u64(writer, "lfs_size", file->size_bytes);
     }
     json_write_object_end(writer);
 }
@@ -91,10 +86,8 @@ struct error *hub_local_note_tree(
     if (writer == NULL || base == NULL)
         return error_memory();
     json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("format_version"));
-    json_write_u64(writer, 1);
-    json_write_key(writer, TEXT_LITERAL("files"));
-    json_write_object_begin(writer);
+    json_member_u64(writer, "format_version", 1);
+    json_member_object_begin(writer, "files");
     for (size_t i = 0; i < files->count; i++)
         write_file(writer, &files->items[i]);
     json_write_object_end(writer);

@@ -503,17 +503,13 @@ char *safetensors_shape_text(struct arena *arena, uint32_t rank, const uint64_t 
 
 static void write_entry(struct json_writer *writer, const struct tensor *tensor)
 {
-    json_write_key(writer, text_of(tensor->name));
-    json_write_object_begin(writer);
-    json_write_key(writer, TEXT_LITERAL("data_offsets"));
-    json_write_array_begin(writer);
+    json_member_object_begin(writer, tensor->name);
+    json_member_array_begin(writer, "data_offsets");
     json_write_u64(writer, tensor->offset);
     json_write_u64(writer, tensor->offset + tensor->size_bytes);
     json_write_array_end(writer);
-    json_write_key(writer, TEXT_LITERAL("dtype"));
-    json_write_string(writer, dtype_name(tensor->dtype));
-    json_write_key(writer, TEXT_LITERAL("shape"));
-    json_write_array_begin(writer);
+    json_member_string(writer, "dtype", dtype_name(tensor->dtype));
+    json_member_array_begin(writer, "shape");
     for (uint32_t i = 0; i < tensor->rank; i++)
         json_write_u64(writer, tensor->shape[i]);
     json_write_array_end(writer);
@@ -529,8 +525,7 @@ static struct error *write_header(struct arena *arena, const struct tensor *tens
         return error_memory();
     json_write_object_begin(writer);
     if (metadata_count > 0) {
-        json_write_key(writer, text_of(METADATA_KEY));
-        json_write_object_begin(writer);
+        json_member_object_begin(writer, METADATA_KEY);
         for (size_t i = 0; i < metadata_count; i++) {
             json_write_key(writer, metadata[i].key);
             json_write_text(writer, metadata[i].value);
