@@ -35,6 +35,11 @@ void *memory_resize(void *memory, size_t size)
     return realloc(memory, size > 0 ? size : 1);
 }
 
+struct error *memory_check(const void *memory)
+{
+    return memory == NULL ? error_memory() : NULL;
+}
+
 void memory_free(void *memory)
 {
     free(memory);

@@ -1,10 +1,10 @@
 /* arena.h - memory by lifetime.
  *
  * Nobody frees a single object: whoever made an arena ends it. Returned memory is zeroed and
- * aligned for any type. NULL means out of memory: return error_memory(). memory_alloc and its two
- * companions are the program's only callers of malloc, so they are the one place where a test makes
- * an allocation fail (fault.h). A size that comes from a file is checked against a limit before it
- * gets here. An arena belongs to one thread at a time. */
+ * aligned for any type. NULL means out of memory, which TRY(memory_check(it)) returns. memory_alloc
+ * and its companions are the program's only callers of malloc, so they are the one place where a
+ * test makes an allocation fail (fault.h). A size that comes from a file is checked against a limit
+ * before it gets here. An arena belongs to one thread at a time. */
 #ifndef PSYBUILD_BASE_ARENA_H
 #define PSYBUILD_BASE_ARENA_H
 
@@ -14,8 +14,9 @@
 #include "base/error.h"
 #include "base/text.h"
 
-void *memory_alloc(size_t size);                /* not zeroed; NULL when out of memory */
-void *memory_resize(void *memory, size_t size); /* realloc */
+void *memory_alloc(size_t size);                           /* not zeroed; NULL when out of memory */
+void *memory_resize(void *memory, size_t size);            /* realloc */
+MUST_CHECK struct error *memory_check(const void *memory); /* error_memory() for NULL */
 void memory_free(void *memory);
 /* Before threads start: large blocks go back to the system when freed, and threads share what is
  * kept of small ones, so that memory is bounded by what is in use. Where malloc can be told. */

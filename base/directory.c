@@ -145,8 +145,7 @@ static struct error *make_directories(const char *path, bool is_synced)
 {
     struct arena arena = {0};
     char *part = arena_copy(&arena, path, strlen(path));
-    if (part == NULL)
-        return error_memory();
+    TRY(memory_check(part));
     struct error *error = NULL;
     for (char *slash = part; error == NULL && *part != '\0' && slash != NULL;) {
         slash = strchr(slash + 1, '/');
@@ -239,8 +238,7 @@ static struct error *nearest_existing(struct arena *arena, const char *path, con
         if (kind != FILE_ABSENT || strcmp(path, "/") == 0)
             break;
         path = path_directory(arena, path);
-        if (path == NULL)
-            return error_memory();
+        TRY(memory_check(path));
     }
     *out = path[0] == '\0' ? "." : path;
     return NULL;
@@ -288,8 +286,7 @@ struct error *file_current_directory(struct arena *arena, char **out)
 {
     for (size_t size = 256;; size *= 2) {
         char *path = arena_alloc(arena, size);
-        if (path == NULL)
-            return error_memory();
+        TRY(memory_check(path));
         if (getcwd(path, size) != NULL) {
             *out = path;
             return NULL;

@@ -133,8 +133,7 @@ static struct error *open_path(
 {
     size_t length = strlen(path);
     struct file *file = memory_alloc(sizeof *file + length + 1);
-    if (file == NULL)
-        return error_memory();
+    TRY(memory_check(file));
     memcpy(file->path, path, length + 1);
     atomic_init(&file->final_bytes, 0);
     file->passage = NULL;
@@ -436,8 +435,7 @@ static struct error *copy_through_memory(const struct file *from, uint64_t from_
     struct file *to, uint64_t to_offset, uint64_t size)
 {
     unsigned char *buffer = memory_alloc(COPY_BYTES);
-    if (buffer == NULL)
-        return error_memory();
+    TRY(memory_check(buffer));
     struct error *error = NULL;
     for (uint64_t done = 0; error == NULL && done < size;) {
         size_t step = size - done < COPY_BYTES ? (size_t)(size - done) : COPY_BYTES;

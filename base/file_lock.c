@@ -95,8 +95,7 @@ struct error *file_lock_take(const char *path, bool wait, struct file_lock **out
 {
     size_t length = strlen(path);
     struct file_lock *lock = memory_alloc(sizeof *lock + length + 1);
-    if (lock == NULL)
-        return error_memory();
+    TRY(memory_check(lock));
     memcpy(lock->path, path, length + 1);
     lock->descriptor = -1;
     const char *doing = "";

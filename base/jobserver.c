@@ -61,8 +61,7 @@ static struct error *open_pipe(struct arena *arena, struct jobserver *jobserver,
     if (in < 0 || out < 0 || in > 65535 || out > 65535 || !is_open((int)in) || !is_open((int)out))
         return NULL;
     char *path = arena_format(arena, "/proc/self/fd/%ld", in);
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     struct error *error = file_open_descriptor(path, O_RDONLY | O_NONBLOCK, &jobserver->in);
     jobserver->owns_in = error == NULL;
     jobserver->may_block = error != NULL;
@@ -86,13 +85,11 @@ struct error *jobserver_open(
     if (value.length == 0)
         return NULL;
     struct jobserver *jobserver = arena_alloc(arena, sizeof *jobserver);
-    if (jobserver == NULL)
-        return error_memory();
+    TRY(memory_check(jobserver));
     *jobserver = (struct jobserver){.in = -1, .out = -1};
     if (text_starts_with(value, "fifo:")) {
         char *path = arena_copy(arena, value.bytes + 5, value.length - 5);
-        if (path == NULL)
-            return error_memory();
+        TRY(memory_check(path));
         TRY(open_fifo(jobserver, path));
     } else {
         TRY(open_pipe(arena, jobserver, value));

@@ -227,7 +227,7 @@ static struct error *parse_with_cjson(const char *text, size_t length, cJSON **o
     *out = cjson.parse(text, length);
     pthread_mutex_unlock(&mutex);
     /* it would take any text that got here (fuzz_json.c checks that) */
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 static bool is_of_type(const cJSON *node, int type)
@@ -266,8 +266,7 @@ static struct error *decode(struct parser *parser, struct text *out)
     struct text text = json_unescape(parser->arena, scan->raw, scan->has_escapes);
     if (text.bytes != NULL && !scan->has_escapes)
         text.bytes = arena_copy(parser->arena, text.bytes, text.length); /* NUL-terminated */
-    if (text.bytes == NULL)
-        return error_memory();
+    TRY(memory_check(text.bytes));
     *out = text;
     return NULL;
 }
@@ -298,8 +297,7 @@ static struct error *read_number(struct parser *parser, const cJSON *node, struc
         return disagreement(parser);
     out->text.length = raw.length;
     out->text.bytes = arena_copy(parser->arena, raw.bytes, raw.length);
-    if (out->text.bytes == NULL)
-        return error_memory();
+    TRY(memory_check(out->text.bytes));
     if (parser->document->mode == JSON_TOLERANT)
         return NULL;
     const char *shown = json_show(parser->arena, out);
@@ -322,8 +320,7 @@ static struct error *read_array(struct parser *parser, const cJSON *node, struct
         return disagreement(parser);
     size_t count = count_children(node);
     struct json *items = arena_array(parser->arena, count, sizeof *items);
-    if (items == NULL)
-        return error_memory();
+    TRY(memory_check(items));
     const cJSON *child = node->child;
     for (size_t i = 0; i < count; i++, child = child->next)
         TRY(read_value(parser, json_scan_next(&parser->scan), child, &items[i]));
@@ -391,8 +388,7 @@ static struct error *finish_object(
     if (count < 2)
         return NULL;
     struct json_member **sorted = arena_array(parser->arena, count, sizeof(struct json_member *));
-    if (sorted == NULL)
-        return error_memory();
+    TRY(memory_check(sorted));
     sort_members(members, sorted, count);
     const struct json_member *duplicate = find_duplicate(sorted, count);
     if (duplicate != NULL && parser->document->mode == JSON_STRICT) {
@@ -415,8 +411,7 @@ static struct error *read_object(struct parser *parser, const cJSON *node, struc
         return disagreement(parser);
     size_t count = count_children(node);
     struct json_member *members = arena_array(parser->arena, count, sizeof *members);
-    if (members == NULL)
-        return error_memory();
+    TRY(memory_check(members));
     const cJSON *child = node->child;
     for (size_t i = 0; i < count; i++, child = child->next) {
         if (json_scan_next(&parser->scan) != JSON_TOKEN_KEY)
@@ -495,8 +490,7 @@ struct error *json_parse(struct arena *arena, const char *name, struct text text
         return error_new(kind, "%s: expected at most %u bytes of JSON, found %zu", name,
             JSON_BYTES_MAX, text.length);
     struct json_document *document = arena_alloc(arena, sizeof *document);
-    if (document == NULL)
-        return error_memory();
+    TRY(memory_check(document));
     document->name = arena_copy(arena, name, strlen(name));
     document->text = (struct text){arena_copy(arena, text.bytes, text.length), text.length};
     document->mode = mode;

@@ -30,8 +30,7 @@ static struct error *grow(struct map *map)
     struct map larger = {.arena = map->arena, .count = map->count, .seed = map->seed};
     larger.capacity = map->capacity == 0 ? 16 : map->capacity * 2;
     larger.slots = arena_array(map->arena, larger.capacity, sizeof *larger.slots);
-    if (larger.slots == NULL)
-        return error_memory();
+    TRY(memory_check(larger.slots));
     if (map->capacity == 0) /* where memory lies is different in each run */
         larger.seed = (uint32_t)((uintptr_t)larger.slots >> 4);
     for (uint32_t i = 0; i < map->capacity; i++)

@@ -20,7 +20,7 @@ struct error *content_check(struct arena *arena, const struct registry *registry
         TRY(registry->identify(arena, file->location, made->identity, &identity));
         *out = strcmp(identity, made->identity) == 0 ? CONTENT_SAME : CONTENT_OTHER;
         *found = arena_format(arena, "%s, not %s", identity, made->identity);
-        return *found == NULL ? error_memory() : NULL;
+        return memory_check(*found);
     }
     struct segments *segments;
     TRY(segments_hash_file(
@@ -30,5 +30,5 @@ struct error *content_check(struct arena *arena, const struct registry *registry
     char wanted[HASH_HEX_BYTES];
     *found = arena_format(
         arena, "tree hash %s, not %s", hash_hex(&tree, hex), hash_hex(&made->tree, wanted));
-    return *found == NULL ? error_memory() : NULL;
+    return memory_check(*found);
 }

@@ -20,7 +20,7 @@ static struct error *list_values(
         list =
             arena_format(arena, "%s%s%lld", list, i > 0 ? ", " : "", (long long)spec->integers[i]);
     *out = list;
-    return list == NULL ? error_memory() : NULL;
+    return memory_check(list);
 }
 
 /* A switch, so that the compiler misses a type that is new. */
@@ -58,7 +58,7 @@ static struct error *describe(struct arena *arena, const struct param_spec *spec
     const char *between = values[0] == '\0' ? "" : spec->type == PARAM_SIZE ? " or " : ": ";
     *out = arena_format(arena, "%s%s%s%s", is_word ? "" : type_name(spec), is_word ? "" : between,
         values, spec->is_required ? ", required" : "");
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 static struct error *say_params(
@@ -73,8 +73,7 @@ static struct error *say_params(
             terminal_say(cli->terminal, TONE_PLAIN, "%s    %s", indent, spec->help);
         if (spec->entries != NULL) {
             const char *deeper = arena_format(cli->arena, "%s    ", indent);
-            if (deeper == NULL)
-                return error_memory();
+            TRY(memory_check(deeper));
             TRY(say_params(cli, spec->entries, deeper));
         }
     }

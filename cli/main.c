@@ -14,8 +14,7 @@ static struct error *say_usage(struct cli *cli)
     char *tools;
     TRY(tools_list(cli->arena, &tools));
     char *usage = options_usage(cli->arena);
-    if (usage == NULL)
-        return error_memory();
+    TRY(memory_check(usage));
     terminal_put_text(cli->terminal, text_of(usage));
     terminal_put_text(cli->terminal, text_of(tools));
     return NULL;

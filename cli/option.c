@@ -18,8 +18,7 @@ static struct error *find_choice(struct arena *arena, const char *name, const ch
         }
         list = arena_format(arena, "%s%s%s", list, i > 0 ? ", " : "", words[i]);
     }
-    if (list == NULL)
-        return error_memory();
+    TRY(memory_check(list));
     return error_new(ERROR_USAGE, "\"%s\" must be one of %s, not \"%s\"", name, list, value);
 }
 
@@ -120,8 +119,7 @@ static struct error *take_value(
     const char *value = attached;
     const char *name = arena_format(reader->arena, "%s%s", option->word == NULL ? "-" : "--",
         option->word == NULL ? letter : option->word);
-    if (name == NULL)
-        return error_memory();
+    TRY(memory_check(name));
     if (option->value == NULL && attached != NULL)
         return error_new(ERROR_USAGE, "\"%s\" takes no value", name);
     if (option->value != NULL && attached == NULL && option->kind != OPTION_REFUSED) {
@@ -160,8 +158,7 @@ static struct error *read_letters(struct option_reader *reader, const char *lett
 struct error *option_read(struct option_reader *reader)
 {
     reader->rest = arena_array(reader->arena, reader->count + 1, sizeof *reader->rest);
-    if (reader->rest == NULL)
-        return error_memory();
+    TRY(memory_check(reader->rest));
     while (reader->at < reader->count) {
         const char *word = reader->words[reader->at++];
         if (reader->is_literal || word[0] != '-' || word[1] == '\0')

@@ -47,7 +47,7 @@ static struct error *add_directory(struct option_reader *reader, const char *val
         return error_new(ERROR_USAGE, "\"-C\" must be a directory, not \"\"");
     bool is_first = out->directory == NULL || value[0] == '/';
     out->directory = is_first ? value : arena_format(reader->arena, "%s/%s", out->directory, value);
-    return out->directory == NULL ? error_memory() : NULL;
+    return memory_check(out->directory);
 }
 
 /* What is asked for adds up. */

@@ -25,8 +25,7 @@ struct error *place_absolute(struct arena *arena, const char *base, const char *
         path[0] == '/' ? arena_format(arena, "%s", path) : arena_format(arena, "%s/%s", base, path);
     char *result = joined == NULL ? NULL : arena_alloc(arena, strlen(joined) + 2);
     size_t used = 0;
-    if (result == NULL)
-        return error_memory();
+    TRY(memory_check(result));
     for (const char *at = joined; *at != '\0';) {
         size_t length = strcspn(at, "/");
         if (length == 2 && memcmp(at, "..", 2) == 0) {
@@ -63,13 +62,11 @@ struct error *place_open(struct arena *arena, const struct options *options, str
 static struct error *find_upward(struct arena *arena, struct place *place)
 {
     char *directory = arena_format(arena, "%s", place->origin);
-    if (directory == NULL)
-        return error_memory();
+    TRY(memory_check(directory));
     for (;;) {
         bool is_there;
         char *path = arena_format(arena, "%s/%s", directory, manifest_name);
-        if (path == NULL)
-            return error_memory();
+        TRY(memory_check(path));
         TRY(is_kind(path, FILE_REGULAR, &is_there));
         if (is_there)
             break;
@@ -125,8 +122,7 @@ static const char *strip(const char *path, const char *directory)
 static struct error *resolve_links(struct arena *arena, const char *path, char **out)
 {
     char *head = arena_format(arena, "%s", path), real[PATH_MAX];
-    if (head == NULL)
-        return error_memory();
+    TRY(memory_check(head));
     for (;;) {
         if (realpath(head[0] == '\0' ? "/" : head, real) != NULL)
             break;
@@ -136,7 +132,7 @@ static struct error *resolve_links(struct arena *arena, const char *path, char *
         *slash = '\0';
     }
     *out = arena_format(arena, "%s%s", strcmp(real, "/") == 0 ? "" : real, path + strlen(head));
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 struct error *place_target(
@@ -161,8 +157,7 @@ struct error *place_targets(struct arena *arena, const struct place *place,
     const char *const *paths, size_t count, const char *const **out)
 {
     const char **targets = arena_array(arena, count + 1, sizeof *targets);
-    if (targets == NULL)
-        return error_memory();
+    TRY(memory_check(targets));
     for (size_t i = 0; i < count; i++)
         TRY(place_target(arena, place, paths[i], &targets[i]));
     *out = targets;

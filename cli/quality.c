@@ -79,8 +79,7 @@ static struct error *find_state(struct quality *quality, char *directory)
         struct file_stamp stamp;
         char *place = arena_format(arena, "%s/" STATE_DIRECTORY, directory);
         char *state = place == NULL ? NULL : arena_format(arena, "%s/state", place);
-        if (state == NULL)
-            return error_memory();
+        TRY(memory_check(state));
         TRY(file_stat(state, &kind, &stamp));
         if (kind != FILE_REGULAR)
             continue;
@@ -111,8 +110,7 @@ static struct error *add_module(struct quality *quality, const struct figures_mo
     quality->by_name.arena = quality->cli->arena;
     quality->modules = arena_grow(quality->cli->arena, quality->modules, quality->count,
         &quality->capacity, sizeof *quality->modules);
-    if (quality->modules == NULL)
-        return error_memory();
+    TRY(memory_check(quality->modules));
     quality->modules[quality->count] = *module;
     return map_put(&quality->by_name, module->name, (uint32_t)quality->count++);
 }
@@ -126,8 +124,8 @@ struct error *quality_add_file(struct quality *quality, const char *path)
     TRY(place_absolute(arena, quality->cli->place.directory, path, &absolute));
     TRY(file_stat(absolute, &kind, &stamp));
     if (quality->state == NULL || !lies_below(absolute, quality->directory)) {
-        if ((cut = arena_format(arena, "%s", absolute)) == NULL)
-            return error_memory();
+        cut = arena_format(arena, "%s", absolute);
+        TRY(memory_check(cut));
         TRY(find_state(quality, cut));
     }
     if (quality->state == NULL)

@@ -103,7 +103,7 @@ struct error *status_format_line(struct arena *arena, const struct status_view *
         return error_memory();
     *out = arena_format(arena, "[%" PRIu32 "/%" PRIu32 "]%s%s%s", view->nodes_done,
         view->nodes_total, work, rate, downloads);
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 static const char *const event_names[] = {[EVENT_STALE] = "stale",
@@ -120,8 +120,7 @@ struct error *status_format_event(
     struct arena *arena, const struct build_event *event, const char *task, struct text *out)
 {
     struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_LINE);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_object_begin(writer);
     json_member_string(writer, "event", event_names[event->kind]);
     json_member_string(writer, "node", event->node);
@@ -168,8 +167,7 @@ struct error *status_format_tick(struct arena *arena, const struct build_progres
     const struct build_download *downloads, size_t download_count, struct text *out)
 {
     struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_LINE);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_object_begin(writer);
     json_member_string(writer, "event", "tick");
     json_member_string(writer, "node", progress->node);
@@ -204,15 +202,14 @@ struct error *status_format_summary(
         line = arena_format(arena, "%s, %" PRIu32 " failed", line, summary->nodes_failed);
     char *time = status_format_duration(arena, summary->duration_ns);
     *out = line == NULL || time == NULL ? NULL : arena_format(arena, "%s in %s", line, time);
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 struct error *status_format_end(
     struct arena *arena, const struct status_summary *summary, struct text *out)
 {
     struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_LINE);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_object_begin(writer);
     json_member_string(writer, "event", "end");
     json_member_u64(writer, "nodes_made", summary->nodes_made);

@@ -57,8 +57,7 @@ struct error *terminal_clean(
 {
     char *clean = arena_array(arena, text.length + 1, 4); /* "\xNN" for each byte */
     size_t used = 0, length;
-    if (clean == NULL)
-        return error_memory();
+    TRY(memory_check(clean));
     for (size_t i = 0; i < text.length; i += length) {
         length = 1;
         if (is_plain(text.bytes[i]) || (keeps_lines && text.bytes[i] == '\n')) {
@@ -71,8 +70,7 @@ struct error *terminal_clean(
         if (decoded > 0)
             length = decoded;
         const char *shown = text_printable(arena, (struct text){rest.bytes, length});
-        if (shown == NULL)
-            return error_memory();
+        TRY(memory_check(shown));
         memcpy(clean + used, shown, strlen(shown));
         used += strlen(shown);
     }

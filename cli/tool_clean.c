@@ -173,8 +173,7 @@ static struct error *remove_dead(struct cleaning *cleaning)
             if (!cli_is_dead(build, record))
                 continue;
             node.directory = path_directory(cleaning->cli->arena, node.name);
-            if (node.directory == NULL)
-                return error_memory();
+            TRY(memory_check(node.directory));
             TRY(remove_node(cleaning, &node, pass == 0));
         }
     return NULL;

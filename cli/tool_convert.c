@@ -147,8 +147,7 @@ static struct error *check_flags(struct conversion *conversion)
 static struct error *say_help(struct cli *cli)
 {
     char *list = option_list(cli->arena, &table, 26, "");
-    if (list == NULL)
-        return error_memory();
+    TRY(memory_check(list));
     terminal_put_text(cli->terminal,
         TEXT_LITERAL(
             "usage: psybuild [options] -t convert --hf-path PATH [--mlx-path DIR] [-q ...]\n\n"
@@ -164,8 +163,7 @@ static struct error *from_origin(struct cli *cli, const char *path, const char *
 {
     char *joined = path[0] == '/' ? arena_format(cli->arena, "%s", path)
                                   : arena_format(cli->arena, "%s/%s", cli->place.origin, path);
-    if (joined == NULL)
-        return error_memory();
+    TRY(memory_check(joined));
     for (size_t length = strlen(joined); length > 1 && joined[length - 1] == '/'; length--)
         joined[length - 1] = '\0';
     *out = joined;
@@ -214,7 +212,7 @@ static struct error *find_parent(
             directory = path_directory(conversion->cli->arena, directory);
     }
     *out = directory;
-    return directory == NULL ? error_memory() : NULL;
+    return memory_check(directory);
 }
 
 static struct error *find_target(struct conversion *conversion)
@@ -229,7 +227,7 @@ static struct error *find_target(struct conversion *conversion)
     TRY(find_parent(conversion, path_directory(arena, conversion->target), &parent));
     conversion->staging = arena_format(arena, "%s/%s%s", parent, name, staging_suffix);
     conversion->name = name_model(conversion->target);
-    return conversion->staging == NULL ? error_memory() : NULL;
+    return memory_check(conversion->staging);
 }
 
 /* As the reference does: what is on disk counts first. */
@@ -260,8 +258,7 @@ static struct error *remove_staging(struct conversion *conversion)
     TRY(file_change_directory(conversion->cli->place.origin));
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *path = path_join(conversion->cli->arena, conversion->staging, names[i]);
-        if (path == NULL)
-            return error_memory();
+        TRY(memory_check(path));
         TRY(file_remove_tree(path));
     }
     return file_remove_directory(conversion->staging);
@@ -353,8 +350,7 @@ static void leave_staging(struct conversion *conversion)
 static struct error *escape(struct arena *arena, const char *string, const char **out)
 {
     char *escaped = arena_alloc(arena, 2 * strlen(string) + 1), *end = escaped;
-    if (escaped == NULL)
-        return error_memory();
+    TRY(memory_check(escaped));
     for (; *string != '\0'; string++) {
         if (*string == '$')
             *end++ = '$';
@@ -392,8 +388,7 @@ static struct error *render(const struct conversion *conversion, struct text *ou
 {
     struct json_writer *writer = json_writer_new(conversion->cli->arena, &JSON_STYLE_PRETTY);
     const char *source = NULL;
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     TRY(escape(conversion->cli->arena, conversion->source, &source));
     json_write_object_begin(writer);
     put_number(writer, "psybuild", 1);
@@ -494,8 +489,7 @@ static struct error *save(struct conversion *conversion)
 {
     struct cli *cli = conversion->cli;
     char *parent = path_directory(cli->arena, conversion->target);
-    if (parent == NULL)
-        return error_memory();
+    TRY(memory_check(parent));
     TRY(refuse_existing(conversion));
     TRY(file_rename(manifest_name, done_name));
     TRY(file_sync_directory("."));

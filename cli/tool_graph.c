@@ -46,8 +46,7 @@ static struct error *say_cluster(
 {
     const struct graph *graph = survey->build->graph;
     char *label = quote(survey->cli->arena, directory);
-    if (label == NULL)
-        return error_memory();
+    TRY(memory_check(label));
     terminal_say(survey->cli->terminal, TONE_PLAIN, "  subgraph cluster_%" PRIu32 " {", number);
     terminal_say(survey->cli->terminal, TONE_PLAIN, "    label=%s;", label);
     for (uint32_t i = 0; i < graph->node_count; i++) {
@@ -90,8 +89,7 @@ static struct error *say_graph(const struct survey *survey)
 {
     const struct graph *graph = survey->build->graph;
     bool *is_said = arena_array(survey->cli->arena, graph->node_count, sizeof *is_said);
-    if (is_said == NULL)
-        return error_memory();
+    TRY(memory_check(is_said));
     terminal_say(survey->cli->terminal, TONE_PLAIN, "digraph psybuild {");
     terminal_say(survey->cli->terminal, TONE_PLAIN, "  rankdir=LR;");
     terminal_say(survey->cli->terminal, TONE_PLAIN, "  node [shape=box, fontname=\"sans\"];");

@@ -18,8 +18,7 @@ static struct error *quote(struct arena *arena, const char *string, const char *
 {
     struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_LINE);
     struct text text;
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_string(writer, string);
     TRY(json_writer_finish(writer, &text));
     *out = text.bytes;
@@ -43,7 +42,7 @@ static struct error *beside(
 {
     char *directory = path_directory(arena, target);
     *out = directory == NULL ? NULL : path_join(arena, directory, name);
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 static struct error *declare(
@@ -52,7 +51,7 @@ static struct error *declare(
     const char *quoted = NULL;
     TRY(quote(arena, value, &quoted));
     out->declaration = arena_format(arena, "{ \"%s\": %s }", key, quoted);
-    return out->declaration == NULL ? error_memory() : NULL;
+    return memory_check(out->declaration);
 }
 
 /* A directory inside the tree is a source under its own name. */
@@ -119,8 +118,7 @@ static struct error *render(
         "  }\n"
         "}\n",
         source, beginning->declaration, target, source);
-    if (text == NULL)
-        return error_memory();
+    TRY(memory_check(text));
     *out = text_of(text);
     return NULL;
 }

@@ -36,8 +36,7 @@ static struct error *add_file(struct inspection *inspection, const char *path)
     TRY(error);
     inspection->files = arena_grow(arena, inspection->files, inspection->file_count,
         &inspection->file_capacity, sizeof *inspection->files);
-    if (inspection->files == NULL)
-        return error_memory();
+    TRY(memory_check(inspection->files));
     inspection->files[inspection->file_count++] = parsed;
     return quality_add_file(&inspection->quality, path);
 }
@@ -48,8 +47,7 @@ static struct error *read_config(struct inspection *inspection, const char *dire
     const struct json_document *document;
     struct text text;
     char *path = path_join(arena, directory, "config.json");
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     struct error *error = file_read_whole(arena, path, CONFIG_BYTES_MAX, &text);
     if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
         error_free(error);
@@ -71,8 +69,7 @@ static struct error *read_directory(struct inspection *inspection, const char *p
             !text_ends_with(text_of(entries[i].name), ".safetensors"))
             continue;
         char *file = path_join(inspection->cli->arena, path, entries[i].name);
-        if (file == NULL)
-            return error_memory();
+        TRY(memory_check(file));
         TRY(add_file(inspection, file));
     }
     if (inspection->file_count == 0)
@@ -256,14 +253,12 @@ static struct error *say_totals(const struct inspection *inspection)
         size_print(size, inspection->tensor_bytes));
     if (inspection->parameters > 0) {
         char *count = print_count(inspection->cli->arena, inspection->parameters);
-        if (count == NULL)
-            return error_memory();
+        TRY(memory_check(count));
         terminal_put(terminal, TONE_BOLD, ", %s weights, %.3f bits per weight", count,
             bits_per_weight(inspection));
     }
     const char *quality = quality_long(inspection->cli->arena, &inspection->total);
-    if (quality == NULL)
-        return error_memory();
+    TRY(memory_check(quality));
     terminal_say(terminal, TONE_BOLD, "%s%s", quality[0] == '\0' ? "" : ", ", quality);
     return NULL;
 }
@@ -312,8 +307,7 @@ static struct error *write_all(const struct inspection *inspection)
 {
     struct json_writer *writer = json_writer_new(inspection->cli->arena, &JSON_STYLE_PRETTY);
     struct text text;
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_object_begin(writer);
     json_member_array_begin(writer, "files");
     for (size_t i = 0; i < inspection->file_count; i++)

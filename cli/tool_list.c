@@ -120,8 +120,7 @@ static struct error *say_all(const struct survey *survey, bool has_targets, bool
 {
     struct cli *cli = survey->cli;
     struct json_writer *writer = json_writer_new(cli->arena, &JSON_STYLE_PRETTY);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     if (!as_json)
         terminal_say(cli->terminal, TONE_DIM, "%-10s  %8s  %11s  %8s  %9s  %s", "STATE", "SIZE",
             "BITS/WEIGHT", "SQNR", "MADE IN", "NAME");

@@ -428,8 +428,7 @@ static struct error *run(struct cli *cli)
     struct text text;
     TRY(tool_words(cli, NULL, &words));
     TRY(tool_expect_words(cli, &words, 0, 0));
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_object_begin(writer);
     json_member_string(writer, "$schema", "https://json-schema.org/draft/2020-12/schema");
     json_member_string(writer, "title", "psybuild manifest");

@@ -44,8 +44,7 @@ static struct error *note_disguised(
     verification->disguised =
         arena_grow(verification->cli->arena, verification->disguised, verification->disguised_count,
             &verification->disguised_capacity, sizeof *verification->disguised);
-    if (verification->disguised == NULL)
-        return error_memory();
+    TRY(memory_check(verification->disguised));
     verification->disguised[verification->disguised_count++] = file->path;
     return NULL;
 }

@@ -36,8 +36,7 @@ struct error *tools_unknown(struct arena *arena, const char *name)
         list = arena_format(arena, "%s%s%s", list, count > 0 ? ", " : "", (*tool)->name);
         names[count++] = (*tool)->name;
     }
-    if (list == NULL)
-        return error_memory();
+    TRY(memory_check(list));
     const char *near = text_suggest(name, names, count);
     if (near != NULL)
         return error_new(ERROR_USAGE, "unknown tool \"%s\"; did you mean \"%s\"?", name, near);
@@ -52,7 +51,7 @@ struct error *tools_list(struct arena *arena, char **out)
         *out = usage == NULL ? NULL
                              : arena_format(arena, "%s  %-26s %s\n", *out, usage, (*tool)->help);
     }
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 /* ---- building ---- */
@@ -167,8 +166,7 @@ struct error *tool_words(struct cli *cli, const char *flag, struct tool_words *o
         .words = cli->options->arguments,
         .count = cli->options->argument_count,
         .target = out};
-    if (whose == NULL)
-        return error_memory();
+    TRY(memory_check(whose));
     *out = (struct tool_words){0};
     TRY(option_read(&reader));
     out->items = reader.rest;

@@ -137,8 +137,7 @@ struct error *card_render(struct arena *arena, struct text source, const char *b
     TRY(yaml_write_map(arena, &map, line_break, &yaml));
     char *card =
         arena_format(arena, "---%s%s%s---%s", line_break, yaml.bytes, line_break, line_break);
-    if (card == NULL)
-        return error_memory();
+    TRY(memory_check(card));
     *out = text_of(card);
     return NULL;
 }

@@ -22,8 +22,7 @@ static struct error *add(
 {
     if (set->items == NULL)
         set->items = arena_array(arena, CHAT_TEMPLATES_MAX, sizeof *set->items);
-    if (set->items == NULL)
-        return error_memory();
+    TRY(memory_check(set->items));
     for (size_t i = 0; i < set->count; i++) {
         if (strcmp(set->items[i].name, name) == 0) { /* Python's dict: the last one counts */
             set->items[i].text = text;
@@ -105,8 +104,7 @@ static struct error *read_additional(struct plan *plan, struct chat_templates *s
         if (text_ends_with(text_of(base), ".jinja"))
             length -= strlen(".jinja");
         char *name = arena_copy(plan_arena(plan), base, length);
-        if (name == NULL)
-            return error_memory();
+        TRY(memory_check(name));
         if (!chat_template_name_is_safe((struct text){name, length}))
             return error_new(ERROR_FORMAT,
                 "%s: the name of a chat template must be usable as a file name everywhere", path);
@@ -166,8 +164,7 @@ static struct error *chat_template_plan(struct plan *plan, const struct node *no
             char *file = arena_format(plan_arena(plan), "%s.jinja", item->name);
             path = directory == NULL || file == NULL ? NULL
                                                      : path_join(plan_arena(plan), directory, file);
-            if (path == NULL)
-                return error_memory();
+            TRY(memory_check(path));
         }
         TRY(plan_output_text(plan, path, item->text));
     }

@@ -33,8 +33,7 @@ static struct error *set(struct fields *fields, const char *key, const struct js
     if (member == NULL) {
         fields->items = arena_grow(
             fields->arena, fields->items, fields->count, &fields->capacity, sizeof *fields->items);
-        if (fields->items == NULL)
-            return error_memory();
+        TRY(memory_check(fields->items));
         member = &fields->items[fields->count++];
         *member = (struct json_member){.key = text_of(key)};
     }
@@ -56,8 +55,7 @@ static void drop(struct fields *fields, const char *key)
 static struct error *reserve(struct fields *fields, size_t more)
 {
     struct json_member *items = arena_array(fields->arena, fields->count + more, sizeof *items);
-    if (items == NULL)
-        return error_memory();
+    TRY(memory_check(items));
     if (fields->count > 0)
         memcpy(items, fields->items, fields->count * sizeof *items);
     fields->items = items;
@@ -199,8 +197,7 @@ struct error *config_render(struct arena *arena, const struct config_sources *so
     if (fields.count > 0)
         qsort(fields.items, fields.count, sizeof *fields.items, compare_keys);
     struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_CONFIG);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     struct json object = as_object(&fields);
     json_write_value(writer, &object);
     return json_writer_finish(writer, out);

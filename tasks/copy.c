@@ -32,8 +32,7 @@ struct error *copy_segments(struct arena *arena, const char *path, struct text h
     if (blocks > SIZE_MAX)
         return error_memory();
     *spans = arena_array(arena, (size_t)blocks, sizeof **spans);
-    if (*spans == NULL)
-        return error_memory();
+    TRY(memory_check(*spans));
     for (uint64_t i = 0; i < blocks; i++) {
         uint64_t offset = i * BLOCK_BYTES, rest = file_size - offset;
         (*spans)[i] = (struct span){offset, rest < BLOCK_BYTES ? rest : BLOCK_BYTES};
@@ -60,8 +59,7 @@ static struct error *plan_pieces(struct plan *plan, const char *path, uint32_t i
     while (copy_next_run(spans, count, &first, &run)) {
         char *key = arena_format(plan_arena(plan), "%s %llu %llu", path,
             (unsigned long long)run.offset, (unsigned long long)run.size_bytes);
-        if (key == NULL)
-            return error_memory();
+        TRY(memory_check(key));
         struct piece piece = {.key = text_of(key), .input_count = 1, .output_count = 1};
         piece.inputs[0] = (struct piece_range){input, run.offset, run.size_bytes};
         piece.outputs[0] = (struct piece_range){output, run.offset, run.size_bytes};
@@ -100,14 +98,12 @@ static struct error *plan_file(struct plan *plan, size_t index, const char *path
 static struct error *plan_pattern(struct plan *plan)
 {
     char *directory = path_directory(plan_arena(plan), plan_name(plan));
-    if (directory == NULL)
-        return error_memory();
+    TRY(memory_check(directory));
     size_t count = plan_input_count(plan, "files");
     for (size_t i = 0; i < count; i++) {
         const char *from = plan_input_path(plan, "files", i);
         char *path = path_join(plan_arena(plan), directory, path_base(from));
-        if (path == NULL)
-            return error_memory();
+        TRY(memory_check(path));
         if (!glob_match(plan_name(plan), path))
             return error_new(ERROR_USAGE, "%s: cannot be copied to %s: the name does not match",
                 from, plan_name(plan));

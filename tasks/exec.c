@@ -101,15 +101,13 @@ struct error *exec_fill(struct arena *arena, const struct exec_files *files,
         total += role == NULL ? 1 : role->count;
     }
     char **filled = arena_array(arena, total + 1, sizeof *filled);
-    if (filled == NULL)
-        return error_memory();
+    TRY(memory_check(filled));
     size_t made = 0;
     for (size_t i = 0; i < count; i++) {
         const struct exec_role *role = whole_role(files, command[i]);
         for (size_t k = 0; role != NULL && k < role->count; k++) {
             filled[made] = arena_copy(arena, role->paths[k], strlen(role->paths[k]));
-            if (filled[made++] == NULL)
-                return error_memory();
+            TRY(memory_check(filled[made++]));
         }
         if (role == NULL)
             TRY(fill_argument(arena, files, command[i], &filled[made++]));
@@ -226,8 +224,7 @@ struct error *exec_parse_depfile(
             continue;
         }
         list = arena_grow(arena, list, listed, &capacity, sizeof *list);
-        if (list == NULL)
-            return error_memory();
+        TRY(memory_check(list));
         list[listed++] = word.bytes;
     }
     *paths = list;
@@ -259,8 +256,7 @@ static struct error *read_list(
     const struct json *list = plan_param(plan, param);
     *count = list == NULL ? 0 : list->count;
     const char **items = arena_array(plan_arena(plan), *count + 1, sizeof *items);
-    if (items == NULL)
-        return error_memory();
+    TRY(memory_check(items));
     for (size_t i = 0; i < *count; i++) {
         struct text text = list->items[i].text;
         if (strlen(text.bytes) != text.length)
@@ -277,15 +273,13 @@ static struct error *read_roles(struct plan *plan, struct command *command)
     while (plan_role(plan, command->role_count) != NULL)
         command->role_count++;
     command->roles = arena_array(plan_arena(plan), command->role_count, sizeof *command->roles);
-    if (command->roles == NULL)
-        return error_memory();
+    TRY(memory_check(command->roles));
     for (size_t i = 0; i < command->role_count; i++) {
         struct role_inputs *role = &command->roles[i];
         role->name = plan_role(plan, i);
         role->count = plan_input_count(plan, role->name);
         role->inputs = arena_array(plan_arena(plan), role->count, sizeof *role->inputs);
-        if (role->inputs == NULL)
-            return error_memory();
+        TRY(memory_check(role->inputs));
         for (size_t k = 0; k < role->count; k++)
             role->inputs[k] = plan_input(plan, role->name, k);
     }
@@ -317,12 +311,10 @@ static struct error *check_names(struct plan *plan, const struct command *comman
 {
     struct arena *arena = plan_arena(plan);
     struct exec_role *roles = arena_array(arena, command->role_count, sizeof *roles);
-    if (roles == NULL)
-        return error_memory();
+    TRY(memory_check(roles));
     for (size_t i = 0; i < command->role_count; i++) {
         const char **paths = arena_array(arena, command->roles[i].count, sizeof *paths);
-        if (paths == NULL)
-            return error_memory();
+        TRY(memory_check(paths));
         for (size_t k = 0; k < command->roles[i].count; k++)
             paths[k] = plan_input_path(plan, command->roles[i].name, k);
         roles[i] = (struct exec_role){command->roles[i].name, paths, command->roles[i].count};
@@ -347,8 +339,7 @@ static struct error *exec_plan(struct plan *plan, const struct node *node)
 {
     (void)node;
     struct command *command = arena_alloc(plan_arena(plan), sizeof *command);
-    if (command == NULL)
-        return error_memory();
+    TRY(memory_check(command));
     if (glob_is_pattern(plan_name(plan)))
         return error_new(ERROR_USAGE, "%s: task \"exec\" makes one file, not a pattern of files",
             plan_name(plan));
@@ -371,13 +362,11 @@ static struct error *place_files(
 {
     struct arena *arena = work_arena(work);
     struct exec_role *roles = arena_array(arena, command->role_count, sizeof *roles);
-    if (roles == NULL)
-        return error_memory();
+    TRY(memory_check(roles));
     for (size_t i = 0; i < command->role_count; i++) {
         const struct role_inputs *role = &command->roles[i];
         const char **paths = arena_array(arena, role->count, sizeof *paths);
-        if (paths == NULL)
-            return error_memory();
+        TRY(memory_check(paths));
         for (size_t k = 0; k < role->count; k++)
             paths[k] = work_file(work, role->inputs[k]);
         roles[i] = (struct exec_role){role->name, paths, role->count};
@@ -438,8 +427,7 @@ static struct error *place_dependency(
     if (normal == NULL)
         return error_new(ERROR_FORMAT, "a depfile names %s, which is no path", path);
     char *absolute = arena_format(arena, "/%s", normal);
-    if (absolute == NULL)
-        return error_memory();
+    TRY(memory_check(absolute));
     size_t length = strlen(directory);
     bool is_inside =
         strncmp(absolute, directory, length) == 0 && absolute[length] == '/' && length > 1;

@@ -184,8 +184,7 @@ static struct error *plan_ranges(struct plan *plan, uint32_t output, const struc
     uint64_t size_bytes = request->file.size_bytes;
     bool is_whole = (request->again & FETCH_WHOLE) != 0;
     struct content *content = arena_alloc(plan_arena(plan), sizeof *content);
-    if (content == NULL)
-        return error_memory();
+    TRY(memory_check(content));
     content->request = request;
     plan_context(plan, content, end_content);
     plan_output_blocks(plan, output);
@@ -200,8 +199,7 @@ static struct error *plan_at_once(struct plan *plan, uint32_t output, const stru
 {
     struct range *range = arena_alloc(plan_arena(plan), sizeof *range);
     uint64_t size_bytes = request->file.size_bytes;
-    if (range == NULL)
-        return error_memory();
+    TRY(memory_check(range));
     range->request = request;
     range->end = size_bytes;
     struct piece piece = {.key = text_of(request->identity),
@@ -226,8 +224,7 @@ static struct error *fetch_plan(struct plan *plan, const struct node *node)
 {
     struct request *request = arena_alloc(plan_arena(plan), sizeof *request);
     uint32_t output;
-    if (request == NULL)
-        return error_memory();
+    TRY(memory_check(request));
     *request = request_of(node);
     request->again = plan_again(plan);
     if ((request->again & FETCH_NOT_LOCAL) == 0)
@@ -288,8 +285,7 @@ static struct error *connection_of(
     struct connection *connection = *slot;
     if (connection == NULL) {
         connection = memory_alloc(sizeof *connection);
-        if (connection == NULL)
-            return error_memory();
+        TRY(memory_check(connection));
         *connection = (struct connection){0};
         *slot = connection;
     }
@@ -499,8 +495,7 @@ static struct error *begin_content(struct content *content, const char *path)
     const struct request *request = content->request;
     TRY(file_open(path, &content->file));
     content->buffer = memory_alloc(FOLLOW_BYTES);
-    if (content->buffer == NULL)
-        return error_memory();
+    TRY(memory_check(content->buffer));
     return digest_begin(kind_of(request), request->file.size_bytes, &content->digest);
 }
 
@@ -584,8 +579,7 @@ static struct error *get_head(
     struct work *work, const struct request *request, struct head *head, uint64_t end)
 {
     unsigned char *bytes = memory_resize(head->bytes, (size_t)end);
-    if (bytes == NULL)
-        return error_memory();
+    TRY(memory_check(bytes));
     head->bytes = bytes;
     head->capacity = (size_t)end;
     return request->local != NULL ? get_head_from_file(request->local, head, end)

@@ -104,8 +104,7 @@ struct error *figures_decode(
         reader.failed = true;
     figures.count = wire_get_count(&reader, MODULE_BYTES_MIN);
     figures.modules = arena_array(arena, figures.count, sizeof *figures.modules);
-    if (figures.modules == NULL)
-        return error_memory();
+    TRY(memory_check(figures.modules));
     for (uint32_t i = 0; i < figures.count && wire_reader_good(&reader); i++)
         get_module(&reader, &figures.modules[i]);
     if (!wire_reader_done(&reader))

@@ -8,8 +8,7 @@
 struct error *index_render(struct arena *arena, const struct layout *layout, struct text *out)
 {
     struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_CONFIG);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     uint64_t total_size = 0;
     for (uint32_t i = 0; i < layout->tensor_count; i++)
         total_size += layout->tensors[i].size_bytes;

@@ -74,8 +74,7 @@ static struct error *read_patterns(struct arena *arena, const struct json *objec
     if (list->kind != JSON_ARRAY)
         return must_be(arena, object, key, list, "a list of patterns");
     const char **patterns = arena_array(arena, list->count, sizeof *patterns);
-    if (patterns == NULL)
-        return error_memory();
+    TRY(memory_check(patterns));
     for (size_t i = 0; i < list->count; i++) {
         const struct json *item = &list->items[i];
         if (item->kind != JSON_STRING || strlen(item->text.bytes) != item->text.length)
@@ -195,8 +194,7 @@ static struct error *read_files(
     if (files->count == 0)
         return json_error(files, "\"files\" must hold at least one file");
     struct hub_file *items = arena_array(arena, files->count, sizeof *items);
-    if (items == NULL)
-        return error_memory();
+    TRY(memory_check(items));
     for (size_t i = 0; i < files->count; i++)
         TRY(read_file(arena, files, i, &items[i]));
     struct error *error = lock_select(arena, &(struct hub_files){items, files->count}, NULL, out);
@@ -297,8 +295,7 @@ struct error *lock_put(struct arena *arena, struct lock *lock, const struct lock
     if (lock_find(lock, source->directory) == NULL) {
         struct lock_source *items =
             arena_grow(arena, lock->items, lock->count, &lock->capacity, sizeof *items);
-        if (items == NULL)
-            return error_memory();
+        TRY(memory_check(items));
         memmove(items + place + 1, items + place, (lock->count - place) * sizeof *items);
         lock->items = items;
         lock->count++;
@@ -376,8 +373,7 @@ struct error *lock_print(struct arena *arena, const struct lock *lock, struct te
 {
     struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_PRETTY);
     struct text text;
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_object_begin(writer);
     json_member_u64(writer, "psybuild-lock", 1);
     json_member_object_begin(writer, "sources");
@@ -387,8 +383,7 @@ struct error *lock_print(struct arena *arena, const struct lock *lock, struct te
     json_write_object_end(writer);
     TRY(json_writer_finish(writer, &text));
     char *line = arena_format(arena, "%s\n", text.bytes);
-    if (line == NULL)
-        return error_memory();
+    TRY(memory_check(line));
     *out = (struct text){line, text.length + 1};
     return NULL;
 }

@@ -15,8 +15,7 @@ static struct error *make_outputs(
     struct arena *arena, const struct weights *weights, struct weights_output **out)
 {
     struct weights_output *outputs = arena_array(arena, weights->tensor_count, sizeof *outputs);
-    if (outputs == NULL)
-        return error_memory();
+    TRY(memory_check(outputs));
     for (uint32_t i = 0; i < weights->tensor_count; i++) {
         const struct tensor *tensor = weights->tensors[i].tensor;
         TRY(weights_output_make(

@@ -13,8 +13,7 @@ static struct error *find_part(struct arena *arena, const struct weights *weight
     const char *part, const struct weights_tensor **out)
 {
     const char *name = arena_format(arena, "%.*s.%s", (int)stem.length, stem.bytes, part);
-    if (name == NULL)
-        return error_memory();
+    TRY(memory_check(name));
     uint32_t index = map_get(&weights->by_name, name);
     *out = index == MAP_NONE ? NULL : &weights->tensors[index];
     return NULL;
@@ -65,8 +64,7 @@ struct error *packed_gather(
 {
     struct packed_tensor *items = arena_array(arena, weights->tensor_count, sizeof *items);
     size_t used = 0;
-    if (items == NULL)
-        return error_memory();
+    TRY(memory_check(items));
     for (uint32_t i = 0; i < weights->tensor_count; i++) {
         const struct weights_tensor *tensor = &weights->tensors[i];
         bool is_taken;
@@ -101,8 +99,7 @@ static struct error *get_entry(struct arena *arena, const struct json *quantizat
     struct text module, const struct json **out)
 {
     const char *key = arena_copy(arena, module.bytes, module.length);
-    if (key == NULL)
-        return error_memory();
+    TRY(memory_check(key));
     *out = json_get(quantization, key);
     return NULL;
 }

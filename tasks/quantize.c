@@ -305,8 +305,7 @@ static struct error *take_inputs(struct conversion *conversion)
     conversion->input_count = weights->tensor_count;
     conversion->inputs =
         arena_array(conversion->arena, weights->tensor_count, sizeof *conversion->inputs);
-    if (conversion->inputs == NULL)
-        return error_memory();
+    TRY(memory_check(conversion->inputs));
     for (uint32_t i = 0; i < weights->tensor_count; i++)
         conversion->inputs[i] = (struct packed_tensor){.tensor = &weights->tensors[i]};
     return NULL;
@@ -318,8 +317,7 @@ static struct error *describe_packed(struct arena *arena, struct rules_input *in
     if (input->rank == 0)
         return NULL;
     uint64_t *shape = arena_array(arena, input->rank, sizeof *shape);
-    if (shape == NULL)
-        return error_memory();
+    TRY(memory_check(shape));
     memcpy(shape, input->shape, input->rank * sizeof *shape);
     shape[input->rank - 1] = RULES_AXIS_ANY;
     input->shape = shape;
@@ -332,8 +330,7 @@ static struct error *apply_rules(struct conversion *conversion)
     TRY(take_inputs(conversion));
     size_t count = conversion->input_count;
     struct rules_input *inputs = arena_array(conversion->arena, count, sizeof *inputs);
-    if (inputs == NULL)
-        return error_memory();
+    TRY(memory_check(inputs));
     for (size_t i = 0; i < count; i++) {
         const struct tensor *tensor = conversion->inputs[i].tensor->tensor;
         inputs[i] =
@@ -400,8 +397,7 @@ static struct error *add_entry(
     struct conversion *conversion, const struct rules_output *output, struct text json)
 {
     char *module = arena_copy(conversion->arena, output->module.bytes, output->module.length);
-    if (module == NULL)
-        return error_memory();
+    TRY(memory_check(module));
     conversion->layout.entries[conversion->layout.entry_count++] =
         (struct layout_entry){module, json};
     return NULL;
@@ -497,8 +493,7 @@ static struct error *count_parameters(struct conversion *conversion)
     const struct rules_result *result = &conversion->result;
     struct rules_parameter *parameters =
         arena_array(conversion->arena, result->output_count, sizeof *parameters);
-    if (parameters == NULL)
-        return error_memory();
+    TRY(memory_check(parameters));
     for (size_t i = 0; i < result->output_count; i++) {
         const struct job *job = &conversion->jobs[i];
         const struct tensor *tensor =
@@ -626,8 +621,7 @@ static struct error *quantize_plan(struct plan *plan, const struct node *node)
     conversion.layout.quantization = TEXT_EMPTY;
     if (conversion.scheme.is_on)
         conversion.layout.quantization = scheme_quantization(conversion.arena, &conversion.scheme);
-    if (conversion.layout.quantization.bytes == NULL)
-        return error_memory();
+    TRY(memory_check(conversion.layout.quantization.bytes));
     TRY(weights_publish(plan, &files, conversion.output_count, &conversion.layout));
     return plan_pieces(&conversion, &files);
 }
@@ -683,8 +677,7 @@ static struct error *nonfinite_error(struct work *work, const struct piece *piec
     const struct tensor *tensor = job->input->tensor;
     uint64_t columns = safetensors_row_bytes(tensor) / dtype_size_bytes(job->from);
     const char *index = index_text(work_arena(work), tensor, rows->row_begin * columns + at);
-    if (index == NULL)
-        return error_memory();
+    TRY(memory_check(index));
     float value = value_at(job->from, values_in, at);
     uint64_t byte = byte_of(piece, job, at);
     if (isfinite(value))
@@ -721,8 +714,7 @@ static struct error *check_scales(
         return NULL;
     uint64_t at = group * job->quant.group_size;
     const char *index = index_text(work_arena(work), tensor, first + at);
-    if (index == NULL)
-        return error_memory();
+    TRY(memory_check(index));
     return error_new(ERROR_FAILED,
         "tensor \"%s\" must have scales that fit %s, but its weights at index %s and after it are "
         "too far apart (%s, byte %" PRIu64 ")",
@@ -740,8 +732,7 @@ static struct error *check_dequantized(
         return NULL;
     const char *index =
         index_text(work_arena(work), &job->outputs[0].tensor, rows->row_begin * columns + at);
-    if (index == NULL)
-        return error_memory();
+    TRY(memory_check(index));
     float value = value_at(job->to, values, at);
     return error_new(ERROR_FAILED, "tensor \"%s\" dequantizes to %s at index %s (%s)",
         job->input->tensor->name, nonfinite_text(value), index, work_input_path(work, 0));
@@ -826,8 +817,7 @@ static struct error *add_module(
 {
     figures->modules = arena_grow(
         plan_arena(plan), figures->modules, figures->count, capacity, sizeof *figures->modules);
-    if (figures->modules == NULL)
-        return error_memory();
+    TRY(memory_check(figures->modules));
     figures->modules[figures->count++] = (struct figures_module){.name = name};
     return NULL;
 }

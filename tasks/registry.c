@@ -64,7 +64,7 @@ static struct error *name_part(struct arena *arena, const char *path, struct tex
         if (offset < tensor->offset || offset - tensor->offset >= tensor->size_bytes)
             continue;
         *name = arena_format(arena, "tensor \"%s\"", tensor->name);
-        return *name == NULL ? error_memory() : NULL;
+        return memory_check(*name);
     }
     return NULL;
 }
@@ -83,8 +83,7 @@ static struct error *identify(struct arena *arena, const char *path, const char 
     char hex[DIGEST_HEX_MAX];
     TRY(digest_of_file(is_git ? DIGEST_GIT_BLOB : DIGEST_SHA256, path, NULL, hex));
     char *identity = arena_format(arena, "%s:%s", is_git ? "git" : "sha256", hex);
-    if (identity == NULL)
-        return error_memory();
+    TRY(memory_check(identity));
     *out = identity;
     return NULL;
 }

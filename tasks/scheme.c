@@ -87,8 +87,7 @@ static struct error *render_entry(struct arena *arena, const struct json *entry,
     }
     if (json != NULL)
         json = arena_format(arena, "%s}", json);
-    if (json == NULL)
-        return error_memory();
+    TRY(memory_check(json));
     *out = text_of(json);
     return NULL;
 }
@@ -120,8 +119,7 @@ static struct error *read_overrides(struct plan *plan, struct scheme *scheme)
     if (list == NULL)
         return NULL;
     scheme->overrides = arena_array(plan_arena(plan), list->count, sizeof *scheme->overrides);
-    if (scheme->overrides == NULL)
-        return error_memory();
+    TRY(memory_check(scheme->overrides));
     scheme->override_count = list->count;
     for (size_t i = 0; i < list->count; i++)
         TRY(read_override(plan_arena(plan), &list->items[i], &scheme->overrides[i]));
@@ -170,8 +168,7 @@ struct error *scheme_begin(struct plan *plan, struct scheme *scheme, struct rule
     uint64_t layer_count;
     TRY(rules_layer_count(rules, &layer_count));
     struct text *modules = arena_array(plan_arena(plan), count, sizeof *modules);
-    if (modules == NULL)
-        return error_memory();
+    TRY(memory_check(modules));
     for (size_t i = 0; i < count; i++)
         modules[i] = outputs[i].module;
     struct error *error = mixed_begin(scheme->recipe, modules, count, layer_count, &scheme->mixed);
@@ -207,8 +204,7 @@ static struct error *choose_mixed(struct arena *arena, const struct scheme *sche
                                                 "{\"group_size\": %s, \"bits\": %" PRIu32
                                                 ", \"mode\": \"affine\"}",
                                                 group_size, shape.bits);
-    if (json == NULL)
-        return error_memory();
+    TRY(memory_check(json));
     *out = (struct scheme_choice){.is_quantized = true, .shape = shape, .json = text_of(json)};
     return NULL;
 }
@@ -238,8 +234,7 @@ static struct error *choose_decision(struct arena *arena, const struct rules_dec
         return error_wrap(error, "quantizing %.*s as the rules of its architecture say",
             (int)output->module.length, output->module.bytes);
     const char *json = render_decision(arena, decision);
-    if (json == NULL)
-        return error_memory();
+    TRY(memory_check(json));
     *out = (struct scheme_choice){.is_quantized = true, .shape = shape, .json = text_of(json)};
     return NULL;
 }
@@ -286,19 +281,16 @@ static struct error *suggest(struct arena *arena, struct text pattern,
     const struct rules_output *outputs, size_t count, const char **out)
 {
     const char **words = arena_array(arena, count, sizeof *words);
-    if (words == NULL)
-        return error_memory();
+    TRY(memory_check(words));
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
         if (!scheme_is_layer(&outputs[i]))
             continue;
         words[used] = arena_copy(arena, outputs[i].module.bytes, outputs[i].module.length);
-        if (words[used++] == NULL)
-            return error_memory();
+        TRY(memory_check(words[used++]));
     }
     char *word = arena_copy(arena, pattern.bytes, pattern.length);
-    if (word == NULL)
-        return error_memory();
+    TRY(memory_check(word));
     *out = text_suggest(word, words, used);
     return NULL;
 }

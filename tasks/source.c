@@ -23,8 +23,7 @@ struct error *source_add_number(
     struct arena *arena, struct source_parameters *parameters, const char *key, uint64_t number)
 {
     const char *digits = arena_format(arena, "%llu", (unsigned long long)number);
-    if (digits == NULL)
-        return error_memory();
+    TRY(memory_check(digits));
     add_value(parameters, key,
         (struct json){.kind = JSON_NUMBER,
             .is_integer = true,

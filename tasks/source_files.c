@@ -27,7 +27,7 @@ static struct error *check_file_name(
         if (json_get(files, directory) != NULL)
             return json_error_key(
                 files, member, "\"%s\" cannot be both a file and a directory", directory);
-    return directory == NULL ? error_memory() : NULL;
+    return memory_check(directory);
 }
 
 static bool is_sha256(const struct json *value)
@@ -74,8 +74,7 @@ static struct error *describe_url_file(struct source_context *context, const str
     TRY(check_file_name(context->arena, files, member));
     TRY(check_url_file(context->arena, object));
     struct source_parameters *parameters = source_parameters_new(context, object);
-    if (parameters == NULL)
-        return error_memory();
+    TRY(memory_check(parameters));
     source_add_string(parameters, "identity", json_get(object, "hash")->text.bytes);
     source_add_string(parameters, "url", json_get(object, "url")->text.bytes);
     *out = (struct source_file){.path = member->key.bytes,
@@ -96,8 +95,7 @@ static struct error *list_files(struct source_context *context, const char *dire
     if (files->count == 0)
         return json_error(files, "\"files\" must hold at least one file");
     struct source_file *items = arena_array(context->arena, files->count, sizeof *items);
-    if (items == NULL)
-        return error_memory();
+    TRY(memory_check(items));
     for (size_t i = 0; i < files->count; i++)
         TRY(describe_url_file(context, files, &files->members[i], &items[i]));
     *out = items;

@@ -105,8 +105,7 @@ static struct error *ask_hub(
     struct http_policy policy = HTTP_POLICY_DEFAULT;
     struct hub hub = {.settings = settings};
     char *line = arena_format(context->arena, "listing %s", wanted->repo.id);
-    if (line == NULL)
-        return error_memory();
+    TRY(memory_check(line));
     if (context->say != NULL)
         context->say(context->say_context, line);
     hub_settings_apply(settings, &policy);

@@ -69,8 +69,7 @@ static struct error *read_list(
     struct arena *arena, const struct json *list, struct added_tokens *out)
 {
     struct added_tokens tokens = {.items = arena_array(arena, list->count, sizeof *tokens.items)};
-    if (tokens.items == NULL)
-        return error_memory();
+    TRY(memory_check(tokens.items));
     for (size_t i = 0; i < list->count; i++) {
         int64_t id;
         if (!json_to_i64(json_get(&list->items[i], "id"), &id) || id < 0)
@@ -100,8 +99,7 @@ static struct error *read_decoder(
             json_kind_name(decoder->kind));
     struct added_tokens tokens = {
         .items = arena_array(arena, decoder->count, sizeof *tokens.items)};
-    if (tokens.items == NULL)
-        return error_memory();
+    TRY(memory_check(tokens.items));
     for (size_t i = 0; i < decoder->count; i++) {
         const struct json_member *member = &decoder->members[i];
         int64_t id;
@@ -121,8 +119,7 @@ static struct error *unite(struct arena *arena, const struct added_tokens *base,
 {
     struct added_tokens tokens = {
         .items = arena_array(arena, base->count + extra->count, sizeof *tokens.items)};
-    if (tokens.items == NULL)
-        return error_memory();
+    TRY(memory_check(tokens.items));
     *is_same = true;
     for (size_t i = 0, k = 0; i < base->count || k < extra->count;) {
         bool takes_base =
@@ -147,8 +144,7 @@ static struct error *write_list(
 {
     static const struct json_style style = {.indent = 2, .margin = 2};
     struct json_writer *writer = json_writer_new(arena, &style);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_array_begin(writer);
     for (size_t i = 0; i < tokens->count; i++) {
         const struct added_token *token = &tokens->items[i];
@@ -231,8 +227,7 @@ static struct error *insert_list(
     const char *comma = whole.bytes[next] == '}' ? "" : ",";
     char *member =
         arena_format(arena, "\n  \"added_tokens\": %.*s%s", (int)list.length, list.bytes, comma);
-    if (member == NULL)
-        return error_memory();
+    TRY(memory_check(member));
     return splice(arena, whole, (struct text){whole.bytes + begin, 0}, text_of(member), out);
 }
 
@@ -251,8 +246,7 @@ struct error *tokenizer_merge_added(struct arena *arena, const char *path, struc
     if (value.length > 0) {
         const struct json_document *document;
         char *name = arena_format(arena, "%s: \"added_tokens\"", path);
-        if (name == NULL)
-            return error_memory();
+        TRY(memory_check(name));
         TRY(json_parse(arena, name, value, JSON_TOLERANT, &document));
         if (document->root.kind != JSON_ARRAY)
             return json_error(&document->root, "expected a list");
@@ -284,8 +278,7 @@ static struct error *note_token(struct search *search, const struct json_scan *s
     if (scan->has_escapes) {
         arena_reset(&search->arena);
         token = json_unescape(&search->arena, scan->raw, true);
-        if (token.bytes == NULL)
-            return error_memory();
+        TRY(memory_check(token.bytes));
     }
     for (size_t i = 0; i < search->count; i++)
         if (text_is(token, search->tokens[i]))
@@ -466,8 +459,7 @@ struct error *tokenizer_render_config(
     struct text text;
     TRY(json_writer_finish(writer, &text));
     char *ended = arena_format(arena, "%s\n", text.bytes);
-    if (ended == NULL)
-        return error_memory();
+    TRY(memory_check(ended));
     *out = (struct text){ended, text.length + 1};
     return NULL;
 }
@@ -477,8 +469,7 @@ struct error *tokenizer_render_config(
 static struct error *missing_tokenizer(struct plan *plan)
 {
     char *directory = path_directory(plan_arena(plan), plan_name(plan));
-    if (directory == NULL)
-        return error_memory();
+    TRY(memory_check(directory));
     if (plan_input_count(plan, "sentencepiece") > 0)
         return error_new(ERROR_MISSING,
             "%s: the checkpoint has no tokenizer.json beside it: write one with transformers' "

@@ -93,8 +93,7 @@ struct error *weights_join(
         .shard_count = shard_count,
         .tensors = arena_array(arena, (size_t)count, sizeof *weights.tensors),
         .by_name = {.arena = arena}};
-    if (weights.tensors == NULL)
-        return error_memory();
+    TRY(memory_check(weights.tensors));
     for (uint32_t i = 0; i < shard_count; i++) {
         for (size_t k = 0; k < shards[i].header->count; k++) {
             uint32_t index = weights.tensor_count;
@@ -144,8 +143,7 @@ struct error *weights_read(struct plan *plan, struct weights *out)
 {
     size_t count = plan_input_count(plan, "weights");
     struct weights_shard *shards = arena_array(plan_arena(plan), count, sizeof *shards);
-    if (shards == NULL)
-        return error_memory();
+    TRY(memory_check(shards));
     if (count == 0 || count > UINT32_MAX)
         return error_new(ERROR_USAGE, "%s: expected at least one file of weights, found %zu",
             plan_name(plan), count);
@@ -163,8 +161,7 @@ static struct error *check_map_entry(struct arena *arena, const struct weights *
                            ? member->key.bytes
                            : NULL; /* a NUL within: no tensor is called so */
     char *shown = text_printable(arena, member->key);
-    if (shown == NULL)
-        return error_memory();
+    TRY(memory_check(shown));
     if (!json_is(value, JSON_STRING))
         return json_error(value, "tensor \"%s\" must have the name of a file, not %s", shown,
             json_show(arena, value));
@@ -308,8 +305,7 @@ static struct error *lay_out_files(struct arena *arena, const char *name, const 
         while (end < count && sorted[end]->file == i)
             end++;
         files->items[i].path = file_path_of(arena, name, i, files->count);
-        if (files->items[i].path == NULL)
-            return error_memory();
+        TRY(memory_check(files->items[i].path));
         TRY(lay_out_file(arena, &files->items[i], sorted + begin, end - begin, &metadata, tensors));
     }
     return NULL;

@@ -78,8 +78,7 @@ struct error *digest_begin(enum digest_kind kind, uint64_t size_bytes, struct di
 {
     TRY(digest_available());
     struct digest *digest = memory_alloc(sizeof *digest);
-    if (digest == NULL)
-        return error_memory();
+    TRY(memory_check(digest));
     digest->context = crypto.context_new();
     struct error *error =
         digest->context == NULL ? error_memory() : start(digest, kind, size_bytes);

@@ -464,8 +464,7 @@ struct error *expression_parse(
         expression->source.bytes = arena_copy(arena, value->text.bytes, value->text.length);
     else
         return json_error(value, "an expression must be a string, not %s", json_show(arena, value));
-    if (expression->source.bytes == NULL)
-        return error_memory();
+    TRY(memory_check(expression->source.bytes));
     *out = expression;
     return NULL;
 }

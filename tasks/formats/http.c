@@ -139,8 +139,7 @@ struct http_client {
 struct error *http_client_open(const struct http_policy *policy, struct http_client **out)
 {
     struct http_client *client = memory_alloc(sizeof *client);
-    if (client == NULL)
-        return error_memory();
+    TRY(memory_check(client));
     *client = (struct http_client){.policy = *policy, .random = clock_now_ns() | 1};
     *out = client;
     return NULL;
@@ -174,7 +173,7 @@ static struct error *connect_client(struct http_client *client)
     if (client->agent == NULL || client->easy == NULL || client->header == NULL)
         return error_memory();
     client->multi = curl.multi_init();
-    return client->multi == NULL ? error_memory() : NULL;
+    return memory_check(client->multi);
 }
 
 static bool is_cancelled(const struct http_client *client)
@@ -371,7 +370,7 @@ static struct error *check_unchanged(struct hop *hop, const struct http_answer *
         snprintf(get->etag, sizeof get->etag, "%.*s", (int)etag.length, etag.bytes);
     if (!is_same_host)
         get->etag_origin = url_origin(get->arena, hop->url);
-    return get->etag_origin == NULL ? error_memory() : NULL;
+    return memory_check(get->etag_origin);
 }
 
 static struct error *judge_content(struct hop *hop, const struct http_answer *answer)
@@ -492,8 +491,7 @@ static struct error *keep_error_body(struct hop *hop, const char *bytes, size_t 
     struct get *get = hop->get;
     if (get->error_body == NULL)
         get->error_body = arena_alloc(get->arena, HTTP_ERROR_BODY_BYTES_MAX);
-    if (get->error_body == NULL)
-        return error_memory();
+    TRY(memory_check(get->error_body));
     size_t room = HTTP_ERROR_BODY_BYTES_MAX - get->error_body_count;
     hop->is_enough = length > room;
     if (length > room)
@@ -539,8 +537,7 @@ static void clear_bytes(char *bytes, size_t length)
 static struct error *add_line(struct curl_slist **lines, const char *line)
 {
     struct curl_slist *grown = line == NULL ? NULL : curl.slist_append(*lines, line);
-    if (grown == NULL)
-        return error_memory();
+    TRY(memory_check(grown));
     *lines = grown;
     return NULL;
 }
@@ -788,7 +785,7 @@ static struct error *begin_hop(
         .until = HTTP_SIZE_UNKNOWN,
         .size_total = HTTP_SIZE_UNKNOWN};
     hop->header[0] = '\0';
-    return hop->shown == NULL ? error_memory() : NULL;
+    return memory_check(hop->shown);
 }
 
 static struct error *follow(struct hop *hop, const char **url)
@@ -975,8 +972,7 @@ static struct error *deliver_file(struct get *get, const struct file *file, uint
 {
     struct error *error = NULL;
     char *buffer = memory_alloc(FILE_PIECE_BYTES);
-    if (buffer == NULL)
-        return error_memory();
+    TRY(memory_check(buffer));
     while (get->position < end && error == NULL) {
         uint64_t left = end - get->position;
         size_t size = left < FILE_PIECE_BYTES ? (size_t)left : FILE_PIECE_BYTES;
@@ -1009,7 +1005,7 @@ static struct error *get_open_file(struct get *get, const struct file *file)
     get->reply->status = 200;
     get->reply->size_total = size;
     get->reply->url = arena_copy(get->arena, request->url, strlen(request->url));
-    return get->reply->url == NULL ? error_memory() : NULL;
+    return memory_check(get->reply->url);
 }
 
 static struct error *get_file(struct get *get)
@@ -1017,8 +1013,7 @@ static struct error *get_file(struct get *get)
     bool is_good = false;
     struct file *file = NULL;
     char *path = url_decode(get->arena, text_of(url_after_origin(get->request->url)), &is_good);
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     if (!is_good)
         return error_new(ERROR_USAGE, "%s: not the address of a file", get->request->url);
     TRY(file_open(path, &file));
@@ -1046,15 +1041,13 @@ struct error *http_get(struct http_client *client, struct arena *arena,
     if (scheme == URL_NONE)
         return error_new(ERROR_USAGE, "not an http, https or file address without user and spaces");
     reply.url = url_shown(arena, request->url);
-    if (reply.url == NULL)
-        return error_memory();
+    TRY(memory_check(reply.url));
     if (request->is_ranged && request->begin >= request->end)
         return error_new(ERROR_USAGE, "%s: an empty range was asked for", reply.url);
     if (!get.is_direct_spent && request->etag != NULL) {
         snprintf(get.etag, sizeof get.etag, "%s", request->etag);
         get.etag_origin = url_origin(arena, request->direct);
-        if (get.etag_origin == NULL)
-            return error_memory();
+        TRY(memory_check(get.etag_origin));
     }
     TRY(scheme == URL_FILE ? get_file(&get) : get_network(&get));
     reply.try_count = get.try_count;

@@ -213,7 +213,7 @@ static struct error *on_api_answer(void *context, const struct http_answer *answ
     struct text link = http_header(answer, "Link");
     call->body.count = 0; /* a retry starts over */
     call->link = arena_copy(&call->arena, link.bytes, link.length);
-    return call->link == NULL ? error_memory() : NULL;
+    return memory_check(call->link);
 }
 
 static struct error *on_api_body(void *context, const void *bytes, size_t length)
@@ -233,8 +233,7 @@ static struct error *api_get(struct call *call, const char *url, struct http_rep
         .on_answer = on_api_answer,
         .on_body = on_api_body,
         .context = call};
-    if (url == NULL)
-        return error_memory();
+    TRY(memory_check(url));
     TRY(http_get(call->hub->client, &call->arena, &request, reply));
     return reply->status == 200 ? NULL : status_error(call, reply);
 }
@@ -321,8 +320,7 @@ static struct error *note_page(struct call *call, struct pages *pages, struct pa
             types[call->repo->type].prefix, call->repo->id, count_max);
     struct page *items =
         arena_grow(&call->arena, pages->items, pages->count, &pages->capacity, sizeof *items);
-    if (items == NULL)
-        return error_memory();
+    TRY(memory_check(items));
     pages->items = items;
     items[pages->count++] = page;
     return NULL;
@@ -442,7 +440,7 @@ struct error *hub_place_use(struct hub_place *place, struct http_request *reques
     if (place->url == NULL || strcmp(place->url, request->url) != 0) {
         hub_place_forget(place);
         place->url = arena_copy(&place->arena, request->url, strlen(request->url));
-        return place->url == NULL ? error_memory() : NULL;
+        return memory_check(place->url);
     }
     request->direct = place->address;
     request->etag = place->etag;
@@ -479,8 +477,7 @@ static struct error *fetch_range(struct arena *arena, struct call *call, struct 
         .on_body = on_file_body,
         .context = call};
     TRY(check_online(call, "download its files"));
-    if (request.url == NULL)
-        return error_memory();
+    TRY(memory_check(request.url));
     TRY(hub_place_use(fetch->place, &request));
     TRY(http_get(call->hub->client, arena, &request, reply));
     TRY(hub_place_learn(fetch->place, reply));

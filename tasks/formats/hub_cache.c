@@ -10,8 +10,7 @@ static struct error *look(const char *path, uint64_t size_bytes, const char **fo
 {
     enum file_kind kind = FILE_ABSENT;
     struct file_stamp stamp = {0};
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     error_free(file_stat(path, &kind, &stamp)); /* somebody else's: as good as absent */
     if (kind == FILE_REGULAR && stamp.size_bytes == size_bytes)
         *found = path;
@@ -59,8 +58,7 @@ struct error *hub_cache_find(struct arena *arena, const char *root, const struct
 {
     const char *hash = file->sha256[0] != '\0' ? file->sha256 : file->git, *found = NULL;
     const char *own = repo_directory(arena, repo);
-    if (own == NULL)
-        return error_memory();
+    TRY(memory_check(own));
     TRY(look(arena_format(arena, "%s/%s/blobs/%s", root, own, hash), file->size_bytes, &found));
     if (found == NULL)
         TRY(look_everywhere(arena, root, hash, file->size_bytes, &found));

@@ -237,8 +237,7 @@ static struct error *check_directories(
 {
     for (size_t i = 0; i < count; i++) {
         char *directory = arena_copy(arena, entries[i].key, strlen(entries[i].key));
-        if (directory == NULL)
-            return error_memory();
+        TRY(memory_check(directory));
         for (char *slash; (slash = strrchr(directory, '/')) != NULL;) {
             *slash = '\0';
             struct entry wanted = {.key = directory};
@@ -260,8 +259,7 @@ static struct error *collect(struct arena *arena, const struct hub_files *files,
             continue;
         TRY(hub_path_check(text_of(file->path)));
         const char *key = folds_case ? fold(arena, file->path) : file->path;
-        if (key == NULL)
-            return error_memory();
+        TRY(memory_check(key));
         entries[(*count)++] = (struct entry){.key = key, .file = *file};
     }
     return NULL;
@@ -273,8 +271,7 @@ static struct error *select_entries(struct arena *scratch, struct arena *arena,
 {
     size_t count = 0;
     struct entry *entries = arena_array(scratch, files->count, sizeof *entries);
-    if (entries == NULL)
-        return error_memory();
+    TRY(memory_check(entries));
     TRY(collect(scratch, files, filter, folds_case, entries, &count));
     if (count == 0)
         return error_new(ERROR_MISSING,
@@ -286,8 +283,7 @@ static struct error *select_entries(struct arena *scratch, struct arena *arena,
             return clash(entries[i - 1].file.path, entries[i].file.path);
     TRY(check_directories(scratch, entries, count));
     struct hub_file *items = arena_array(arena, count, sizeof *items);
-    if (items == NULL)
-        return error_memory();
+    TRY(memory_check(items));
     for (size_t i = 0; i < count; i++)
         items[i] = entries[i].file;
     qsort(items, count, sizeof *items, compare_paths); /* folded keys have another order */

@@ -25,15 +25,13 @@ static struct error *prepare(
     char *notes = path_join(arena, directory, HUB_LOCAL_DIRECTORY);
     *full = notes == NULL ? NULL : path_join(arena, notes, path);
     char *parent = *full == NULL ? NULL : path_directory(arena, *full);
-    if (parent == NULL)
-        return error_memory();
+    TRY(memory_check(parent));
     TRY(file_make_directories(parent));
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
         enum file_kind kind;
         struct file_stamp stamp;
         char *mark = path_join(arena, notes, marks[i].name);
-        if (mark == NULL)
-            return error_memory();
+        TRY(memory_check(mark));
         TRY(file_stat(mark, &kind, &stamp));
         if (kind == FILE_ABSENT)
             TRY(file_replace_hint(mark, text_of(marks[i].text)));
@@ -46,8 +44,7 @@ struct error *hub_local_note(
 {
     char *base = arena_format(arena, "download/%s", file->path), *full;
     struct file_lock *lock = NULL;
-    if (base == NULL)
-        return error_memory();
+    TRY(memory_check(base));
     TRY(prepare(arena, directory, base, &full));
     char *lock_path = arena_format(arena, "%s.lock", full);
     char *note_path = arena_format(arena, "%s.metadata", full);

@@ -130,12 +130,11 @@ static struct error *parse_path(
     if (token != JSON_TOKEN_STRING)
         return error_new(ERROR_NETWORK, "%s: \"path\" must be a string", scan->name);
     struct text path = json_unescape(arena, scan->raw, scan->has_escapes);
-    if (path.bytes == NULL)
-        return error_memory();
+    TRY(memory_check(path.bytes));
     if (memchr(path.bytes, '\0', path.length) != NULL)
         return error_new(ERROR_NETWORK, "%s: \"path\" must not hold a NUL", scan->name);
     *out = arena_copy(arena, path.bytes, path.length);
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 static struct error *parse_member(struct arena *arena, struct json_scan *scan, struct entry *entry)
@@ -167,8 +166,7 @@ static struct error *add_entry(
         return error_new(ERROR_NETWORK, "%s: more than %d files", name, HUB_FILES_MAX);
     struct hub_file *items =
         arena_grow(arena, listing->items, listing->count, &listing->capacity, sizeof *items);
-    if (items == NULL)
-        return error_memory();
+    TRY(memory_check(items));
     listing->items = items;
     struct hub_file *file = &items[listing->count++];
     *file = (struct hub_file){.path = entry->path, .size_bytes = entry->size_bytes};
@@ -290,8 +288,7 @@ struct error *hub_parse_link(struct arena *arena, const char *endpoint, const ch
     if (!url_join(arena, page_url, target, &url))
         return error_memory();
     char *page_shown = url_shown(arena, page_url);
-    if (page_shown == NULL)
-        return error_memory();
+    TRY(memory_check(page_shown));
     if (url == NULL)
         return error_new(ERROR_NETWORK, "%s: the next page has no valid address", page_shown);
     const char *rest = url_after_origin(url);
@@ -302,8 +299,7 @@ struct error *hub_parse_link(struct arena *arena, const char *endpoint, const ch
             return error_new(ERROR_NETWORK, "%s: the next page is said to be at %.*s: refused",
                 page_shown, (int)(rest - url), url);
         url = arena_format(arena, "%s%s", endpoint, rest);
-        if (url == NULL)
-            return error_memory();
+        TRY(memory_check(url));
     }
     *next = url;
     return NULL;

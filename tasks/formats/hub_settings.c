@@ -90,7 +90,7 @@ static struct error *expand(struct arena *arena, const char *path, const char **
         path += length;
     }
     *out = expanded;
-    return expanded == NULL ? error_memory() : NULL;
+    return memory_check(expanded);
 }
 
 /* The path in the variable, else NAME in $HF_HOME, else in ${XDG_CACHE_HOME:-~/.cache}/huggingface.
@@ -106,8 +106,7 @@ static struct error *find_path(
         path = arena_format(arena, "%s/%s", home, name);
     else if (path == NULL)
         path = arena_format(arena, "%s/huggingface/%s", cache != NULL ? cache : "~/.cache", name);
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     return expand(arena, path, out);
 }
 
@@ -170,8 +169,7 @@ static struct error *find_endpoint(struct arena *arena, const char **out)
     while (length > 0 && value[length - 1] == '/')
         length--;
     char *endpoint = arena_copy(arena, value, length);
-    if (endpoint == NULL)
-        return error_memory();
+    TRY(memory_check(endpoint));
     enum url_scheme scheme = url_scheme_of(endpoint);
     if ((scheme != URL_HTTP && scheme != URL_HTTPS) || strpbrk(endpoint, "?#") != NULL)
         return error_new(ERROR_USAGE,
@@ -212,8 +210,7 @@ struct error *hub_settings_read(struct arena *arena, struct hub_settings *out)
         const char *printable = text_printable(arena, text_of(origin)); /* a header line, too */
         settings.agent_more =
             printable != NULL ? arena_format(arena, "origin/%s", printable) : NULL;
-        if (settings.agent_more == NULL)
-            return error_memory();
+        TRY(memory_check(settings.agent_more));
     }
     *out = settings;
     return NULL;

@@ -398,8 +398,7 @@ struct error *target_parse(struct arena *arena, const struct json *value, const 
     if (!json_is(value, JSON_STRING))
         return json_error(value, "a name must be a string, not %s", json_show(arena, value));
     struct target *target = arena_alloc(arena, sizeof *target);
-    if (target == NULL)
-        return error_memory();
+    TRY(memory_check(target));
     target->source = value->text;
     const char *complaint = target_compile(target);
     if (complaint != NULL)

@@ -101,8 +101,7 @@ static struct error *find_field(struct rules_model *model, struct text name, str
         return error_new(ERROR_USAGE, "%s: more than %d fields of config.json are asked for",
             rules_name(model->rules), FIELDS_MAX);
     const char *path = arena_copy(model->arena, name.bytes, name.length);
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     struct field *field = &model->fields[model->field_count++];
     field->name = name;
     field->value = value_of_json(model->config.get(model->config.context, path));
@@ -177,12 +176,10 @@ struct error *rules_bind(struct arena *arena, const struct rules *rules,
     const struct rules_config *config, struct rules_model **out)
 {
     struct rules_model *model = arena_alloc(arena, sizeof *model);
-    if (model == NULL)
-        return error_memory();
+    TRY(memory_check(model));
     *model = (struct rules_model){.arena = arena, .rules = rules, .config = *config};
     model->lets = arena_array(arena, rules->let_count, sizeof *model->lets);
-    if (model->lets == NULL)
-        return error_memory();
+    TRY(memory_check(model->lets));
     for (size_t i = 0; i < rules->let_count; i++) {
         struct scene scene = {.model = model};
         struct scope scope = scope_of(&scene);
@@ -223,8 +220,7 @@ static const char *place_of(struct arena *arena, const struct json *value)
 static struct error *name_too_long(struct arena *arena, struct text name)
 {
     const char *printable = text_printable(arena, name);
-    if (printable == NULL)
-        return error_memory();
+    TRY(memory_check(printable));
     return error_new(ERROR_FORMAT, "a tensor's name is longer than %d bytes: \"%s\"",
         PATTERN_NAME_MAX, printable);
 }
@@ -263,8 +259,7 @@ static struct error *replace_all(
     if (length > PATTERN_NAME_MAX)
         return name_too_long(arena, *name);
     char *bytes = arena_alloc(arena, length + 1);
-    if (bytes == NULL)
-        return error_memory();
+    TRY(memory_check(bytes));
     size_t filled = 0;
     for (size_t i = 0; i < name->length;) {
         bool is_here = from.length <= name->length - i &&
@@ -308,8 +303,7 @@ static struct error *apply_to_tensor(
         TRY(apply_replace(model, step, name));
     } else {
         *name = target_expand(model->arena, step->targets[which], &captures);
-        if (name->bytes == NULL)
-            return error_memory();
+        TRY(memory_check(name->bytes));
     }
     return check_name(model->arena, *name);
 }
@@ -342,8 +336,7 @@ static struct error *apply_step(struct rules_model *model, const struct step *st
     if (!applies)
         return NULL;
     struct text *names = arena_array(model->arena, model->input_count, sizeof *names);
-    if (names == NULL)
-        return error_memory();
+    TRY(memory_check(names));
     bool is_renamed = false;
     for (size_t i = 0; i < model->input_count; i++) {
         names[i] = model->names[i];
@@ -364,13 +357,11 @@ static struct error *take_inputs(
     model->inputs = inputs;
     model->input_count = count;
     model->names = arena_array(model->arena, count, sizeof *model->names);
-    if (model->names == NULL)
-        return error_memory();
+    TRY(memory_check(model->names));
     for (size_t i = 0; i < count; i++) {
         TRY(check_name(model->arena, inputs[i].name));
         const char *copy = arena_copy(model->arena, inputs[i].name.bytes, inputs[i].name.length);
-        if (copy == NULL)
-            return error_memory();
+        TRY(memory_check(copy));
         model->names[i] = (struct text){copy, inputs[i].name.length};
     }
     return index_names(model, NULL);
@@ -459,7 +450,7 @@ static struct error *note_problem(struct expectation *expectation, const struct 
             arena_format(model->arena, "tensor \"%s\" has shape %s, expected %s = %s (%s)",
                 name.bytes, have, formulas, want, place);
     }
-    return expectation->first_problem == NULL ? error_memory() : NULL;
+    return memory_check(expectation->first_problem);
 }
 
 static struct error *evaluate_shape(
@@ -503,8 +494,7 @@ static struct error *expect_tensor(struct expectation *expectation, const struct
     struct rules_model *model = expectation->model;
     uint64_t shape[RULES_RANK_MAX] = {0};
     struct text name = target_expand(model->arena, entry->name, &expectation->variables);
-    if (name.bytes == NULL)
-        return error_memory();
+    TRY(memory_check(name.bytes));
     TRY(evaluate_shape(expectation, entry, shape));
     uint32_t input = map_get(&model->by_name, name.bytes);
     if (input != MAP_NONE && model->names[input].bytes == NULL)
@@ -522,8 +512,7 @@ static struct error *expect_tensor(struct expectation *expectation, const struct
     if (is_whole(tensor))
         return NULL;
     uint64_t *told = arena_array(model->arena, entry->rank, sizeof *told);
-    if (told == NULL)
-        return error_memory();
+    TRY(memory_check(told));
     memcpy(told, shape, entry->rank * sizeof *told);
     output->shape = told;
     return NULL;
@@ -601,8 +590,7 @@ static const char *describe_unexpected(const struct expectation *expectation)
 static struct error *report_problems(const struct expectation *expectation)
 {
     const char *unexpected = describe_unexpected(expectation);
-    if (unexpected == NULL)
-        return error_memory();
+    TRY(memory_check(unexpected));
     bool has_unexpected = unexpected[0] != '\0';
     if (expectation->problem_count == 0)
         return has_unexpected ? error_new(ERROR_FORMAT, "%s", unexpected) : NULL;
@@ -642,8 +630,7 @@ static struct error *is_packed(struct rules_model *model, struct text module, bo
 {
     const char *scales =
         arena_format(model->arena, "%.*s.scales", (int)module.length, module.bytes);
-    if (scales == NULL)
-        return error_memory();
+    TRY(memory_check(scales));
     uint32_t input = map_get(&model->by_name, scales);
     *out = input != MAP_NONE && model->names[input].bytes != NULL;
     return NULL;
@@ -702,8 +689,7 @@ static struct error *find_numbered(
     if (index == MAP_NONE) {
         struct numbered *items = arena_grow(numbering->arena, numbering->items, numbering->count,
             &numbering->capacity, sizeof *items);
-        if (items == NULL)
-            return error_memory();
+        TRY(memory_check(items));
         numbering->items = items;
         index = (uint32_t)numbering->count++;
         items[index] = (struct numbered){.prefix = prefix};
@@ -762,8 +748,7 @@ static struct error *check_numbered(
 {
     for (uint64_t i = 0; numbered->count < numbered->end && i < numbered->end; i++) {
         const char *path = arena_format(numbering->arena, "%s%" PRIu64, numbered->prefix, i);
-        if (path == NULL)
-            return error_memory();
+        TRY(memory_check(path));
         if (map_get(&numbering->seen, path) == MAP_NONE)
             return error_new(ERROR_FORMAT,
                 "no tensor of %s is there, but there is one of %s%" PRIu64, path, numbered->prefix,
@@ -787,8 +772,7 @@ static struct error *take_all(
     struct rules_model *model, const struct rules_output **out, size_t *count)
 {
     struct rules_output *outputs = arena_array(model->arena, model->input_count, sizeof *outputs);
-    if (outputs == NULL)
-        return error_memory();
+    TRY(memory_check(outputs));
     TRY(check_numbering(model));
     size_t output_count = 0;
     for (size_t i = 0; i < model->input_count; i++) {
@@ -815,8 +799,7 @@ struct error *rules_apply(struct rules_model *model, const struct rules_input *i
     else
         TRY(take_all(model, &result.outputs, &result.output_count));
     bool *is_dropped = arena_array(model->arena, input_count, sizeof *is_dropped);
-    if (is_dropped == NULL)
-        return error_memory();
+    TRY(memory_check(is_dropped));
     for (size_t i = 0; i < input_count; i++)
         is_dropped[i] = model->names[i].bytes == NULL;
     result.is_dropped = is_dropped;
@@ -904,8 +887,7 @@ static struct error *mark_inner(struct map *inner, char *path, size_t length)
         if (map_get(inner, path) != MAP_NONE)
             return NULL;
         const char *copy = arena_copy(inner->arena, path, length);
-        if (copy == NULL)
-            return error_memory();
+        TRY(memory_check(copy));
         TRY(map_put(inner, copy, 0));
     }
     return NULL;

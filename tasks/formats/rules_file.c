@@ -88,8 +88,7 @@ static struct error *read_patterns(
     const struct json *items = value->kind == JSON_ARRAY ? value->items : value;
     size_t count = value->kind == JSON_ARRAY ? value->count : 1;
     const struct pattern **patterns = arena_array(arena, count, sizeof(struct pattern *));
-    if (patterns == NULL)
-        return error_memory();
+    TRY(memory_check(patterns));
     for (size_t i = 0; i < count; i++)
         TRY(pattern_parse(arena, &items[i], &patterns[i]));
     *out = (struct pattern_list){patterns, count};
@@ -125,8 +124,7 @@ static struct error *read_lets(struct arena *arena, const struct json *value, st
     if (value->kind != JSON_OBJECT)
         return json_error(value, "\"let\" must be an object, not %s", json_show(arena, value));
     rules->lets = arena_array(arena, value->count, sizeof *rules->lets);
-    if (rules->lets == NULL)
-        return error_memory();
+    TRY(memory_check(rules->lets));
     for (size_t i = 0; i < value->count; i++) {
         const struct json_member *member = &value->members[i];
         if (!name_is_identifier(member->key))
@@ -270,8 +268,7 @@ static struct error *read_replace(struct arena *arena, const struct json *value,
 {
     TRY(check_list(arena, value, "\"replace\""));
     step->replacements = arena_array(arena, value->count, sizeof *step->replacements);
-    if (step->replacements == NULL)
-        return error_memory();
+    TRY(memory_check(step->replacements));
     for (size_t i = 0; i < value->count; i++)
         TRY(read_replacement(arena, &value->items[i], step->replacements[i]));
     step->replacement_count = value->count;
@@ -307,8 +304,7 @@ static struct error *read_steps(struct arena *arena, const struct json *value, s
         return NULL;
     TRY(check_list(arena, value, "\"steps\""));
     rules->steps = arena_array(arena, value->count, sizeof *rules->steps);
-    if (rules->steps == NULL)
-        return error_memory();
+    TRY(memory_check(rules->steps));
     for (size_t i = 0; i < value->count; i++)
         TRY(read_step(arena, &value->items[i], &rules->steps[i]));
     rules->step_count = value->count;
@@ -370,8 +366,7 @@ static struct error *read_specials(struct arena *arena, const struct json *value
         return NULL;
     TRY(check_list(arena, value, is_only ? "\"only\"" : "\"special\""));
     struct special *specials = arena_array(arena, value->count, sizeof *specials);
-    if (specials == NULL)
-        return error_memory();
+    TRY(memory_check(specials));
     for (size_t i = 0; i < value->count; i++)
         TRY(read_special(arena, &value->items[i], is_only, &specials[i]));
     *out = specials;
@@ -464,8 +459,7 @@ static struct error *read_tensor(struct arena *arena, const struct json *value,
         return json_error(shape, "\"shape\" has more than 8 axes");
     entry->rank = (uint32_t)shape->count;
     entry->shape = arena_array(arena, shape->count, sizeof(struct expression *));
-    if (entry->shape == NULL)
-        return error_memory();
+    TRY(memory_check(entry->shape));
     for (size_t i = 0; i < shape->count; i++)
         TRY(expression_parse(arena, &shape->items[i], &entry->shape[i]));
     TRY(read_kind(arena, json_get(value, "kind"), entry));
@@ -512,8 +506,7 @@ static struct error *read_entries(struct arena *arena, const struct json *value,
 {
     TRY(check_list(arena, value, "a list of tensors"));
     struct entry *entries = arena_array(arena, value->count, sizeof *entries);
-    if (entries == NULL)
-        return error_memory();
+    TRY(memory_check(entries));
     for (size_t i = 0; i < value->count; i++) {
         const struct json *item = &value->items[i];
         entries[i].origin = item;
@@ -564,8 +557,7 @@ struct error *rules_load(
     struct arena *arena, const char *name, struct text json, const struct rules **out)
 {
     struct rules *rules = arena_alloc(arena, sizeof *rules);
-    if (rules == NULL)
-        return error_memory();
+    TRY(memory_check(rules));
     TRY(json_parse(arena, name, json, JSON_STRICT, &rules->document));
     TRY(read_rules(arena, &rules->document->root, rules));
     *out = rules;

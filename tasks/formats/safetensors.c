@@ -90,8 +90,7 @@ static struct error *unescape(struct parser *parser, struct text *out)
     struct text text = json_unescape(parser->arena, parser->scan.raw, parser->scan.has_escapes);
     if (text.bytes != NULL && !parser->scan.has_escapes)
         text.bytes = arena_copy(parser->arena, text.bytes, text.length);
-    if (text.bytes == NULL)
-        return error_memory();
+    TRY(memory_check(text.bytes));
     *out = text;
     return NULL;
 }
@@ -110,8 +109,7 @@ static struct error *read_metadata(struct parser *parser)
     while ((token = json_scan_next(&parser->scan)) == JSON_TOKEN_KEY) {
         struct safetensors_pair *pairs = arena_grow(parser->arena, parser->pairs,
             parser->pair_count, &parser->pair_capacity, sizeof *pairs);
-        if (pairs == NULL)
-            return error_memory();
+        TRY(memory_check(pairs));
         parser->pairs = pairs;
         struct safetensors_pair *pair = &pairs[parser->pair_count++];
         TRY(unescape(parser, &pair->key));
@@ -231,8 +229,7 @@ static struct error *check_entry(const struct parser *parser, const struct entry
         return NULL;
     const char *shape = safetensors_shape_text(parser->arena, (uint32_t)entry->rank, entry->shape);
     const char *dtype = dtype_name(entry->dtype);
-    if (shape == NULL)
-        return error_memory();
+    TRY(memory_check(shape));
     if (!fits)
         return tensor_error(parser->path, entry->name,
             "expected fewer than 2^64 bytes, found shape %s of %s", shape, dtype);
@@ -364,8 +361,7 @@ static struct error *index_names(struct parser *parser, struct safetensors *file
 {
     const struct tensor **sorted =
         arena_array(parser->arena, parser->count, sizeof(const struct tensor *));
-    if (sorted == NULL)
-        return error_memory();
+    TRY(memory_check(sorted));
     for (size_t i = 0; i < parser->count; i++)
         sorted[i] = &parser->tensors[i];
     if (parser->count > 1)
@@ -439,8 +435,7 @@ struct error *safetensors_read(
         TRY(file_read_at(file, 0, first8, LENGTH_BYTES));
     TRY(safetensors_header_size(first8, size, path, &header_bytes));
     char *json = memory_alloc((size_t)header_bytes);
-    if (json == NULL)
-        return error_memory();
+    TRY(memory_check(json));
     struct error *error = file_read_at(file, LENGTH_BYTES, json, (size_t)header_bytes);
     if (error == NULL)
         error =
@@ -521,8 +516,7 @@ static struct error *write_header(struct arena *arena, const struct tensor *tens
 {
     static const struct json_style style = {.indent = 0}; /* compact, raw UTF-8 */
     struct json_writer *writer = json_writer_new(arena, &style);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_object_begin(writer);
     if (metadata_count > 0) {
         json_member_object_begin(writer, METADATA_KEY);
@@ -648,8 +642,7 @@ struct error *safetensors_segments(
             "%s: expected at most %u blocks of rows, found more in its tensors", file->path,
             SAFETENSORS_SEGMENTS_MAX);
     struct span *spans = arena_array(arena, (size_t)wanted, sizeof *spans);
-    if (spans == NULL)
-        return error_memory();
+    TRY(memory_check(spans));
     size_t used = 0;
     spans[used++] = (struct span){0, file->data_start};
     for (size_t i = 0; i < file->count; i++) {

@@ -274,8 +274,7 @@ static struct error *spell_float(struct arena *arena, struct text text, struct y
     char *made = needs_point
                      ? arena_format(arena, "%.*s.0%s", (int)(exponent - spelled), spelled, exponent)
                      : arena_format(arena, "%s", spelled);
-    if (made == NULL)
-        return error_memory();
+    TRY(memory_check(made));
     out->text = text_of(made);
     return NULL;
 }
@@ -761,8 +760,7 @@ static struct error *split_lines(struct arena *arena, struct text text, struct r
     for (size_t i = 0; i < text.length; i++)
         count += text.bytes[i] == '\n' || text.bytes[i] == '\r';
     struct line *lines = arena_array(arena, count, sizeof *lines);
-    if (lines == NULL)
-        return error_memory();
+    TRY(memory_check(lines));
     *out = (struct reader){.arena = arena, .lines = lines};
     for (size_t begin = 0; begin <= text.length;) {
         size_t end = begin;
@@ -812,8 +810,7 @@ static struct error *read_member(
     bool is_key = false;
     struct reader reader = {.arena = whole->arena, .count = end - begin};
     reader.lines = arena_array(whole->arena, reader.count, sizeof *reader.lines);
-    if (reader.lines == NULL)
-        return error_memory();
+    TRY(memory_check(reader.lines));
     memcpy(reader.lines, whole->lines + begin, reader.count * sizeof *reader.lines);
     for (size_t i = 0; i < reader.count; i++)
         reader.is_odd |= !is_ordinary(reader.lines[i].whole);
@@ -1108,8 +1105,7 @@ static void write_double(
 static struct error *decode(struct arena *arena, struct text text, struct scalar *out)
 {
     uint32_t *codes = arena_array(arena, text.length + 1, sizeof *codes);
-    if (codes == NULL)
-        return error_memory();
+    TRY(memory_check(codes));
     *out = (struct scalar){.codes = codes};
     for (size_t i = 0, length; i < text.length; i += length) {
         length = text_decode(text_cut(text, i, text.length), &codes[out->count]);
