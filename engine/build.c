@@ -98,8 +98,7 @@ static struct error *open_build(struct build *build, bool only_shadow)
 struct error *build_open(const struct build_options *options, bool only_shadow, struct build **out)
 {
     struct build *build = memory_alloc(sizeof *build);
-    if (build == NULL)
-        return error_memory();
+    TRY(memory_check(build));
     *build = (struct build){
         .options = options, .registry = options->registry, .validity = make_validity(options)};
     struct error *error = open_build(build, only_shadow);
@@ -142,8 +141,7 @@ static struct error *take_lock(struct build *build)
     if (line != NULL && build->options->no_wait)
         return error_new(ERROR_BUSY, "%s", line);
     line = line == NULL ? NULL : arena_format(&build->arena, "waiting: %s", line);
-    if (line == NULL)
-        return error_memory();
+    TRY(memory_check(line));
     run_say(build, EVENT_NOTE, NULL, line);
     return file_lock_take(path, true, &build->lock, NULL);
 }
@@ -175,8 +173,7 @@ static struct error *select_nodes(
 {
     const struct graph *graph = build->graph;
     bool *flags = arena_array(&build->arena, 3 * (size_t)graph->node_count, sizeof *flags);
-    if (flags == NULL)
-        return error_memory();
+    TRY(memory_check(flags));
     *out = (struct selection){flags, flags + graph->node_count, flags + 2 * graph->node_count};
     graph_find_itself(graph, targets, target_count, out->is_itself);
     return graph_select(graph, targets, target_count, out->is_wanted, out->is_named);

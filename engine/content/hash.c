@@ -85,8 +85,7 @@ static struct error *cut_blocks(
         return error_new(
             ERROR_FORMAT, "a file of %llu bytes is too large", (unsigned long long)size_bytes);
     *spans = arena_array(arena, (size_t)blocks, sizeof **spans);
-    if (*spans == NULL)
-        return error_memory();
+    TRY(memory_check(*spans));
     for (uint64_t i = 0; i < blocks; i++) {
         uint64_t offset = i * SEGMENT_BYTES, rest = size_bytes - offset;
         (*spans)[i] = (struct span){offset, rest < SEGMENT_BYTES ? rest : SEGMENT_BYTES};
@@ -101,8 +100,7 @@ static struct error *make_segments(struct arena *arena, uint64_t size_bytes, str
     if (count == 0)
         TRY(cut_blocks(arena, size_bytes, &spans, &count));
     struct segments *segments = arena_alloc(arena, sizeof *segments);
-    if (segments == NULL)
-        return error_memory();
+    TRY(memory_check(segments));
     *segments = (struct segments){.count = (uint32_t)count,
         .spans = spans,
         .hashes = arena_array(arena, count, sizeof *segments->hashes),
@@ -147,8 +145,7 @@ static struct error *read_header(struct arena *arena, const struct segmenter *se
     if (length < sizeof first || length > file_size(file) || length > HEADER_BYTES_MAX)
         return NULL;
     char *bytes = arena_alloc(arena, (size_t)length + 1);
-    if (bytes == NULL)
-        return error_memory();
+    TRY(memory_check(bytes));
     TRY(file_read_at(file, 0, bytes, (size_t)length));
     *out = (struct text){bytes, (size_t)length};
     return NULL;
@@ -251,8 +248,7 @@ struct error *segments_fill(struct segments *segments, const struct file *file,
     const _Atomic bool *cancel, _Atomic uint64_t *progress)
 {
     unsigned char *buffer = memory_alloc(READ_BYTES);
-    if (buffer == NULL)
-        return error_memory();
+    TRY(memory_check(buffer));
     struct error *error = NULL;
     for (uint32_t i = 0; error == NULL && i < segments->count; i++) {
         if (segments->is_known[i])

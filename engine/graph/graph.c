@@ -34,8 +34,7 @@ static struct error *add_all_declared(struct builder *builder)
 {
     const struct manifest *manifest = builder->manifest;
     bool *is_added = arena_array(builder->arena, manifest->node_count, sizeof *is_added);
-    if (is_added == NULL)
-        return error_memory();
+    TRY(memory_check(is_added));
     for (bool is_growing = true; is_growing;) {
         is_growing = false;
         for (size_t i = 0; i < manifest->node_count; i++) {
@@ -67,8 +66,7 @@ struct error *graph_build(struct arena *arena, const struct manifest *manifest,
     struct graph **out)
 {
     struct graph *graph = arena_alloc(arena, sizeof *graph);
-    if (graph == NULL)
-        return error_memory();
+    TRY(memory_check(graph));
     *graph = (struct graph){.manifest = manifest,
         .registry = registry,
         .node_by_name = {.arena = arena},

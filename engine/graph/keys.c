@@ -34,8 +34,7 @@ static struct error *write_environment(
             graph->environment =
                 arena_grow(builder->arena, graph->environment, graph->environment_count,
                     &builder->environment_capacity, sizeof *graph->environment);
-            if (graph->environment == NULL)
-                return error_memory();
+            TRY(memory_check(graph->environment));
             graph->environment[graph->environment_count++] = (struct setting){name, value};
             json_write_key(writer, text_of(name));
             if (value == NULL)
@@ -65,8 +64,7 @@ static struct error *write_views(
 {
     char(*keys)[HASH_HEX_BYTES] = arena_array(builder->arena, node->need_count, sizeof *keys);
     uint32_t count = 0;
-    if (keys == NULL)
-        return error_memory();
+    TRY(memory_check(keys));
     for (uint32_t k = 0; k < node->need_count; k++)
         if (builder->graph->nodes[node->needs[k]].is_view)
             hash_hex(&builder->graph->nodes[node->needs[k]].key, keys[count++]);

@@ -27,8 +27,7 @@ struct error *nodes_find_group(struct builder *builder, const char *directory, u
     TRY(map_put(&builder->group_by_directory, directory, *out));
     graph->groups = arena_grow(builder->arena, graph->groups, graph->group_count,
         &builder->group_capacity, sizeof *graph->groups);
-    if (graph->groups == NULL)
-        return error_memory();
+    TRY(memory_check(graph->groups));
     graph->groups[graph->group_count++] = (struct group){.directory = directory};
     return NULL;
 }
@@ -54,8 +53,7 @@ struct error *nodes_add_declared(struct builder *builder, const struct manifest_
         .place = declared->place,
         .group = GROUP_NONE,
         .expected_hash = declared->hash};
-    if (node.directory == NULL)
-        return error_memory();
+    TRY(memory_check(node.directory));
     if (map_get(&builder->file_by_path, node.name) != MAP_NONE)
         return json_error(node.place, "\"%s\" is a file of a source and cannot be made", node.name);
     if (declared->group != NULL && !node.is_view)
@@ -64,8 +62,7 @@ struct error *nodes_add_declared(struct builder *builder, const struct manifest_
         struct graph *graph = builder->graph;
         graph->patterns = arena_grow(builder->arena, graph->patterns, graph->pattern_count,
             &builder->pattern_capacity, sizeof *graph->patterns);
-        if (graph->patterns == NULL)
-            return error_memory();
+        TRY(memory_check(graph->patterns));
         graph->patterns[graph->pattern_count++] = graph->node_count;
     }
     return sources_add_node(builder, &node, declared);
@@ -94,8 +91,7 @@ struct error *graph_fill_groups(struct arena *arena, struct graph *graph)
     for (uint32_t g = 0; g < graph->group_count; g++) {
         struct group *group = &graph->groups[g];
         group->nodes = arena_array(arena, group->node_count, sizeof *group->nodes);
-        if (group->nodes == NULL)
-            return error_memory();
+        TRY(memory_check(group->nodes));
         group->node_count = 0;
     }
     for (uint32_t i = 0; i < graph->node_count; i++) {

@@ -60,8 +60,7 @@ static struct error *cycle_error(
     } while (at != first);
     if (path != NULL && length > SHOWN_MAX)
         path = arena_format(builder->arena, "%s -> ... (%u nodes in all)", path, length);
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     return json_error(graph->nodes[first].place, "%s: %s", hint, path);
 }
 
@@ -188,8 +187,7 @@ struct error *order_check_groups(struct builder *builder)
     for (uint32_t u = 0; u < units; u++)
         first[u + 2] += first[u + 1];
     uint32_t *readers = arena_array(builder->arena, first[units + 1], sizeof *readers);
-    if (readers == NULL)
-        return error_memory();
+    TRY(memory_check(readers));
     for (uint32_t i = 0; i < graph->node_count; i++)
         for (uint32_t k = 0; k < graph->nodes[i].need_count; k++) {
             uint32_t from = unit_of(graph, graph->nodes[i].needs[k]), to = unit_of(graph, i);

@@ -20,8 +20,7 @@ static struct error *add_ref(struct builder *builder, struct refs *refs, struct 
             return NULL;
     refs->items =
         arena_grow(builder->arena, refs->items, refs->count, &refs->capacity, sizeof *refs->items);
-    if (refs->items == NULL)
-        return error_memory();
+    TRY(memory_check(refs->items));
     refs->items[refs->count++] = ref;
     return NULL;
 }
@@ -114,8 +113,7 @@ struct error *roles_resolve(struct builder *builder, uint32_t index)
     if (declared == NULL)
         return NULL;
     node->inputs = arena_array(builder->arena, declared->input_count, sizeof *node->inputs);
-    if (node->inputs == NULL)
-        return error_memory();
+    TRY(memory_check(node->inputs));
     node->input_count = (uint32_t)declared->input_count;
     for (uint32_t i = 0; i < node->input_count; i++) {
         const struct manifest_input *input = &declared->inputs[i];

@@ -10,8 +10,7 @@ struct error *sources_add_watch(struct builder *builder, struct watch watch)
     struct graph *graph = builder->graph;
     graph->watches = arena_grow(builder->arena, graph->watches, graph->watch_count,
         &builder->watch_capacity, sizeof *graph->watches);
-    if (graph->watches == NULL)
-        return error_memory();
+    TRY(memory_check(graph->watches));
     graph->watches[graph->watch_count++] = watch;
     return NULL;
 }
@@ -22,8 +21,7 @@ struct error *sources_stat_lock(struct builder *builder, struct file_stamp *out)
     const char *path = builder->manifest->lock_path;
     char *beside = arena_format(builder->arena, "%s.tmp", path);
     enum file_kind kind;
-    if (beside == NULL)
-        return error_memory();
+    TRY(memory_check(beside));
     if (!builder->context->is_dry)
         TRY(file_remove(beside));
     TRY(file_stat(path, &kind, out));
@@ -80,8 +78,7 @@ static struct error *list_disk(
             continue;
         builder->files = arena_grow(builder->arena, builder->files, builder->file_count,
             &builder->file_capacity, sizeof *builder->files);
-        if (builder->files == NULL)
-            return error_memory();
+        TRY(memory_check(builder->files));
         TRY(map_put(&builder->file_by_path, file, (uint32_t)builder->file_count));
         builder->files[builder->file_count++] = (struct disk_file){file, location};
     }
@@ -123,8 +120,7 @@ static struct error *add_fetched(
         .place = source->place};
     node.name = path_join(builder->arena, source->directory, file->path);
     node.directory = node.name == NULL ? NULL : path_directory(builder->arena, node.name);
-    if (node.directory == NULL)
-        return error_memory();
+    TRY(memory_check(node.directory));
     return sources_add_node(builder, &node, NULL);
 }
 

@@ -69,8 +69,7 @@ struct error *behind_open(uint64_t memory_bytes, struct behind **out)
     unsigned count = count_blocks(memory_bytes);
     size_t size = sizeof(struct behind) + count * sizeof(struct block);
     struct behind *behind = memory_alloc(size);
-    if (behind == NULL)
-        return error_memory();
+    TRY(memory_check(behind));
     memset(behind, 0, size);
     behind->block_count = count;
     pthread_mutex_init(&behind->mutex, NULL);
@@ -237,8 +236,7 @@ static struct error *open_block(
     TRY(start_threads(behind));
     if (block->bytes == NULL) {
         block->allocation = memory_alloc(BLOCK_BYTES + FILE_AROUND_ALIGNMENT);
-        if (block->allocation == NULL)
-            return error_memory();
+        TRY(memory_check(block->allocation));
         uintptr_t address = (uintptr_t)block->allocation;
         block->bytes = (unsigned char *)block->allocation +
                        (FILE_AROUND_ALIGNMENT - address % FILE_AROUND_ALIGNMENT);
@@ -298,8 +296,7 @@ static void leave_block(struct behind *behind, struct block *block)
 struct error *behind_add(struct behind *behind, struct file *file, struct behind_file **out)
 {
     struct behind_file *added = memory_alloc(sizeof *added);
-    if (added == NULL)
-        return error_memory();
+    TRY(memory_check(added));
     *added = (struct behind_file){.behind = behind, .file = file};
     *out = added;
     return NULL;

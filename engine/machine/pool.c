@@ -89,8 +89,7 @@ static struct error *lend_buffer(struct thread *thread, uint64_t size)
     if (size > SIZE_MAX - ALIGNMENT)
         return error_memory();
     thread->allocation = memory_alloc((size_t)size + ALIGNMENT);
-    if (thread->allocation == NULL)
-        return error_memory();
+    TRY(memory_check(thread->allocation));
     uintptr_t address = (uintptr_t)thread->allocation;
     thread->worker.buffer = (char *)thread->allocation + (ALIGNMENT - address % ALIGNMENT);
     thread->capacity = size;
@@ -154,8 +153,7 @@ struct error *pool_open(
     unsigned threads, unsigned connections, uint64_t memory_bytes, struct pool **out)
 {
     struct pool *pool = memory_alloc(sizeof *pool);
-    if (pool == NULL)
-        return error_memory();
+    TRY(memory_check(pool));
     *pool = (struct pool){
         .memory_bytes = memory_bytes, .allowed = threads, .threads_wanted = {threads, connections}};
     set_kept_bytes(pool);

@@ -31,8 +31,7 @@ static struct error *append(struct parts *parts, const char *bytes, size_t lengt
 {
     for (size_t i = 0; i < length; i++) {
         parts->bytes = arena_grow(parts->arena, parts->bytes, parts->count, &parts->capacity, 1);
-        if (parts->bytes == NULL)
-            return error_memory();
+        TRY(memory_check(parts->bytes));
         parts->bytes[parts->count++] = bytes[i];
     }
     return NULL;
@@ -97,8 +96,7 @@ static struct error *finish_string(
 {
     TRY(append(parts, "", 1)); /* the NUL */
     struct json *made = arena_alloc(parts->arena, sizeof *made);
-    if (made == NULL)
-        return error_memory();
+    TRY(memory_check(made));
     *made = *value;
     made->text = (struct text){parts->bytes, parts->count - 1};
     *out = made;

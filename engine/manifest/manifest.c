@@ -132,8 +132,7 @@ static struct error *add_pool(
         return json_error_key(pools, member, "there is a pool \"%s\" already", member->key.bytes);
     loader->pools = arena_grow(loader->arena, loader->pools, loader->manifest->pool_count,
         &loader->pool_capacity, sizeof *loader->pools);
-    if (loader->pools == NULL)
-        return error_memory();
+    TRY(memory_check(loader->pools));
     loader->pools[loader->manifest->pool_count++] =
         (struct manifest_pool){member->key.bytes, (uint32_t)depth};
     return NULL;
@@ -204,8 +203,7 @@ static struct error *read_defaults(struct loader *loader)
         if (list == NULL || loader->manifest->defaults != NULL)
             continue;
         const struct json **defaults = arena_array(loader->arena, list->count, sizeof *defaults);
-        if (defaults == NULL)
-            return error_memory();
+        TRY(memory_check(defaults));
         for (size_t k = 0; k < list->count; k++) {
             TRY(variables_expand(loader, &list->items[k], &defaults[k]));
             TRY(kind_check(loader->arena, defaults[k], JSON_STRING, "default"));

@@ -9,8 +9,7 @@
 static struct error *double_dollars(struct arena *arena, struct text text, struct text *out)
 {
     char *doubled = arena_alloc(arena, 2 * text.length + 1);
-    if (doubled == NULL)
-        return error_memory();
+    TRY(memory_check(doubled));
     size_t length = 0;
     for (size_t i = 0; i < text.length; i++) {
         doubled[length++] = text.bytes[i];
@@ -93,8 +92,7 @@ struct error *manifest_expand(
     struct arena *arena, const struct manifest *manifest, const char *only, struct text *out)
 {
     struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_PRETTY);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_object_begin(writer);
     json_write_key(writer, TEXT_LITERAL("psybuild"));
     json_write_u64(writer, 1);

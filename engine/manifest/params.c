@@ -51,7 +51,7 @@ static struct error *join_words(
         list =
             arena_format(arena, "%s%s%lld", list, i > 0 ? ", " : "", (long long)spec->integers[i]);
     *out = list;
-    return list == NULL ? error_memory() : NULL;
+    return memory_check(list);
 }
 
 static bool is_word(const struct param_spec *spec, const struct json *value)
@@ -143,8 +143,7 @@ static struct error *check_all(
     while (specs != NULL && specs[count].name != NULL)
         count++;
     const char **names = arena_array(arena, count + 1, sizeof *names);
-    if (names == NULL)
-        return error_memory();
+    TRY(memory_check(names));
     for (size_t i = 0; i < count; i++)
         names[i] = specs[i].name;
     TRY(keys_check(with, count > 0 ? names : no_names,

@@ -48,8 +48,7 @@ struct error *recipe_parse(
             return json_error_key(root, &root->members[i], "unknown key \"%s\"", key);
     }
     struct recipe *recipe = arena_alloc(arena, sizeof *recipe);
-    if (recipe == NULL)
-        return error_memory();
+    TRY(memory_check(recipe));
     *recipe = (struct recipe){name, path, json_get(root, "params"), json_get(root, "artifacts")};
     if (!json_is(recipe->artifacts, JSON_OBJECT))
         return json_error(root, "a recipe needs an object \"artifacts\"");
@@ -82,8 +81,7 @@ static struct error *check_use(
 {
     size_t known = recipe->params == NULL ? 0 : recipe->params->count;
     const char **names = arena_array(arena, known + 1, sizeof *names);
-    if (names == NULL)
-        return error_memory();
+    TRY(memory_check(names));
     for (size_t i = 0; i < known; i++)
         names[i] = recipe->params->members[i].key.bytes;
     for (size_t i = 0; with != NULL && i < with->count; i++) {

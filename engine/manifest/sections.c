@@ -42,8 +42,7 @@ static struct error *check_source(struct loader *loader, const struct source_kin
     for (; count < 15 && kind->params[count - 1].name != NULL; count++)
         known[count] = kind->params[count - 1].name;
     char *owner = arena_format(loader->arena, "a source with \"%s\"", kind->key);
-    if (owner == NULL)
-        return error_memory();
+    TRY(memory_check(owner));
     TRY(keys_check(value, known, owner));
     for (const struct param_spec *spec = kind->params; spec->name != NULL; spec++) {
         const struct json *given = json_get(value, spec->name);
@@ -84,8 +83,7 @@ struct error *sections_add_source(
     }
     loader->sources = arena_grow(loader->arena, loader->sources, loader->manifest->source_count,
         &loader->source_capacity, sizeof *loader->sources);
-    if (loader->sources == NULL)
-        return error_memory();
+    TRY(memory_check(loader->sources));
     loader->sources[loader->manifest->source_count++] = source;
     return NULL;
 }
@@ -123,8 +121,7 @@ static struct error *read_paths(
 {
     size_t count = value->kind == JSON_ARRAY ? value->count : 1;
     const struct json **paths = arena_array(loader->arena, count, sizeof *paths);
-    if (paths == NULL)
-        return error_memory();
+    TRY(memory_check(paths));
     for (size_t i = 0; i < count; i++) {
         const struct json *path = value->kind == JSON_ARRAY ? &value->items[i] : value;
         if (path->kind != JSON_STRING)
@@ -149,16 +146,14 @@ static struct error *read_inputs(
 {
     size_t count = roles == NULL ? 0 : roles->count;
     struct manifest_input *inputs = arena_array(loader->arena, count, sizeof *inputs);
-    if (inputs == NULL)
-        return error_memory();
+    TRY(memory_check(inputs));
     for (size_t i = 0; i < count; i++) {
         const struct json_member *member = &roles->members[i];
         struct text role = member->key;
         inputs[i].is_optional = text_ends_with(role, "?");
         role.length -= inputs[i].is_optional;
         inputs[i].role = arena_copy(loader->arena, role.bytes, role.length);
-        if (inputs[i].role == NULL)
-            return error_memory();
+        TRY(memory_check(inputs[i].role));
         inputs[i].spec = find_role(node->type, inputs[i].role);
         if (inputs[i].spec == NULL && !node->type->takes_any_role)
             return unknown_role(node->type, roles, member);
@@ -323,8 +318,7 @@ struct error *sections_add_node(
     TRY(read_hash(loader, &node));
     loader->nodes = arena_grow(loader->arena, loader->nodes, loader->manifest->node_count,
         &loader->node_capacity, sizeof *loader->nodes);
-    if (loader->nodes == NULL)
-        return error_memory();
+    TRY(memory_check(loader->nodes));
     loader->nodes[loader->manifest->node_count++] = node;
     return NULL;
 }

@@ -24,8 +24,7 @@ struct error *texts_is_file(struct loader *loader, const char *path, bool *out)
             return NULL;
     manifest->watches = arena_grow(loader->arena, manifest->watches, manifest->watch_count,
         &loader->watch_capacity, sizeof *manifest->watches);
-    if (manifest->watches == NULL)
-        return error_memory();
+    TRY(memory_check(manifest->watches));
     manifest->watches[manifest->watch_count++] = watch;
     return NULL;
 }
@@ -40,8 +39,7 @@ static struct error *place_include(struct loader *loader, const char *path, cons
     struct arena *arena = loader->arena;
     const char *data = loader->options->data_directory;
     char *directory = path_directory(arena, path), *local, *below;
-    if (directory == NULL)
-        return error_memory();
+    TRY(memory_check(directory));
     bool is_top = directory[0] == '\0' || (path_is_normal(directory) && !path_is_below(path, data));
     if (!path_normalize(arena, is_top ? directory : "", item->text.bytes, &local) ||
         !path_normalize(arena, "", item->text.bytes, &below))
@@ -111,8 +109,7 @@ struct error *texts_load(struct loader *loader)
     if (strchr(path, '/') == NULL) {
         char *installed =
             arena_format(loader->arena, "%s/%s.json", loader->options->data_directory, path);
-        if (installed == NULL)
-            return error_memory();
+        TRY(memory_check(installed));
         TRY(texts_is_file(loader, installed, &is_there));
         if (is_there)
             return load_root(loader, installed, NULL);
@@ -131,5 +128,5 @@ struct error *texts_name_lock(struct loader *loader)
     if (text_ends_with(text_of(path), ".json"))
         length -= 5;
     loader->manifest->lock_path = arena_format(loader->arena, "%.*s.lock", (int)length, path);
-    return loader->manifest->lock_path == NULL ? error_memory() : NULL;
+    return memory_check(loader->manifest->lock_path);
 }

@@ -14,8 +14,7 @@ struct error *variables_add(struct loader *loader, const struct json *variables)
                 variables, member, "variable \"%s\" is declared twice", member->key.bytes);
         loader->variables = arena_grow(loader->arena, loader->variables, loader->variable_count,
             &loader->variable_capacity, sizeof *loader->variables);
-        if (loader->variables == NULL)
-            return error_memory();
+        TRY(memory_check(loader->variables));
         uint32_t index = (uint32_t)loader->variable_count++;
         TRY(map_put(&loader->variable_by_name, member->key.bytes, index));
         loader->variables[index] = (struct variable){.value = &member->value};
@@ -32,12 +31,11 @@ struct error *variables_set(struct loader *loader, const struct manifest_setting
     struct variable *variable = &loader->variables[index];
     const struct json *declared = variable->value;
     char *name = arena_format(loader->arena, "--set %s", setting->name);
-    if (name == NULL)
-        return error_memory();
+    TRY(memory_check(name));
     variable->is_set = true;
     if (declared->kind == JSON_STRING) {
         variable->value = json_new_string(loader->arena, declared, setting->value);
-        return variable->value == NULL ? error_memory() : NULL;
+        return memory_check(variable->value);
     }
     const struct json_document *document;
     TRY(json_parse(loader->arena, name, text_of(setting->value), JSON_STRICT, &document));

@@ -10,8 +10,7 @@ static struct error *add_input(struct plan *plan, size_t *capacity, const struct
 {
     plan->inputs =
         arena_grow(plan->arena, plan->inputs, plan->input_count, capacity, sizeof *plan->inputs);
-    if (plan->inputs == NULL)
-        return error_memory();
+    TRY(memory_check(plan->inputs));
     plan->inputs[plan->input_count++] = *input;
     return NULL;
 }
@@ -163,8 +162,7 @@ struct error *inputs_arrive(struct plan *plan, struct plan_input *input, bool *i
     if (!*is_same || size > HEADER_BYTES_MAX || !input->segments->is_known[0])
         return NULL;
     char *bytes = arena_alloc(plan->arena, (size_t)size + 1);
-    if (bytes == NULL)
-        return error_memory();
+    TRY(memory_check(bytes));
     TRY(file_read_at(input->handle, 0, bytes, (size_t)size));
     struct hash128 hash = hash_bytes(bytes, (size_t)size);
     *is_same = hash_equal(&hash, &input->segments->hashes[0]);
@@ -205,8 +203,7 @@ struct error *inputs_add_read(struct plan *plan, enum read_kind kind, uint32_t f
             return NULL;
     plan->reads = arena_grow(
         plan->arena, plan->reads, plan->read_count, &plan->read_capacity, sizeof *plan->reads);
-    if (plan->reads == NULL)
-        return error_memory();
+    TRY(memory_check(plan->reads));
     plan->reads[plan->read_count++] =
         (struct record_read){.kind = kind, .file = file, .detail = detail, .hash = *hash};
     return NULL;

@@ -76,8 +76,7 @@ struct error *plan_param_error(struct plan *plan, const char *name, const char *
     char *message = arena_format_list(plan->arena, format, list);
     va_end(list);
     const struct json *value = plan_param(plan, name);
-    if (message == NULL)
-        return error_memory();
+    TRY(memory_check(message));
     if (value == NULL)
         value = plan->node->place;
     if (value == NULL)
@@ -147,8 +146,7 @@ struct error *plan_read_json(
     TRY(inputs_read_file(
         plan, input->file, input->location, input->is_staged, JSON_FILE_BYTES_MAX, &text));
     struct plan_json *json = arena_alloc(plan->arena, sizeof *json);
-    if (json == NULL)
-        return error_memory();
+    TRY(memory_check(json));
     *json = (struct plan_json){.plan = plan, .file = input->file};
     TRY(json_parse(plan->arena, input->path, text, JSON_TOLERANT, &json->document));
     *out = json;
@@ -186,8 +184,7 @@ struct error *plan_read_header(
         return error_new(ERROR_FORMAT, "%s: its header of %llu bytes is too large", input->path,
             (unsigned long long)size);
     char *bytes = arena_alloc(plan->arena, (size_t)size + 1);
-    if (bytes == NULL)
-        return error_memory();
+    TRY(memory_check(bytes));
     if (input->is_awaited)
         memcpy(bytes, plan->build->runs[input->producer].layout.bytes, (size_t)size);
     else
@@ -233,8 +230,7 @@ static struct error *list_data(struct plan *plan, const char *kind, const char *
     uint32_t file;
     TRY(files_hash_names(plan->arena, directory, &hash, &entries, &entry_count));
     char *kept = arena_copy(&build->arena, directory, strlen(directory));
-    if (kept == NULL)
-        return error_memory();
+    TRY(memory_check(kept));
     TRY(run_add_file(build, kept, NULL, &file));
     TRY(inputs_add_read(plan, READ_NAMES, file, kind, &hash));
     for (size_t i = 0; i < entry_count; i++) {
@@ -259,8 +255,7 @@ struct error *plan_list_data(
     if (graph->manifest->rules != NULL && plan->node->type->lists_rules)
         TRY(list_data(plan, directory, graph->manifest->rules, &list, count, &capacity));
     char *installed = path_join(plan->arena, graph->data_directory, directory);
-    if (installed == NULL)
-        return error_memory();
+    TRY(memory_check(installed));
     TRY(list_data(plan, directory, installed, &list, count, &capacity));
     *paths = list;
     return NULL;
@@ -309,8 +304,7 @@ struct error *plan_output_bytes(
     struct plan_output *to = &plan->outputs[output];
     to->bytes =
         arena_grow(plan->arena, to->bytes, to->byte_count, &to->byte_capacity, sizeof *to->bytes);
-    if (to->bytes == NULL)
-        return error_memory();
+    TRY(memory_check(to->bytes));
     to->bytes[to->byte_count++] = (struct plan_bytes){offset, bytes};
     return NULL;
 }
@@ -326,7 +320,7 @@ struct error *plan_output_text(struct plan *plan, const char *path, struct text 
 struct error *plan_output_identity(struct plan *plan, uint32_t output, const char *identity)
 {
     plan->outputs[output].identity = arena_copy(&plan->build->arena, identity, strlen(identity));
-    return plan->outputs[output].identity == NULL ? error_memory() : NULL;
+    return memory_check(plan->outputs[output].identity);
 }
 
 void plan_output_blocks(struct plan *plan, uint32_t output)
@@ -354,8 +348,7 @@ struct error *plan_hint_size(struct plan *plan, uint64_t *out)
         return NULL;
     }
     const char *path = places_partial_log(plan->arena, plan->directory);
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     TRY(pieces_load(plan->arena, path, &log));
     if (log->output_count == 1)
         *out = log->outputs[0].size_bytes;
@@ -377,7 +370,7 @@ struct error *plan_layout(struct plan *plan, struct text layout)
 {
     char *copy = arena_copy(&plan->build->arena, layout.bytes, layout.length);
     plan->layout = (struct text){copy, layout.length};
-    return copy == NULL ? error_memory() : NULL;
+    return memory_check(copy);
 }
 
 size_t plan_piece_count(const struct plan *plan)
@@ -396,7 +389,7 @@ struct error *plan_figures(struct plan *plan, struct text figures)
 {
     char *copy = arena_copy(&plan->build->arena, figures.bytes, figures.length);
     plan->figures = (struct text){copy, figures.length};
-    return copy == NULL ? error_memory() : NULL;
+    return memory_check(copy);
 }
 
 static void move_ranges(struct piece_range *ranges, uint32_t count, uint32_t steps)
@@ -472,8 +465,7 @@ static struct error *hash_key(const struct plan *plan, struct text key, struct h
 {
     const struct task_type *type = plan->node->type;
     char *whole = memory_alloc(key.length + 64);
-    if (whole == NULL)
-        return error_memory();
+    TRY(memory_check(whole));
     size_t length = (size_t)snprintf(whole, 64, "%.40s %u ", type->name, type->version);
     if (key.length > 0)
         memcpy(whole + length, key.bytes, key.length);

@@ -206,8 +206,7 @@ struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
 {
     struct node_run *run = &build->runs[index];
     struct plan *plan = arena_alloc(&run->arena, sizeof *plan);
-    if (plan == NULL)
-        return error_memory();
+    TRY(memory_check(plan));
     *plan = (struct plan){
         .build = build, .index = index, .node = &build->graph->nodes[index], .arena = &run->arena};
     run->plan = plan; /* its files are closed with the run, whatever happens here */

@@ -8,8 +8,7 @@
 static struct error *copy_reads(struct build *build, const struct plan *plan, struct record *record)
 {
     record->reads = arena_array(&build->arena, plan->read_count, sizeof *record->reads);
-    if (record->reads == NULL)
-        return error_memory();
+    TRY(memory_check(record->reads));
     for (uint32_t i = 0; i < plan->read_count; i++) {
         struct record_read *read = &record->reads[i];
         *read = plan->reads[i];
@@ -52,8 +51,7 @@ static struct error *list_made(struct build *build, struct node_run *run)
         const char *staged = output->is_unchanged ? output->path
                                                   : arena_copy(&build->arena, output->staged,
                                                         strlen(output->staged));
-        if (staged == NULL)
-            return error_memory();
+        TRY(memory_check(staged));
         run->files[i] = (struct made_file){.path = output->path,
             .location = staged,
             .size_bytes = output->size_bytes,
@@ -127,8 +125,7 @@ struct error *record_end_log(struct build *build, uint32_t index)
     if (plan->log == NULL)
         return NULL;
     struct piece_file *inputs = arena_array(plan->arena, plan->input_count, sizeof *inputs);
-    if (inputs == NULL)
-        return error_memory();
+    TRY(memory_check(inputs));
     for (uint32_t i = 0; i < plan->input_count; i++)
         inputs[i].has_tree = files_find_tree(build, plan->inputs[i].path, &inputs[i].tree);
     TRY(state_generation(build->state, &build->runs[index].record, &generation));

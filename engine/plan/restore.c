@@ -16,8 +16,7 @@ static struct error *has_outputs(struct build *build, const struct record *recor
         enum file_kind kind;
         struct file_stamp stamp;
         char *entry = cache_entry_path(&build->arena, build->cache.path, &record->made[i].tree);
-        if (entry == NULL)
-            return error_memory();
+        TRY(memory_check(entry));
         TRY(file_stat(entry, &kind, &stamp));
         *out = record->made[i].has_tree && kind == FILE_REGULAR;
     }
@@ -71,8 +70,7 @@ static struct error *add_output(struct plan *plan, const struct record_made *mad
     uint32_t output;
     struct hash128 now;
     char *entry = cache_entry_path(plan->arena, build->cache.path, &made->tree);
-    if (entry == NULL)
-        return error_memory();
+    TRY(memory_check(entry));
     TRY(file_stat(entry, &kind, &stamp));
     TRY(plan_output(plan, build->state->files[made->file].path, stamp.size_bytes, &output));
     TRY(files_look(build, made->file));
@@ -92,8 +90,7 @@ struct error *restore_plan(
 {
     struct node_run *run = &build->runs[index];
     struct plan *plan = arena_alloc(&run->arena, sizeof *plan);
-    if (plan == NULL)
-        return error_memory();
+    TRY(memory_check(plan));
     *plan = (struct plan){.build = build,
         .index = index,
         .node = &build->graph->nodes[index],
@@ -115,8 +112,7 @@ struct error *restore_stage_log(struct plan *plan)
     struct hash128 generation;
     struct piece_log *log;
     const char *entry, *staged = places_partial_log(plan->arena, plan->directory);
-    if (staged == NULL)
-        return error_memory();
+    TRY(memory_check(staged));
     TRY(state_generation(plan->build->state, plan->restored, &generation));
     TRY(cache_log_path(plan->arena, plan->build->cache.path, &generation, &entry));
     TRY(pieces_load(plan->arena, entry, &log));

@@ -34,8 +34,7 @@ struct hash128 staging_version(const struct plan *plan, const struct plan_input 
 static struct error *stage_output(struct plan *plan, struct plan_output *output)
 {
     output->staged = places_staged(plan->arena, plan->stage, output->path);
-    if (output->staged == NULL)
-        return error_memory();
+    TRY(memory_check(output->staged));
     if (!plan->is_resumed || output->is_text)
         TRY(file_remove(output->staged)); /* left by a killed build: never written through */
     TRY(file_open_staged(output->staged, &output->handle));
@@ -124,8 +123,7 @@ static struct error *spare_cache(struct plan *plan)
 struct error *staging_begin(struct plan *plan)
 {
     const char *files = places_files(plan->arena, plan->stage);
-    if (files == NULL)
-        return error_memory();
+    TRY(memory_check(files));
     TRY(check_space(plan));
     if (!plan->is_resumed)
         TRY(places_remove_partial(plan->arena, plan->directory, plan->stage)); /* of another plan */

@@ -68,8 +68,7 @@ static struct error *find_current_outputs(
 {
     struct build *build = plan->build;
     bool *current = arena_array(plan->arena, plan->previous->output_count + 1, sizeof *current);
-    if (current == NULL)
-        return error_memory();
+    TRY(memory_check(current));
     for (uint32_t i = 0; i < plan->previous->output_count; i++) {
         for (uint32_t k = 0; k < record->made_count; k++) {
             const struct record_made *made = &record->made[k];
@@ -163,8 +162,7 @@ static struct error *take_up_partial(struct plan *plan)
 {
     struct piece_log *log;
     const char *path = places_partial_log(plan->arena, plan->directory);
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     for (uint32_t i = 0; i < plan->input_count; i++) {
         if (plan->inputs[i].is_staged)
             return NULL; /* made anew in this run */
@@ -243,8 +241,7 @@ static struct error *collect_copies(struct build *build, struct node_run *run)
         if (plan->pieces[i].action == PIECE_COPY)
             count += plan->pieces[i].record->output_count;
     struct copy_run *copies = arena_array(plan->arena, count, sizeof *copies);
-    if (copies == NULL)
-        return error_memory();
+    TRY(memory_check(copies));
     count = 0;
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         const struct planned_piece *planned = &plan->pieces[i];

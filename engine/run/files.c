@@ -102,8 +102,7 @@ struct error *files_hash_field(struct arena *arena, const struct json *value, st
         return NULL;
     struct json_writer *writer = json_writer_new(arena, &JSON_STYLE_CANONICAL);
     struct text text;
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_value(writer, value);
     TRY(json_writer_finish(writer, &text));
     *out = hash_text(text);
@@ -123,8 +122,7 @@ struct error *files_hash_names(struct arena *arena, const char *directory, struc
         error = NULL;
     }
     TRY(error);
-    if (writer == NULL)
-        return error_memory();
+    TRY(memory_check(writer));
     json_write_array_begin(writer);
     for (size_t i = 0; i < *count; i++)
         if ((*entries)[i].kind == FILE_REGULAR)

@@ -38,8 +38,7 @@ struct error *run_add_file(
         size_t count = build->file_capacity;
         build->files = arena_grow(
             &build->arena, build->files, count, &build->file_capacity, sizeof *build->files);
-        if (build->files == NULL)
-            return error_memory();
+        TRY(memory_check(build->files));
     }
     return NULL;
 }

@@ -304,8 +304,7 @@ struct error *advance_queue_pieces(struct node_run *run)
     struct plan *plan = run->plan;
     /* a piece may come twice: found wrong, it is made */
     run->queue = arena_array(plan->arena, 2 * (size_t)plan->piece_count, sizeof *run->queue);
-    if (run->queue == NULL)
-        return error_memory();
+    TRY(memory_check(run->queue));
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         enum piece_action action = (enum piece_action)plan->pieces[i].action;
         if (action != PIECE_MAKE && action != PIECE_VERIFY)

@@ -18,8 +18,7 @@ struct error *check_set_fresh(struct schedule *schedule, uint32_t index)
     run->layout = record->layout;
     run->layout_hash = hash_text(run->layout);
     run->files = arena_array(&build->arena, record->made_count, sizeof *run->files);
-    if (run->files == NULL)
-        return error_memory();
+    TRY(memory_check(run->files));
     run->file_count = record->made_count;
     run->is_given_back = false;
     for (uint32_t i = 0; i < record->made_count; i++) {
@@ -135,8 +134,7 @@ struct error *check_adopt_file(struct schedule *schedule, uint32_t index, uint32
         .declaration = node->declaration,
         .key = node->key};
     record.made = arena_array(&build->arena, 1, sizeof *record.made);
-    if (record.made == NULL)
-        return error_memory();
+    TRY(memory_check(record.made));
     known->stamp = build->files[file].stamp;
     known->identity = node->source->identity;
     known->has_tree = known->is_damaged = false;

@@ -168,8 +168,7 @@ struct error *ready_begin(struct schedule *schedule, const bool *is_wanted)
     for (uint32_t i = 0; i < count; i++)
         first[i + 2] += first[i + 1];
     schedule->readers = arena_array(arena, first[count + 1], sizeof *schedule->readers);
-    if (schedule->readers == NULL)
-        return error_memory();
+    TRY(memory_check(schedule->readers));
     for (uint32_t at = 0; at < count; at++) {
         uint32_t i = graph->order[at];
         if (!is_wanted[i])

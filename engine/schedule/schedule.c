@@ -77,15 +77,13 @@ static struct error *keep_streamed(struct build *build, const struct job *job)
     struct plan *plan = build->runs[job->node].plan;
     if (job->identity != NULL) {
         plan->outputs[0].identity = arena_copy(&build->arena, job->identity, strlen(job->identity));
-        if (plan->outputs[0].identity == NULL)
-            return error_memory();
+        TRY(memory_check(plan->outputs[0].identity));
     }
     for (uint32_t i = 0; i < job->read_count; i++) {
         uint32_t file;
         struct segments *segments;
         char *path = arena_copy(&build->arena, job->reads[i], strlen(job->reads[i]));
-        if (path == NULL)
-            return error_memory();
+        TRY(memory_check(path));
         TRY(run_add_file(build, path, NULL, &file));
         TRY(files_look(build, file));
         if (build->files[file].stamp.ctime_ns > job->started_ns)
@@ -158,8 +156,7 @@ static struct error *take_heard(struct schedule *schedule, struct job *job)
     run->size_heard = job->hint_size;
     if (job->hint_bytes > 0) {
         char *copy = arena_copy(&build->arena, job->hint, job->hint_bytes);
-        if (copy == NULL)
-            return error_memory();
+        TRY(memory_check(copy));
         run->layout = (struct text){copy, job->hint_bytes};
     }
     struct error *error = check_begin_stale(schedule, job->node);

@@ -131,8 +131,7 @@ static struct error *set_aside(struct build *build, const char *name, const char
     struct node node = {.name = name, .directory = path_directory(&build->arena, name)};
     struct owner owner = {.was_made = true};
     const char *place;
-    if (node.directory == NULL)
-        return error_memory();
+    TRY(memory_check(node.directory));
     TRY(places_aside(&build->arena, &node, name, &place));
     TRY(ours_say_kept(build, name, &owner, place));
     return move_file(build, now, place);
@@ -299,8 +298,7 @@ static struct error *sync_directories(
         char *directory = path_directory(&build->arena, brings_in(move) ? move->to : move->from);
         enum file_kind kind;
         struct file_stamp stamp;
-        if (directory == NULL)
-            return error_memory();
+        TRY(memory_check(directory));
         if (move->kind == MOVE_END || map_get(&seen, directory) != MAP_NONE)
             continue;
         TRY(map_put(&seen, directory, i));
@@ -422,8 +420,7 @@ struct error *carry_remove_partials(struct build *build, const struct intent *in
         bool is_staged = brings_in(&intent->moves[i]) || intent->moves[i].kind == MOVE_END;
         for (int level = 0; is_staged && level < LEVELS; level++) {
             directory = path_directory(&build->arena, directory);
-            if (directory == NULL)
-                return error_memory();
+            TRY(memory_check(directory));
             TRY(file_remove_directory(directory));
         }
     }

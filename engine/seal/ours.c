@@ -22,8 +22,7 @@ static struct error *make_index(struct build *build)
     size_t count = 0;
     for (uint32_t r = 0; r < state->record_count; r++)
         count += state->records[r].made_count;
-    if (index == NULL)
-        return error_memory();
+    TRY(memory_check(index));
     index->file_count = state->file_count;
     index->first = arena_array(&build->arena, state->file_count, sizeof *index->first);
     index->entries = arena_array(&build->arena, count, sizeof *index->entries);
@@ -162,8 +161,7 @@ struct error *ours_say_kept(
                                        : "was there, and is not known to be psybuild's";
     const char *how = build->options->is_dry ? "would be kept" : "kept";
     char *note = arena_format(&build->arena, "%s %s: %s as %s", path, what, how, place);
-    if (note == NULL)
-        return error_memory();
+    TRY(memory_check(note));
     run_say(build, EVENT_WARNING, NULL, note);
     return NULL;
 }

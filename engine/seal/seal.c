@@ -24,8 +24,7 @@ static struct error *has_partials(struct build *build, const char *base, bool *o
     struct file_entry *entries;
     size_t count = 0;
     char *path = path_join(&build->arena, base, "partial");
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     struct error *error = file_list_directory(&build->arena, path, &entries, &count);
     if (error != NULL && error_kind_of(error) != ERROR_MISSING)
         return error;
@@ -73,8 +72,7 @@ static struct error *add_move(struct sealing *sealing, const struct move *move)
     struct intent *intent = sealing->intent;
     intent->moves = arena_grow(&sealing->build->arena, intent->moves, intent->move_count,
         &sealing->capacity, sizeof *intent->moves);
-    if (intent->moves == NULL)
-        return error_memory();
+    TRY(memory_check(intent->moves));
     intent->moves[intent->move_count] = *move;
     if (move->place == NULL)
         intent->moves[intent->move_count].place = "";
@@ -100,7 +98,7 @@ static struct error *choose_place(struct build *build, const struct node *node, 
     if (!owner->has_tree || node->is_fetched || !begin_cache(build))
         return NULL;
     move->place = cache_entry_path(&build->arena, build->cache.path, &owner->tree);
-    return move->place == NULL ? error_memory() : NULL;
+    return memory_check(move->place);
 }
 
 static struct error *add_output(
@@ -112,8 +110,7 @@ static struct error *add_output(
         .from = arena_copy(&build->arena, output->staged, strlen(output->staged)),
         .stamp = output->stamp,
         .to = output->path};
-    if (move.from == NULL)
-        return error_memory();
+    TRY(memory_check(move.from));
     TRY(ours_look(build, node, output->path, output, &owner));
     TRY(choose_place(build, node, output->path, &owner, &move));
     if (strcmp(path_base(output->path), build->registry->seal_last) == 0)
@@ -175,8 +172,7 @@ static struct error *add_log(struct sealing *sealing, const struct plan *plan)
         .from = arena_copy(&build->arena, plan->log_path, strlen(plan->log_path)),
         .to = log,
         .displaced = displaced};
-    if (move.from == NULL)
-        return error_memory();
+    TRY(memory_check(move.from));
     TRY(file_stat(move.from, &kind, &move.stamp));
     return add_move(sealing, &move);
 }
@@ -252,8 +248,7 @@ static struct error *hide(struct sealing *sealing, const struct node *node, cons
     }
     TRY(places_stage(&build->arena, node, &stage));
     hidden.to = places_old(&build->arena, stage);
-    if (hidden.to == NULL)
-        return error_memory();
+    TRY(memory_check(hidden.to));
     TRY(file_remove(hidden.to)); /* of a seal that was given up: not what is moved now */
     TRY(add_end(sealing, &hidden));
     return add_move(sealing, &hidden);
@@ -281,8 +276,7 @@ static struct error *sort_moves(struct sealing *sealing)
     struct intent *intent = sealing->intent;
     struct move *sorted = arena_array(&sealing->build->arena, intent->move_count, sizeof *sorted);
     uint32_t count = 0;
-    if (sorted == NULL)
-        return error_memory();
+    TRY(memory_check(sorted));
     for (int kind = MOVE_HIDE; kind <= MOVE_END; kind++)
         for (uint32_t i = 0; i < intent->move_count; i++)
             if (intent->moves[i].kind == (enum move_kind)kind)
@@ -378,8 +372,7 @@ static struct error *decide(struct sealing *sealing, const uint32_t *nodes, uint
     uint32_t member_count = group == NULL ? count : group->node_count;
     sealing->intent->records =
         arena_array(&sealing->build->arena, count, sizeof *sealing->intent->records);
-    if (sealing->intent->records == NULL)
-        return error_memory();
+    TRY(memory_check(sealing->intent->records));
     if (group != NULL)
         TRY(add_unit(sealing, nodes, count, members, member_count));
     for (uint32_t i = 0; i < count && group == NULL; i++)
@@ -395,8 +388,7 @@ struct error *seal_nodes(struct build *build, const uint32_t *nodes, uint32_t co
     bool is_given_up;
     TRY(run_check_lock(build));
     sealing.intent = arena_alloc(&build->arena, sizeof *sealing.intent);
-    if (sealing.intent == NULL)
-        return error_memory();
+    TRY(memory_check(sealing.intent));
     TRY(decide(&sealing, nodes, count));
     if (sealing.intent->move_count == 0)
         return carry_put_records(build, sealing.intent);

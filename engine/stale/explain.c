@@ -174,5 +174,5 @@ struct error *explain_data(
     }
     *out = name == NULL ? arena_format(&build->arena, "%s changed", path)
                         : arena_format(&build->arena, "%s of %s changed", name, path);
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }

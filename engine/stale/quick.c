@@ -164,8 +164,7 @@ struct error *quick_write(struct build *build, const char *directory)
     struct listing listing = {.build = build};
     bool is_fresh = false;
     char *path = path_join(&build->arena, directory, "quick");
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     struct error *error = list_all(&listing, &is_fresh);
     if (error == NULL)
         error = is_fresh ? write_file(&listing, path) : file_remove(path);

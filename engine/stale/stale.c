@@ -70,7 +70,7 @@ static struct error *check_field(
     if (error != NULL && error_kind_of(error) == ERROR_FORMAT) {
         error_free(error); /* no JSON any more: planning will say what is wrong with it */
         *reason = arena_format(&build->arena, "%s is no valid JSON any more", path);
-        return *reason == NULL ? error_memory() : NULL;
+        return memory_check(*reason);
     }
     TRY(error);
     const struct json *value =
@@ -80,7 +80,7 @@ static struct error *check_field(
     if (hash_equal(&hash, &read->hash))
         return NULL;
     *reason = explain_field(&build->arena, path, read, value);
-    return *reason == NULL ? error_memory() : NULL;
+    return memory_check(*reason);
 }
 
 static struct error *check_header(
@@ -92,7 +92,7 @@ static struct error *check_header(
     bool is_known = segments != NULL && segments->count > 1; /* else the header may be all of it */
     *reason = arena_format(&build->arena, "%s%s changed", is_known ? "the header of " : "",
         build->state->files[read->file].path);
-    return *reason == NULL ? error_memory() : NULL;
+    return memory_check(*reason);
 }
 
 /* Whether data files of a kind are still installed where a record has found them; a directory of
@@ -102,8 +102,7 @@ static struct error *is_installed_there(
 {
     const char *installed = path_join(&build->arena, build->options->data_directory, read->detail);
     *out = false;
-    if (installed == NULL)
-        return error_memory();
+    TRY(memory_check(installed));
     for (uint32_t i = 0; i < record->read_count; i++)
         *out |= record->reads[i].kind == READ_NAMES &&
                 strcmp(build->state->files[record->reads[i].file].path, installed) == 0;
@@ -122,13 +121,13 @@ static struct error *check_names(struct build *build, const struct record *recor
     if (!is_there) {
         *reason = arena_format(
             &build->arena, "%s are installed elsewhere than in %s", read->detail, directory);
-        return *reason == NULL ? error_memory() : NULL;
+        return memory_check(*reason);
     }
     TRY(files_hash_names(&build->arena, directory, &hash, &entries, &count));
     if (hash_equal(&hash, &read->hash))
         return NULL;
     *reason = arena_format(&build->arena, "the files in %s changed", directory);
-    return *reason == NULL ? error_memory() : NULL;
+    return memory_check(*reason);
 }
 
 static struct error *check_layout(
@@ -138,7 +137,7 @@ static struct error *check_layout(
     if (producer != MAP_NONE && hash_equal(&build->runs[producer].layout_hash, &read->hash))
         return NULL;
     *reason = arena_format(&build->arena, "the layout of %s changed", read->detail);
-    return *reason == NULL ? error_memory() : NULL;
+    return memory_check(*reason);
 }
 
 /* A read whose file has other content than when it was recorded. */
@@ -171,8 +170,7 @@ struct check {
 
 static struct error *say_stale(struct check *check, const char *reason)
 {
-    if (reason == NULL)
-        return error_memory();
+    TRY(memory_check(reason));
     if (check->out->verdict == VERDICT_STALE)
         return NULL; /* the first reason is the nearest to the root */
     check->out->verdict = VERDICT_STALE;
@@ -186,8 +184,7 @@ static struct error *want_hash(struct check *check, uint32_t file)
     if (out->files == NULL)
         out->files = arena_array(check->arena,
             check->record->read_count + check->record->made_count, sizeof *out->files);
-    if (out->files == NULL)
-        return error_memory();
+    TRY(memory_check(out->files));
     for (uint32_t i = 0; i < out->file_count; i++)
         if (out->files[i] == file)
             return NULL;
@@ -239,8 +236,7 @@ static struct error *say_damaged(struct check *check, const char *path)
         "%s is damaged: it has the stamp of what was made, and "
         "other bytes; it %s made again",
         path, build->options->is_dry ? "would be" : "is");
-    if (line == NULL)
-        return error_memory();
+    TRY(memory_check(line));
     run_say(build, EVENT_WARNING, check->node->name, line);
     return say_stale(check, arena_format(&build->arena, "%s is damaged", path));
 }

@@ -24,14 +24,13 @@ struct error *cache_log_path(
 {
     char hex[HASH_HEX_BYTES];
     *out = arena_format(arena, "%s/%s" LOG_SUFFIX, cache, hash_hex(generation, hex));
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 struct error *cache_open(struct arena *arena, const char *cache)
 {
     char *path = path_join(arena, cache, TAG_NAME);
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     TRY(file_make_directories(cache));
     return file_create_whole(path, text_of(tag));
 }
@@ -80,13 +79,11 @@ static struct error *list_entries(
     }
     TRY(error);
     *out = arena_array(arena, file_count, sizeof **out);
-    if (*out == NULL)
-        return error_memory();
+    TRY(memory_check(*out));
     for (size_t i = 0; i < file_count; i++) {
         enum file_kind kind;
         struct entry entry = {.path = path_join(arena, cache, files[i].name)};
-        if (entry.path == NULL)
-            return error_memory();
+        TRY(memory_check(entry.path));
         TRY(file_stat(entry.path, &kind, &entry.stamp));
         if (kind == FILE_REGULAR && is_abandoned(files[i].name, &entry.stamp))
             TRY(file_remove(entry.path));

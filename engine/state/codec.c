@@ -106,8 +106,7 @@ struct error *codec_get_record(struct wire_reader *reader, struct arena *arena,
     record.duration_ns = wire_get_u64(reader);
     record.read_count = wire_get_count(reader, READ_BYTES_MIN);
     record.reads = arena_array(arena, record.read_count, sizeof *record.reads);
-    if (record.reads == NULL)
-        return error_memory();
+    TRY(memory_check(record.reads));
     for (uint32_t i = 0; i < record.read_count; i++) {
         struct record_read *read = &record.reads[i];
         read->kind = wire_get_u8(reader);
@@ -123,8 +122,7 @@ struct error *codec_get_record(struct wire_reader *reader, struct arena *arena,
     }
     record.made_count = wire_get_count(reader, MADE_BYTES_MIN);
     record.made = arena_array(arena, record.made_count, sizeof *record.made);
-    if (record.made == NULL)
-        return error_memory();
+    TRY(memory_check(record.made));
     for (uint32_t i = 0; i < record.made_count; i++) {
         record.made[i].file = codec_get_place(reader, places, place_count, false);
         record.made[i].has_tree = wire_get_u8(reader) != 0;

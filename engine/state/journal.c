@@ -25,8 +25,7 @@ static struct error *grow_places(struct state *state)
     if (state->place_count >= state->file_count)
         return NULL;
     uint32_t *grown = arena_array(state->arena, state->file_capacity, sizeof *grown);
-    if (grown == NULL)
-        return error_memory();
+    TRY(memory_check(grown));
     memset(grown, 0xFF, state->file_capacity * sizeof *grown);
     state->places = grown;
     state->place_count = state->file_capacity;
@@ -46,8 +45,7 @@ static struct error *get_used_files(
 {
     *count = wire_get_count(reader, 5 + 5 + 32 + 1 + 16 + 5);
     *places = arena_array(state->arena, *count, sizeof **places);
-    if (*places == NULL)
-        return error_memory();
+    TRY(memory_check(*places));
     for (uint32_t i = 0; i < *count && wire_reader_good(reader); i++) {
         struct state_file file = codec_get_file(reader);
         if (!wire_reader_good(reader))
@@ -81,8 +79,7 @@ static struct error *add_intent(struct state *state, struct intent *intent, uint
     intent->number = number;
     state->intents = arena_grow(state->arena, state->intents, state->intent_count,
         &state->intent_capacity, sizeof(struct intent *));
-    if (state->intents == NULL)
-        return error_memory();
+    TRY(memory_check(state->intents));
     state->intents[state->intent_count++] = intent;
     return NULL;
 }
@@ -101,13 +98,11 @@ static struct error *get_intent(
 {
     struct arena *arena = state->arena;
     struct intent *intent = arena_alloc(arena, sizeof *intent);
-    if (intent == NULL)
-        return error_memory();
+    TRY(memory_check(intent));
     intent->is_recovered = true;
     intent->move_count = wire_get_count(reader, 1 + 5 + 32 + 5 + 32 + 5 + 1);
     intent->moves = arena_array(arena, intent->move_count, sizeof *intent->moves);
-    if (intent->moves == NULL)
-        return error_memory();
+    TRY(memory_check(intent->moves));
     for (uint32_t i = 0; i < intent->move_count; i++) {
         struct move *move = &intent->moves[i];
         move->kind = wire_get_u8(reader);
@@ -122,8 +117,7 @@ static struct error *get_intent(
     }
     intent->record_count = wire_get_count(reader, RECORD_BYTES_MIN);
     intent->records = arena_array(arena, intent->record_count, sizeof *intent->records);
-    if (intent->records == NULL)
-        return error_memory();
+    TRY(memory_check(intent->records));
     for (uint32_t i = 0; i < intent->record_count && wire_reader_good(reader); i++)
         TRY(codec_get_record(reader, arena, places, place_count, &intent->records[i]));
     return wire_reader_done(reader) ? add_intent(state, intent, state->journal_sequence) : NULL;
@@ -226,8 +220,7 @@ static struct error *begin_journal(struct state *state, const char *path)
 struct error *journal_open(struct state *state, const char *directory)
 {
     char *path = path_join(state->arena, directory, "journal");
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     if (state->journal_size < sizeof journal_magic)
         return begin_journal(state, path);
     TRY(file_open_staged(path, &state->journal));
@@ -318,8 +311,7 @@ struct error *journal_put_file(struct state *state, uint32_t file)
 struct error *journal_remove(struct state *state, const char *directory)
 {
     char *path = path_join(state->arena, directory, "journal");
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     file_close(state->journal);
     state->journal = NULL;
     state->journal_size = state->journal_sequence = 0;

@@ -169,8 +169,7 @@ static struct error *replay(struct piece_log *log, struct text text)
 static struct error *new_log(struct arena *arena, struct piece_log **out)
 {
     *out = arena_alloc(arena, sizeof **out);
-    if (*out == NULL)
-        return error_memory();
+    TRY(memory_check(*out));
     **out = (struct piece_log){.arena = arena, .by_key = {.arena = arena}};
     return NULL;
 }
@@ -210,8 +209,7 @@ struct error *pieces_begin(struct arena *arena, const char *path, const struct p
 {
     struct buffer payload = {0};
     char *beside = arena_format(arena, "%s.new", path);
-    if (beside == NULL)
-        return error_memory();
+    TRY(memory_check(beside));
     TRY(new_log(arena, out));
     (*out)->path = path;
     (*out)->input_count = input_count;

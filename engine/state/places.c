@@ -10,7 +10,7 @@ static struct error *find_base(struct arena *arena, const struct node *node, con
     bool is_same;
     TRY(file_same_device(STATE_DIRECTORY, node->directory, &is_same));
     *out = is_same ? STATE_DIRECTORY : path_join(arena, node->directory, STATE_DIRECTORY);
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 static const char *name_of(const struct node *node, char hex[HASH_HEX_BYTES])
@@ -27,7 +27,7 @@ static struct error *find_partial(
                ? arena_format(arena, "%s/%s/%s", node->source_directory, node->source->partial,
                      name_of(node, hex))
                : arena_format(arena, "%s/partial/%s", base, name_of(node, hex));
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 struct error *places_partial(struct arena *arena, const struct node *node, const char **out)
@@ -48,8 +48,7 @@ static struct error *remove_directory(struct arena *arena, const char *directory
     TRY(file_remove_tree(directory));
     for (int level = 0; level < levels; level++) {
         directory = path_directory(arena, directory);
-        if (directory == NULL)
-            return error_memory();
+        TRY(memory_check(directory));
         TRY(file_remove_directory(directory));
     }
     return NULL;
@@ -66,7 +65,7 @@ struct error *places_log(struct arena *arena, const struct node *node, const cha
 {
     char hex[HASH_HEX_BYTES];
     *out = arena_format(arena, "%s/pieces/%s", STATE_DIRECTORY, name_of(node, hex));
-    return *out == NULL ? error_memory() : NULL;
+    return memory_check(*out);
 }
 
 /* Whether a directory that the name needs is a file, such as one set aside before. */
@@ -75,8 +74,7 @@ static struct error *is_blocked(struct arena *arena, const char *name, bool *out
     *out = false;
     for (const char *at = path_directory(arena, name); !*out; at = path_directory(arena, at)) {
         enum file_kind kind;
-        if (at == NULL)
-            return error_memory();
+        TRY(memory_check(at));
         if (at[0] == '\0')
             break;
         TRY(file_kind_itself(at, &kind));
@@ -97,8 +95,7 @@ struct error *places_free_name(struct arena *arena, const char *name, const char
         if (kind == FILE_ABSENT)
             return NULL;
         *out = arena_format(arena, "%s.%u", name, i);
-        if (*out == NULL)
-            return error_memory();
+        TRY(memory_check(*out));
     }
     return error_new(ERROR_FAILED, "%s: its directory is full of files set aside", name);
 }
@@ -112,8 +109,7 @@ struct error *places_aside(
     TRY(find_base(arena, node, &base));
     bool is_here = strcmp(base, STATE_DIRECTORY) == 0;
     char *first = arena_format(arena, "%s/aside/%s", base, is_here ? path : path_base(path));
-    if (first == NULL)
-        return error_memory();
+    TRY(memory_check(first));
     TRY(is_blocked(arena, first, &is_taken));
     if (is_taken)
         first = arena_format(arena, "%s/aside/%s.%s", base, path_base(path), name_of(node, hex));

@@ -17,8 +17,7 @@ struct error *state_add_file(
     }
     state->files = arena_grow(
         state->arena, state->files, state->file_count, &state->file_capacity, sizeof *state->files);
-    if (state->files == NULL)
-        return error_memory();
+    TRY(memory_check(state->files));
     TRY(map_put(&state->file_by_path, path, state->file_count));
     *out = state->file_count;
     state->files[state->file_count++] = (struct state_file){
@@ -52,8 +51,7 @@ struct error *state_put_record(struct state *state, const struct record *record)
     }
     state->records = arena_grow(state->arena, state->records, state->record_count,
         &state->record_capacity, sizeof *state->records);
-    if (state->records == NULL)
-        return error_memory();
+    TRY(memory_check(state->records));
     TRY(map_put(&state->record_by_name, record->name, state->record_count));
     state->records[state->record_count++] = *record;
     return NULL;
@@ -71,8 +69,7 @@ struct error *state_keep_past(struct state *state, const struct record *record)
     }
     state->past = arena_grow(
         state->arena, state->past, state->past_count, &state->past_capacity, sizeof *state->past);
-    if (state->past == NULL)
-        return error_memory();
+    TRY(memory_check(state->past));
     TRY(map_put(&state->past_by_name, record->name, state->past_count));
     state->past[state->past_count] = *record;
     state->past[state->past_count].older = newest;

@@ -61,7 +61,7 @@ static struct error *get_names(
     *names = arena_array(arena, *count, sizeof **names);
     for (uint32_t i = 0; *names != NULL && i < *count; i++)
         (*names)[i] = wire_get_name(reader);
-    return *names == NULL ? error_memory() : NULL;
+    return memory_check(*names);
 }
 
 static uint32_t get_index(struct wire_reader *reader, uint32_t count)
@@ -87,8 +87,7 @@ static struct error *get_node(
     node->key = codec_get_hash(reader);
     node->need_count = wire_get_count(reader, 4);
     node->needs = arena_array(arena, node->need_count, sizeof *node->needs);
-    if (node->needs == NULL)
-        return error_memory();
+    TRY(memory_check(node->needs));
     for (uint32_t k = 0; k < node->need_count; k++)
         node->needs[k] = get_index(reader, graph->node_count);
     return NULL;
@@ -97,8 +96,7 @@ static struct error *get_node(
 static struct error *fill_lists(struct arena *arena, struct graph *graph)
 {
     graph->patterns = arena_array(arena, graph->node_count, sizeof *graph->patterns);
-    if (graph->patterns == NULL)
-        return error_memory();
+    TRY(memory_check(graph->patterns));
     for (uint32_t i = 0; i < graph->node_count; i++)
         if (graph->nodes[i].is_pattern)
             graph->patterns[graph->pattern_count++] = i;
@@ -109,8 +107,7 @@ static struct error *get_graph(struct wire_reader *reader, struct arena *arena, 
 {
     enum { NODE_BYTES_MIN = 5 + 1 + 4 + 16 + 4 };
     struct graph *graph = arena_alloc(arena, sizeof *graph);
-    if (graph == NULL)
-        return error_memory();
+    TRY(memory_check(graph));
     const char **directories;
     graph->manifest_name = wire_get_name(reader);
     TRY(get_names(reader, arena, &graph->defaults, &graph->default_count));
@@ -242,8 +239,7 @@ static struct error *put_state(struct buffer *writer, const struct state *state,
     uint32_t records = 0, past = 0;
     struct record *kept =
         memory_alloc((state->record_count + state->past_count + 1) * sizeof *kept);
-    if (kept == NULL)
-        return error_memory();
+    TRY(memory_check(kept));
     for (uint32_t i = 0; i < state->record_count; i++)
         if (!state->records[i].is_gone)
             kept[records++] = state->records[i];
@@ -276,8 +272,7 @@ static struct error *write_state(struct state *state, const char *directory,
     store_le64(writer->bytes + 24, payload.length);
     memcpy(writer->bytes + 32, hash.bytes, sizeof hash.bytes);
     char *path = path_join(state->arena, directory, "state");
-    if (path == NULL)
-        return error_memory();
+    TRY(memory_check(path));
     TRY(file_replace_whole(path, (struct text){(const char *)writer->bytes, writer->count}));
     return state->intent_count > 0 ? journal_renew(state, directory)
                                    : journal_remove(state, directory);
@@ -288,8 +283,7 @@ struct error *state_save(struct state *state, const char *directory, const struc
 {
     struct buffer writer = {0};
     uint32_t *places = memory_alloc((state->file_count + 1) * sizeof *places);
-    if (places == NULL)
-        return error_memory();
+    TRY(memory_check(places));
     memset(places, 0xFF, (state->file_count + 1) * sizeof *places);
     struct error *error = write_state(state, directory, graph, validity, &writer, places);
     memory_free(places);

@@ -125,8 +125,7 @@ static struct error *hash_next(struct work *work, uint64_t offset, const char *b
     uint32_t begin, end;
     if (work->stream == NULL)
         work->stream = hash_stream_new(&work->worker->arena);
-    if (work->stream == NULL)
-        return error_memory();
+    TRY(memory_check(work->stream));
     if (offset != range->offset + work->position || size > range->size_bytes - work->position ||
         !segments_range(segments, range->offset, range->size_bytes, &begin, &end))
         return error_new(ERROR_FAILED, "task \"%s\" wrote a piece of %s out of order",
@@ -187,12 +186,10 @@ struct error *work_add_read(struct work *work, const char *path)
 {
     struct job *job = work->job;
     char **reads = memory_resize(job->reads, (job->read_count + 1) * sizeof *reads);
-    if (reads == NULL)
-        return error_memory();
+    TRY(memory_check(reads));
     job->reads = reads;
     reads[job->read_count] = copy_string(path);
-    if (reads[job->read_count] == NULL)
-        return error_memory();
+    TRY(memory_check(reads[job->read_count]));
     job->read_count++;
     return NULL;
 }
@@ -238,8 +235,7 @@ struct error *work_hint(struct work *work, const void *bytes, size_t size)
     struct job *job = work->job;
     memory_free(job->hint);
     job->hint = memory_alloc(size + 1);
-    if (job->hint == NULL)
-        return error_memory();
+    TRY(memory_check(job->hint));
     memcpy(job->hint, bytes, size);
     job->hint_bytes = size;
     return NULL;
@@ -553,8 +549,7 @@ struct error *job_new(
         memory = 512 * 1024; /* its own buffer */
     }
     struct job *job = memory_alloc(sizeof *job + hashes * sizeof job->hashes[0]);
-    if (job == NULL)
-        return error_memory();
+    TRY(memory_check(job));
     *job = (struct job){.pool = {.run = run_job, .memory_bytes = memory},
         .build = build,
         .node = node,
