@@ -131,19 +131,13 @@ comm -13 "$work/there" "$work/listed-once" |
 # The engine, floor by floor: its files in the order in which the build lists them, its folders in that
 # of the first line. A file may include, and call, what stands before it.
 sed -n -E 's/^(source|header) +(engine\/[^ ]+).*/\2/p' build.ninja.in >"$work/engine"
-while read -r file; do
-    object=$build/obj/${file%.c}.o
-    case $file in *.c) ;; *) continue ;; esac
-    [ -f "$object" ] || continue
-    ${NM:-nm} "$object" | awk -v file="$file" '
-        NF == 3 && $2 ~ /^[TDRBC]$/ { print "has", file, $3 }
-        NF == 2 && $1 == "U" { print "wants", file, $2 }'
-done <"$work/engine" >"$work/symbols"
-while read -r file; do
-    awk -v file="$file" '
-        /^[ \t]*#[ \t]*include[ \t]*"engine\// { split($0, part, "\""); print "includes", file, part[2], FNR }' "$file"
-done <"$work/engine" >"$work/includes"
-awk -v floors="$floors" '
+sed -n 's/\.c$/.o/p' "$work/engine" |
+    (cd "$build/obj" 2>/dev/null && xargs "${NM:-nm}" -A 2>/dev/null) |
+    awk '{ sub(/\.o:/, ".c ") }
+        $(NF - 1) ~ /^[TDRBCU]$/ { print $(NF - 1) == "U" ? "wants" : "has", $1, $NF }' >"$work/symbols"
+xargs awk -F '"' '/^[ \t]*#[ \t]*include[ \t]*"engine\// { print "includes", FILENAME, $2, FNR }' \
+    <"$work/engine" >"$work/includes"
+awk -v listing="$work/floors" '
     BEGIN {
         count = split("task.h machine content manifest graph state run stale plan work seal " \
             "schedule build.h build.c", folders, " ")
@@ -166,8 +160,7 @@ awk -v floors="$floors" '
             print "build.ninja.in: " $1 " is listed above " path
         last = floor
         path = $1
-        if (floors == "yes")
-            printf "%2d %3d %s\n", floor, places, $1
+        printf "%2d %3d %s\n", floor, places, $1 >listing
         next
     }
     $1 == "includes" && place[$3] > place[$2] { print $2 ":" $4 ": uses " $3 ", which is above it" }
@@ -179,9 +172,8 @@ awk -v floors="$floors" '
             if (use[2] in home && place[home[use[2]]] > place[use[1]])
                 print use[1] ":1: uses " use[2] " of " home[use[2]] ", which is above it"
         }
-    }' "$work/engine" "$work/includes" "$work/symbols" >"$work/floors"
-grep -E '^ *[0-9]+ +[0-9]+ ' "$work/floors" || true
-grep -v -E '^ *[0-9]+ +[0-9]+ ' "$work/floors" >>"$work/breaches" || true
+    }' "$work/engine" "$work/includes" "$work/symbols" >>"$work/breaches"
+[ "$floors" = no ] || cat "$work/floors"
 
 if [ -s "$work/breaches" ]; then
     cat "$work/breaches"
