@@ -5,6 +5,8 @@ import shutil
 
 import numpy as np
 
+import tools
+
 # size in GB: hidden, intermediate, layers, heads, heads of keys and values, vocabulary, tied
 SHAPES = {
     0.1: (512, 1536, 8, 8, 4, 49152, True),
@@ -64,19 +66,13 @@ class Noise:
 
 
 def write_shard(path, shard, noise):
-    header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in shard:
-        size = 2 * int(np.prod(shape))
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    header, size = tools.safetensors_header(shard)
     with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(header)
         for _, shape in shard:
             for block in noise.rows(shape):
                 file.write(block)
-    return at
+    return size
 
 
 def config(hidden, intermediate, layers, heads, kv_heads, vocabulary, tied):

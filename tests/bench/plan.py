@@ -57,17 +57,11 @@ EXPERT_RULES = {"types": ["bench_experts"], "tensors": [
 
 
 def write_shard(path, tensors):
-    header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in tensors:
-        size = 2 * math.prod(shape)
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    header, size = tools.safetensors_header(tensors)
     with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + at)
-    return at
+        file.write(header)
+        file.truncate(len(header) + size)
+    return size
 
 
 def write_model(directory, tensors, config):

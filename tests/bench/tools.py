@@ -1,5 +1,7 @@
 """What all series share: measured runs, medians, the page cache, tables."""
 import contextlib
+import json
+import math
 import os
 import shutil
 import signal
@@ -112,3 +114,15 @@ def table(head, rows):
     print("| --- |" + " ---: |" * (len(head) - 1))
     for row in rows:
         print("| " + " | ".join(row) + " |", flush=True)
+
+
+def safetensors_header(tensors):
+    """The bytes before those of BF16 tensors, (name, shape) each, in that order; the size of those."""
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in tensors:
+        size = 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, at
