@@ -133,19 +133,35 @@ char *arena_copy(struct arena *arena, const char *bytes, size_t length)
     return copy;
 }
 
+/* For at least eight items, twice as many as before; 0: too many. */
+static size_t next_capacity(size_t capacity, size_t item_size)
+{
+    size_t wanted = capacity < 8 ? 8 : capacity * 2;
+    return wanted < capacity || wanted > SIZE_MAX / item_size ? 0 : wanted;
+}
+
 void *arena_grow(struct arena *arena, void *items, size_t count, size_t *capacity, size_t item_size)
 {
     if (count < *capacity)
         return items;
-    size_t wanted = *capacity < 8 ? 8 : *capacity * 2;
-    if (wanted < *capacity)
-        return NULL;
-    void *grown = arena_array(arena, wanted, item_size);
+    size_t wanted = next_capacity(*capacity, item_size);
+    void *grown = wanted == 0 ? NULL : arena_alloc(arena, wanted * item_size);
     if (grown == NULL)
         return NULL;
     if (count > 0)
         memcpy(grown, items, count * item_size);
     *capacity = wanted;
+    return grown;
+}
+
+void *memory_grow(void *items, size_t count, size_t *capacity, size_t item_size)
+{
+    if (count < *capacity)
+        return items;
+    size_t wanted = next_capacity(*capacity, item_size);
+    void *grown = wanted == 0 ? NULL : memory_resize(items, wanted * item_size);
+    if (grown != NULL)
+        *capacity = wanted;
     return grown;
 }
 

@@ -39,6 +39,10 @@ char *arena_copy(struct arena *arena, const char *bytes, size_t length); /* NUL-
 void *arena_grow(
     struct arena *arena, void *items, size_t count, size_t *capacity, size_t item_size);
 
+/* The same of memory of its own, which memory_free frees; NULL leaves `items` and `*capacity` as
+ * they are. */
+void *memory_grow(void *items, size_t count, size_t *capacity, size_t item_size);
+
 void arena_reset(struct arena *arena); /* forgets all objects, keeps one block for reuse */
 void arena_end(struct arena *arena);   /* gives everything back; the arena is empty and usable */
 

@@ -432,28 +432,14 @@ static bool run_goes_on(const struct piece_run *run, uint32_t index, const struc
            are_equal(next.outputs, piece->outputs, piece->output_count);
 }
 
-/* As arena_grow, but of memory of its own: an arena would keep what a list outgrew. */
-static bool make_room(void **items, size_t count, size_t *capacity, size_t item_size)
-{
-    if (count < *capacity)
-        return true;
-    size_t wanted = *capacity < 8 ? 8 : *capacity * 2;
-    void *grown = memory_resize(*items, wanted * item_size);
-    if (grown == NULL)
-        return false;
-    *items = grown;
-    *capacity = wanted;
-    return true;
-}
-
 static struct error *add_to_run(struct plan *plan, const struct piece *piece)
 {
     uint32_t count = plan->piece_run_count;
     if (count > 0 && run_goes_on(&plan->piece_runs[count - 1], plan->piece_count, piece))
         return NULL;
-    void *runs = plan->piece_runs;
-    if (!make_room(&runs, count, &plan->piece_run_capacity, sizeof *plan->piece_runs))
-        return error_memory();
+    struct piece_run *runs =
+        memory_grow(plan->piece_runs, count, &plan->piece_run_capacity, sizeof *runs);
+    TRY(memory_check(runs));
     plan->piece_runs = runs;
     plan->piece_runs[count] = (struct piece_run){.first = *piece, .begin = plan->piece_count};
     plan->piece_runs[count].first.key = TEXT_EMPTY; /* the caller's buffer may go */
@@ -479,9 +465,9 @@ struct error *plan_piece(struct plan *plan, const struct piece *piece)
     struct planned_piece planned = {.action = PIECE_MAKE};
     TRY(hash_key(plan, piece->key, &planned.key));
     TRY(add_to_run(plan, piece));
-    void *pieces = plan->pieces;
-    if (!make_room(&pieces, plan->piece_count, &plan->piece_capacity, sizeof *plan->pieces))
-        return error_memory();
+    struct planned_piece *pieces =
+        memory_grow(plan->pieces, plan->piece_count, &plan->piece_capacity, sizeof *pieces);
+    TRY(memory_check(pieces));
     plan->pieces = pieces;
     planned.run = plan->piece_run_count - 1;
     plan->pieces[plan->piece_count++] = planned;

@@ -89,6 +89,27 @@ static void arrays_grow_by_doubling(void **state)
     arena_end(&arena);
 }
 
+static void memory_grows_by_doubling(void **state)
+{
+    (void)state;
+    uint32_t *items = NULL;
+    size_t capacity = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        items = memory_grow(items, i, &capacity, sizeof *items);
+        assert_non_null(items);
+        assert_true(capacity > i);
+        items[i] = i;
+    }
+    for (uint32_t i = 0; i < 1000; i++)
+        assert_int_equal(items[i], i);
+    assert_int_equal(capacity, 1024);
+    size_t most = SIZE_MAX / 4;
+    assert_null(memory_grow(items, most, &most, sizeof *items)); /* and stays as it is */
+    assert_int_equal(most, SIZE_MAX / 4);
+    assert_int_equal(items[999], 999);
+    memory_free(items);
+}
+
 static void reset_keeps_one_block(void **state)
 {
     (void)state;
@@ -116,6 +137,7 @@ int main(void)
         cmocka_unit_test(sizes_that_overflow_are_refused),
         cmocka_unit_test(texts_are_copied_and_formatted),
         cmocka_unit_test(arrays_grow_by_doubling),
+        cmocka_unit_test(memory_grows_by_doubling),
         cmocka_unit_test(reset_keeps_one_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
