@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/fault.h"
+#include "base/text.h"
 
 #if defined(__linux__) && !defined(PSYBUILD_PORTABLE)
 #define USE_LINUX 1
@@ -231,7 +232,7 @@ static uint64_t group_memory_bytes(void)
     int descriptor = open("/sys/fs/cgroup/memory.max", O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
         return bytes;
-    if (read(descriptor, text, sizeof text - 1) > 0 && text[0] >= '0' && text[0] <= '9')
+    if (read(descriptor, text, sizeof text - 1) > 0 && char_is_digit(text[0]))
         bytes = strtoull(text, NULL, 10);
     close(descriptor);
 #endif

@@ -155,8 +155,7 @@ static void replace_lone_surrogates(char *raw, size_t length)
 /* A number that cJSON would refuse becomes 0 and spaces. */
 static bool is_number_for_cjson(struct text raw)
 {
-    char last = raw.bytes[raw.length - 1];
-    return raw.length <= CJSON_NUMBER_BYTES_MAX && last >= '0' && last <= '9';
+    return raw.length <= CJSON_NUMBER_BYTES_MAX && char_is_digit(raw.bytes[raw.length - 1]);
 }
 
 /* The first scan: refuses what is not JSON. */

@@ -3,24 +3,12 @@
 
 #include <string.h>
 
+#include "engine/manifest/params.h"
+
 static void say_heading(struct cli *cli, const char *text)
 {
     terminal_say(cli->terminal, TONE_PLAIN, "%s", "");
     terminal_say(cli->terminal, TONE_PLAIN, "%s", text);
-}
-
-/* "4, 8 or ..." after the type: the values that are allowed. */
-static struct error *list_values(
-    struct arena *arena, const struct param_spec *spec, const char **out)
-{
-    char *list = arena_format(arena, "%s", "");
-    for (size_t i = 0; list != NULL && spec->words != NULL && spec->words[i] != NULL; i++)
-        list = arena_format(arena, "%s%s\"%s\"", list, i > 0 ? ", " : "", spec->words[i]);
-    for (size_t i = 0; list != NULL && spec->integers != NULL && spec->integers[i] >= 0; i++)
-        list =
-            arena_format(arena, "%s%s%lld", list, i > 0 ? ", " : "", (long long)spec->integers[i]);
-    *out = list;
-    return memory_check(list);
 }
 
 /* A switch, so that the compiler misses a type that is new. */
@@ -53,7 +41,7 @@ static const char *type_name(const struct param_spec *spec)
 static struct error *describe(struct arena *arena, const struct param_spec *spec, const char **out)
 {
     const char *values;
-    TRY(list_values(arena, spec, &values));
+    TRY(param_list_values(arena, spec, &values));
     bool is_word = spec->type == PARAM_STRING && values[0] != '\0'; /* its values say it all */
     const char *between = values[0] == '\0' ? "" : spec->type == PARAM_SIZE ? " or " : ": ";
     *out = arena_format(arena, "%s%s%s%s", is_word ? "" : type_name(spec), is_word ? "" : between,

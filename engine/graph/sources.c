@@ -2,6 +2,7 @@
 #include "engine/graph/builder.h"
 
 #include "base/directory.h"
+#include "engine/manifest/params.h"
 
 enum { SOURCE_DEPTH_MAX = 16 };
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/buffer.h"
+
 const struct json *json_new_string(
     struct arena *arena, const struct json *place, const char *string)
 {
@@ -19,22 +21,6 @@ const struct json *json_new_string(
 static bool is_runtime_name(struct text name)
 {
     return text_is(name, "out") || text_starts_with(name, "in.");
-}
-
-struct parts {
-    struct arena *arena;
-    char *bytes;
-    size_t count, capacity;
-};
-
-static struct error *append(struct parts *parts, const char *bytes, size_t length)
-{
-    for (size_t i = 0; i < length; i++) {
-        parts->bytes = arena_grow(parts->arena, parts->bytes, parts->count, &parts->capacity, 1);
-        TRY(memory_check(parts->bytes));
-        parts->bytes[parts->count++] = bytes[i];
-    }
-    return NULL;
 }
 
 /* The name in "${name}" at `position`; an error when the brace is not closed. */
@@ -64,27 +50,29 @@ static struct error *look_up(const struct scope *scope, const struct json *value
     return NULL;
 }
 
-static struct error *append_quoted(struct parts *parts, struct text text)
+static void put_quoted(struct buffer *parts, struct text text)
 {
     for (size_t i = 0; i < text.length; i++) {
-        TRY(append(parts, text.bytes + i, 1));
+        buffer_put(parts, text.bytes + i, 1);
         if (text.bytes[i] == '$')
-            TRY(append(parts, "$", 1));
+            buffer_put(parts, "$", 1);
     }
-    return NULL;
 }
 
-static struct error *append_value(struct parts *parts, const struct scope *scope,
+static struct error *put_value(struct buffer *parts, const struct scope *scope,
     const struct json *value, struct text name, const struct json *found)
 {
     switch (found->kind) {
     case JSON_STRING:
     case JSON_NUMBER:
         if (scope->is_exec)
-            return append_quoted(parts, found->text);
-        return append(parts, found->text.bytes, found->text.length);
+            put_quoted(parts, found->text);
+        else
+            buffer_put_text(parts, found->text);
+        return NULL;
     case JSON_BOOL:
-        return append(parts, found->boolean ? "true" : "false", found->boolean ? 4 : 5);
+        buffer_put_string(parts, found->boolean ? "true" : "false");
+        return NULL;
     default:
         return json_error(value, "variable \"%.*s\" is %s and can only be a whole string",
             (int)name.length, name.bytes, json_kind_name(found->kind));
@@ -92,13 +80,12 @@ static struct error *append_value(struct parts *parts, const struct scope *scope
 }
 
 static struct error *finish_string(
-    struct parts *parts, const struct json *value, const struct json **out)
+    struct buffer *parts, const struct json *value, const struct json **out)
 {
-    TRY(append(parts, "", 1)); /* the NUL */
     struct json *made = arena_alloc(parts->arena, sizeof *made);
     TRY(memory_check(made));
     *made = *value;
-    made->text = (struct text){parts->bytes, parts->count - 1};
+    TRY(buffer_text(parts, &made->text));
     *out = made;
     return NULL;
 }
@@ -120,9 +107,9 @@ static struct error *expand_string(struct arena *arena, const struct scope *scop
     *out = value;
     if (text.length == 0 || memchr(text.bytes, '$', text.length) == NULL)
         return NULL;
-    struct parts parts = {.arena = arena};
+    struct buffer parts = {.arena = arena};
     if (scope->is_quoting) {
-        TRY(append_quoted(&parts, text));
+        put_quoted(&parts, text);
         return finish_string(&parts, value, out);
     }
     for (size_t i = 0; i < text.length;) {
@@ -130,11 +117,11 @@ static struct error *expand_string(struct arena *arena, const struct scope *scop
         struct text name = TEXT_EMPTY;
         const struct json *found = NULL;
         if (text.bytes[i] != '$') {
-            TRY(append(&parts, text.bytes + i++, 1));
+            buffer_put(&parts, text.bytes + i++, 1);
             continue;
         }
         if (i + 1 < text.length && text.bytes[i + 1] == '$') {
-            TRY(append(&parts, "$$", scope->is_exec ? 2 : 1));
+            buffer_put(&parts, "$$", scope->is_exec ? 2 : 1);
             i += 2;
             continue;
         }
@@ -144,11 +131,11 @@ static struct error *expand_string(struct arena *arena, const struct scope *scop
         TRY(read_name(value, i, &name, &after));
         TRY(look_up(scope, value, name, &found, &is_kept));
         if (is_kept) {
-            TRY(append(&parts, text.bytes + i, after - i));
+            buffer_put(&parts, text.bytes + i, after - i);
         } else if (found == NULL || (i == 0 && after == text.length)) {
             return expand_whole(arena, scope, found, out);
         } else {
-            TRY(append_value(&parts, scope, value, name, found));
+            TRY(put_value(&parts, scope, value, name, found));
         }
         i = after;
     }

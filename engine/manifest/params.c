@@ -41,7 +41,7 @@ struct error *kind_check(
 
 /* ---- parameters ---- */
 
-static struct error *join_words(
+struct error *param_list_values(
     struct arena *arena, const struct param_spec *spec, const char **out)
 {
     char *list = arena_format(arena, "%s", "");
@@ -113,7 +113,7 @@ struct error *param_check(
     struct arena *arena, const struct param_spec *spec, const struct json *value)
 {
     const char *words;
-    TRY(join_words(arena, spec, &words));
+    TRY(param_list_values(arena, spec, &words));
     if (spec->type != PARAM_SIZE && spec->words != NULL && !is_word(spec, value))
         return json_error(
             value, "\"%s\" must be one of %s, not %s", spec->name, words, json_show(arena, value));

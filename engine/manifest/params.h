@@ -15,11 +15,17 @@ struct error *key_unknown(const struct json *object, const struct json_member *m
 /* A value is of a kind; NULL is fine. `name` is the key it stands under. */
 MUST_CHECK struct error *kind_check(
     struct arena *arena, const struct json *value, enum json_kind kind, const char *name);
+/* The values that are allowed, "\"a\", \"b\"" or "4, 8"; "" for any. */
+MUST_CHECK struct error *param_list_values(
+    struct arena *arena, const struct param_spec *spec, const char **out);
 /* One value against its line of a table. */
 MUST_CHECK struct error *param_check(
     struct arena *arena, const struct param_spec *spec, const struct json *value);
 /* An object against a whole table: unknown keys, types, words, ranges, what is required. */
 MUST_CHECK struct error *params_check(
     const struct param_spec *specs, const struct json *with, const char *owner);
+
+/* The task type of that name; NULL: none. */
+const struct task_type *registry_find(const struct registry *registry, const char *name);
 
 #endif

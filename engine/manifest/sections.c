@@ -259,9 +259,7 @@ static struct error *read_path_key(
 
 static bool is_sha256(struct text text)
 {
-    if (text.length != 7 + 64 || !text_starts_with(text, "sha256:"))
-        return false;
-    return strspn(text.bytes + 7, "0123456789abcdef") == 64;
+    return text_starts_with(text, "sha256:") && text_is_hex(text_from(text, 7), 64);
 }
 
 static struct error *read_hash(struct loader *loader, struct manifest_node *node)

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/directory.h"
+#include "engine/manifest/params.h"
 #include "tasks/formats/digest.h"
 #include "tasks/registry.h"
 #include "tests/support/conversion.h"
