@@ -185,3 +185,11 @@ void error_free(struct error *error)
     arena_end(&error->arena);
     memory_free(error);
 }
+
+struct error *error_forgive(struct error *error, enum error_kind kind)
+{
+    if (error == NULL || error_kind_of(error) != kind)
+        return error;
+    error_free(error);
+    return NULL;
+}

@@ -70,5 +70,7 @@ const char *error_text(const struct error *error);
 const char *error_report(const struct error *error);
 
 void error_free(struct error *error); /* NULL is fine */
+/* NULL for one of that kind, which is freed; any other is given back. */
+MUST_CHECK struct error *error_forgive(struct error *error, enum error_kind kind);
 
 #endif

@@ -45,15 +45,12 @@ static struct error *read_config(struct inspection *inspection, const char *dire
 {
     struct arena *arena = inspection->cli->arena;
     const struct json_document *document;
-    struct text text;
+    struct text text = {0};
     char *path = path_join(arena, directory, "config.json");
     TRY(memory_check(path));
-    struct error *error = file_read_whole(arena, path, CONFIG_BYTES_MAX, &text);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
+    TRY(error_forgive(file_read_whole(arena, path, CONFIG_BYTES_MAX, &text), ERROR_MISSING));
+    if (text.bytes == NULL)
         return NULL;
-    }
-    TRY(error);
     TRY(json_parse(arena, path, text, JSON_TOLERANT, &document));
     inspection->config = &document->root;
     return NULL;

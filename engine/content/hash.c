@@ -5,7 +5,7 @@
 
 #include "base/wire.h"
 
-enum { READ_BYTES = 512 * 1024, HEADER_BYTES_MAX = 100 << 20 };
+enum { READ_BYTES = 512 * 1024 };
 
 static const struct hash_code hash_code_baseline = {0, hash_at_once, hash_more};
 static const struct hash_code *hash_code = &hash_code_baseline;

@@ -19,7 +19,10 @@ struct hash128 {
 _Static_assert(sizeof(struct hash128) == 16, "hashes lie in state and pieces as 16 bytes");
 
 #define HASH_HEX_BYTES 33
-enum { SEGMENT_BYTES = 4 << 20 }; /* of files without a segmenter */
+enum {
+    SEGMENT_BYTES = 4 << 20,      /* of files without a segmenter */
+    HEADER_BYTES_MAX = 100 << 20, /* of those with one: a longer header is none */
+};
 
 /* Picks the fastest code that `cpu_mask` (base/cpu.h) allows; the hashes do not depend on it. Once,
  * before there are threads; until then the baseline's serves. */

@@ -6,8 +6,6 @@
 
 #include "engine/plan/plan.h"
 
-enum { HEADER_BYTES_MAX = 100 << 20 };
-
 /* Finds where the inputs' bytes lie now. */
 MUST_CHECK struct error *inputs_resolve(struct plan *plan);
 /* The role's file, or NULL. */

@@ -10,7 +10,7 @@
 #include "engine/run/files.h"
 #include "engine/plan/inputs.h"
 
-enum { JSON_FILE_BYTES_MAX = 64 << 20, DATA_FILE_BYTES_MAX = 4 << 20 };
+enum { DATA_FILE_BYTES_MAX = 4 << 20 };
 
 struct plan_json {
     struct plan *plan;

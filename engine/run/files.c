@@ -60,12 +60,6 @@ const struct made_file *files_find_made(const struct build *build, const char *p
     return NULL;
 }
 
-bool files_is_staged(const struct build *build, const char *path)
-{
-    uint32_t producer = graph_find_producer(build->graph, path);
-    return producer != NODE_NONE && build->runs[producer].status == STATUS_MADE;
-}
-
 /* A file that this run is known to fetch, and not only again: what was there before says nothing of
  * it. */
 static bool will_change(const struct build *build, const char *path)
@@ -116,12 +110,7 @@ struct error *files_hash_names(struct arena *arena, const char *directory, struc
     struct text text;
     *entries = NULL;
     *count = 0;
-    struct error *error = file_list_directory(arena, directory, entries, count);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
-        error = NULL;
-    }
-    TRY(error);
+    TRY(error_forgive(file_list_directory(arena, directory, entries, count), ERROR_MISSING));
     TRY(memory_check(writer));
     json_write_array_begin(writer);
     for (size_t i = 0; i < *count; i++)

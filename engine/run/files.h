@@ -5,6 +5,8 @@
 #include "base/directory.h"
 #include "engine/run/run.h"
 
+enum { JSON_FILE_BYTES_MAX = 64 << 20 }; /* of a file whose fields are read */
+
 /* Takes a file's stamp, once in a run. */
 MUST_CHECK struct error *files_look(struct build *build, uint32_t file);
 /* A file was hashed: its tree and stamp become the state's. */
@@ -14,8 +16,6 @@ MUST_CHECK struct error *files_set_hashed(
 /* The tree hash of an input as it is now, if the run knows it: of a staged file, or of the state's.
  */
 bool files_find_tree(struct build *build, const char *path, struct hash128 *out);
-/* Whether the file is made in this run and has not its name yet. */
-bool files_is_staged(const struct build *build, const char *path);
 /* What a node of this run made under that path; NULL when none has. */
 const struct made_file *files_find_made(const struct build *build, const char *path);
 

@@ -25,10 +25,7 @@ static struct error *has_partials(struct build *build, const char *base, bool *o
     size_t count = 0;
     char *path = path_join(&build->arena, base, "partial");
     TRY(memory_check(path));
-    struct error *error = file_list_directory(&build->arena, path, &entries, &count);
-    if (error != NULL && error_kind_of(error) != ERROR_MISSING)
-        return error;
-    error_free(error);
+    TRY(error_forgive(file_list_directory(&build->arena, path, &entries, &count), ERROR_MISSING));
     *out = count > 0;
     return NULL;
 }

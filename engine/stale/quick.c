@@ -222,13 +222,10 @@ static struct error *check_payload(const struct validity *validity, struct text 
 static struct error *check_file(
     struct arena *arena, const char *path, const struct validity *validity, bool *out)
 {
-    struct text text;
-    struct error *error = file_read_whole(arena, path, QUICK_BYTES_MAX, &text);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
+    struct text text = {0};
+    TRY(error_forgive(file_read_whole(arena, path, QUICK_BYTES_MAX, &text), ERROR_MISSING));
+    if (text.bytes == NULL)
         return NULL;
-    }
-    TRY(error);
     if (text.length < HEADER_BYTES || memcmp(text.bytes, magic, sizeof magic) != 0 ||
         load_le32(text.bytes + 16) != QUICK_VERSION ||
         load_le64(text.bytes + 24) != text.length - HEADER_BYTES)

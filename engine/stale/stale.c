@@ -8,8 +8,6 @@
 #include "engine/run/files.h"
 #include "engine/stale/explain.h"
 
-enum { JSON_FILE_BYTES_MAX = 64 << 20 };
-
 /* ---- files ---- */
 
 static struct error *is_steady(struct build *build, uint32_t file, bool *out)

@@ -72,12 +72,7 @@ static struct error *list_entries(
     struct file_entry *files;
     size_t file_count = 0;
     *count = 0;
-    struct error *error = file_list_directory(arena, cache, &files, &file_count);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
-        error = NULL;
-    }
-    TRY(error);
+    TRY(error_forgive(file_list_directory(arena, cache, &files, &file_count), ERROR_MISSING));
     *out = arena_array(arena, file_count, sizeof **out);
     TRY(memory_check(*out));
     for (size_t i = 0; i < file_count; i++) {

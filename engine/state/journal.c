@@ -167,13 +167,10 @@ static struct hash128 hash_entry(uint64_t sequence, uint32_t type, struct text p
  */
 struct error *journal_load(struct state *state, const char *path)
 {
-    struct text text;
-    struct error *error = file_read_whole(state->arena, path, STATE_BYTES_MAX, &text);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
+    struct text text = {0};
+    TRY(error_forgive(file_read_whole(state->arena, path, STATE_BYTES_MAX, &text), ERROR_MISSING));
+    if (text.bytes == NULL)
         return NULL;
-    }
-    TRY(error);
     state->has_journal = true;
     size_t name_length = sizeof journal_magic - 1;
     unsigned version = text.length > name_length ? (unsigned char)text.bytes[name_length] : 0;

@@ -176,14 +176,11 @@ static struct error *new_log(struct arena *arena, struct piece_log **out)
 
 struct error *pieces_load(struct arena *arena, const char *path, struct piece_log **out)
 {
-    struct text text;
+    struct text text = {0};
     TRY(new_log(arena, out));
-    struct error *error = file_read_whole(arena, path, LOG_BYTES_MAX, &text);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
+    TRY(error_forgive(file_read_whole(arena, path, LOG_BYTES_MAX, &text), ERROR_MISSING));
+    if (text.bytes == NULL)
         return NULL;
-    }
-    TRY(error);
     if (text.length < sizeof magic || memcmp(text.bytes, magic, sizeof magic) != 0)
         return NULL;
     return replay(*out, text);

@@ -182,13 +182,10 @@ static void forget(struct state *state, const char *warning)
 
 static struct error *load_state(struct state *state, const char *path)
 {
-    struct text text;
-    struct error *error = file_read_whole(state->arena, path, STATE_BYTES_MAX, &text);
-    if (error != NULL && error_kind_of(error) == ERROR_MISSING) {
-        error_free(error);
+    struct text text = {0};
+    TRY(error_forgive(file_read_whole(state->arena, path, STATE_BYTES_MAX, &text), ERROR_MISSING));
+    if (text.bytes == NULL)
         return NULL;
-    }
-    TRY(error);
     static const char damaged[] =
         "the build state is damaged: outputs are compared by content or made again";
     if (text.length < HEADER_BYTES || memcmp(text.bytes, state_magic, sizeof state_magic) != 0) {

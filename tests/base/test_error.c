@@ -142,6 +142,17 @@ static void out_of_memory_needs_no_memory(void **state)
     error_free(error); /* it is never given back */
 }
 
+static void one_kind_is_forgiven(void **state)
+{
+    (void)state;
+    assert_null(error_forgive(NULL, ERROR_MISSING));
+    assert_null(error_forgive(error_new(ERROR_MISSING, "no such file"), ERROR_MISSING));
+    struct error *error = error_forgive(error_new(ERROR_IO, "no space"), ERROR_MISSING);
+    assert_non_null(error);
+    assert_string_equal(error_text(error), "no space");
+    error_free(error);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +165,7 @@ int main(void)
         cmocka_unit_test(messages_are_one_line),
         cmocka_unit_test(errno_becomes_kind_and_words),
         cmocka_unit_test(out_of_memory_needs_no_memory),
+        cmocka_unit_test(one_kind_is_forgiven),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
