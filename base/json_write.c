@@ -350,12 +350,6 @@ void json_member_bool(struct json_writer *writer, const char *key, bool value)
     json_write_bool(writer, value);
 }
 
-void json_member_value(struct json_writer *writer, const char *key, const struct json *value)
-{
-    json_write_key(writer, text_of(key));
-    json_write_value(writer, value);
-}
-
 struct error *json_writer_finish(struct json_writer *writer, struct text *out)
 {
     assert(writer->out.failed || (writer->depth == 0 && !writer->is_after_key));

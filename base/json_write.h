@@ -55,7 +55,6 @@ void json_member_string(
 void json_member_u64(struct json_writer *writer, const char *key, uint64_t number);
 void json_member_double(struct json_writer *writer, const char *key, double number);
 void json_member_bool(struct json_writer *writer, const char *key, bool value);
-void json_member_value(struct json_writer *writer, const char *key, const struct json *value);
 
 /* The text so far, NUL-terminated, in the arena. */
 MUST_CHECK struct error *json_writer_finish(struct json_writer *writer, struct text *out);

@@ -211,7 +211,6 @@ MUST_CHECK struct error *work_read(struct work *work, size_t input, const void *
 void *work_buffer(struct work *work, size_t output);
 void *work_scratch(struct work *work);
 const char *work_input_path(const struct work *work, size_t input); /* for messages: its own name */
-uint64_t work_input_size(const struct work *work, size_t input);
 /* Keeps something found out about the piece: at most PIECE_RESULT_BYTES, the last one counts. */
 void work_result(struct work *work, const void *bytes, size_t size);
 bool work_wants_figures(const struct work *work); /* false under --no-stats */
@@ -295,7 +294,5 @@ struct registry {
     MUST_CHECK struct error *(*identify)(
         struct arena *arena, const char *path, const char *like, char **out);
 };
-
-const struct task_type *registry_find(const struct registry *registry, const char *name);
 
 #endif

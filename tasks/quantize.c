@@ -738,9 +738,9 @@ static struct error *check_dequantized(
         job->input->tensor->name, nonfinite_text(value), index, work_input_path(work, 0));
 }
 
-static struct error *dequantize_make(struct work *work, const struct piece *piece)
+static struct error *dequantize_make(
+    struct work *work, const struct piece *piece, const struct job_rows *rows)
 {
-    const struct job_rows found = rows_of(piece), *rows = &found;
     const struct job *job = rows->job;
     const struct tensor *tensor = &job->outputs[0].tensor;
     uint64_t columns = tensor->shape[tensor->rank - 1];
@@ -789,10 +789,10 @@ static bool make_quantized(struct work *work, const struct job_rows *rows, const
 
 static struct error *quantize_make(struct work *work, const struct piece *piece)
 {
-    const struct job_rows found = rows_of(piece), *rows = &found;
-    const struct job *job = rows->job;
+    const struct job_rows rows = rows_of(piece);
+    const struct job *job = rows.job;
     if (job->is_dequantized)
-        return dequantize_make(work, piece);
+        return dequantize_make(work, piece, &rows);
     const void *values_in, *values;
     TRY(work_read(work, 0, &values_in));
     values = values_in;
@@ -804,10 +804,10 @@ static struct error *quantize_make(struct work *work, const struct piece *piece)
     } else if (!job->is_quantized) {
         memcpy(work_buffer(work, 0), values, (size_t)piece->inputs[0].size_bytes);
     }
-    bool is_known_finite = job->is_quantized && make_quantized(work, rows, values);
+    bool is_known_finite = job->is_quantized && make_quantized(work, &rows, values);
     if (!is_known_finite)
-        TRY(check_weights(work, piece, rows, values_in, values));
-    return job->is_quantized ? check_scales(work, piece, rows) : NULL;
+        TRY(check_weights(work, piece, &rows, values_in, values));
+    return job->is_quantized ? check_scales(work, piece, &rows) : NULL;
 }
 
 /* ---- sum ---- */

@@ -37,8 +37,6 @@ MUST_CHECK struct error *sources_list(
 
 /* ---- nodes.c ---- */
 bool nodes_exist(const struct builder *builder, const char *path);
-MUST_CHECK struct error *nodes_find_group(
-    struct builder *builder, const char *directory, uint32_t *out);
 MUST_CHECK struct error *nodes_add_declared(
     struct builder *builder, const struct manifest_node *declared);
 MUST_CHECK struct error *nodes_check_patterns(const struct builder *builder);

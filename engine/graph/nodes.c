@@ -17,7 +17,7 @@ bool nodes_exist(const struct builder *builder, const char *path)
     return false;
 }
 
-struct error *nodes_find_group(struct builder *builder, const char *directory, uint32_t *out)
+static struct error *find_group(struct builder *builder, const char *directory, uint32_t *out)
 {
     struct graph *graph = builder->graph;
     *out = map_get(&builder->group_by_directory, directory);
@@ -57,7 +57,7 @@ struct error *nodes_add_declared(struct builder *builder, const struct manifest_
     if (map_get(&builder->file_by_path, node.name) != MAP_NONE)
         return json_error(node.place, "\"%s\" is a file of a source and cannot be made", node.name);
     if (declared->group != NULL && !node.is_view)
-        TRY(nodes_find_group(builder, declared->group, &node.group));
+        TRY(find_group(builder, declared->group, &node.group));
     if (node.is_pattern) {
         struct graph *graph = builder->graph;
         graph->patterns = arena_grow(builder->arena, graph->patterns, graph->pattern_count,

@@ -41,17 +41,17 @@ static struct error *keep_piece(struct build *build, const struct job *job)
 {
     struct plan *plan = build->runs[job->node].plan;
     struct planned_piece *planned = &plan->pieces[job->index];
-    const struct piece made = plan_piece_of(plan, job->index), *piece = &made;
+    const struct piece piece = plan_piece_of(plan, job->index);
     struct piece_record record = {.key = planned->key,
-        .input_count = piece->input_count,
-        .output_count = piece->output_count,
+        .input_count = piece.input_count,
+        .output_count = piece.output_count,
         .result = {(const char *)job->result, job->result_bytes}};
     TRY(keep_result(plan, planned, record.result));
     uint32_t place = 0;
-    for (uint32_t i = 0; i < piece->input_count + piece->output_count; i++) {
-        bool is_input = i < piece->input_count;
+    for (uint32_t i = 0; i < piece.input_count + piece.output_count; i++) {
+        bool is_input = i < piece.input_count;
         const struct piece_range *range =
-            is_input ? &piece->inputs[i] : &piece->outputs[i - piece->input_count];
+            is_input ? &piece.inputs[i] : &piece.outputs[i - piece.input_count];
         struct segments *segments =
             is_input ? plan->inputs[range->file].segments : plan->outputs[range->file].segments;
         uint32_t begin, end;
@@ -60,7 +60,7 @@ static struct error *keep_piece(struct build *build, const struct job *job)
         for (uint32_t s = begin; s < end; s++)
             segments_set(segments, s, &job->hashes[place + s - begin]);
         struct piece_part *part =
-            is_input ? &record.inputs[i] : &record.outputs[i - piece->input_count];
+            is_input ? &record.inputs[i] : &record.outputs[i - piece.input_count];
         *part = (struct piece_part){.file = range->file,
             .offset = range->offset,
             .size_bytes = range->size_bytes,

@@ -48,7 +48,7 @@ struct state_file codec_get_file(struct wire_reader *reader)
 }
 
 /* `places` maps file indices to those written; NULL: the same. */
-void codec_put_place(struct buffer *writer, const uint32_t *places, uint32_t file)
+static void put_place(struct buffer *writer, const uint32_t *places, uint32_t file)
 {
     wire_put_u32(writer, places == NULL || file == FILE_NONE ? file : places[file]);
 }
@@ -65,7 +65,7 @@ void codec_put_record(struct buffer *writer, const struct record *record, const 
     wire_put_u32(writer, record->read_count);
     for (uint32_t i = 0; i < record->read_count; i++) {
         wire_put_u8(writer, (uint8_t)record->reads[i].kind);
-        codec_put_place(writer, places, record->reads[i].file);
+        put_place(writer, places, record->reads[i].file);
         wire_put_name(writer, record->reads[i].detail);
         codec_put_hash(writer, &record->reads[i].hash);
         codec_put_hash(writer, &record->reads[i].seen);
@@ -73,14 +73,14 @@ void codec_put_record(struct buffer *writer, const struct record *record, const 
     }
     wire_put_u32(writer, record->made_count);
     for (uint32_t i = 0; i < record->made_count; i++) {
-        codec_put_place(writer, places, record->made[i].file);
+        put_place(writer, places, record->made[i].file);
         wire_put_u8(writer, record->made[i].has_tree);
         codec_put_hash(writer, &record->made[i].tree);
         wire_put_name(writer, record->made[i].identity);
     }
 }
 
-uint32_t codec_get_place(
+static uint32_t get_place(
     struct wire_reader *reader, const uint32_t *places, uint32_t count, bool may_be_none)
 {
     uint32_t file = wire_get_u32(reader);
@@ -110,7 +110,7 @@ struct error *codec_get_record(struct wire_reader *reader, struct arena *arena,
     for (uint32_t i = 0; i < record.read_count; i++) {
         struct record_read *read = &record.reads[i];
         read->kind = wire_get_u8(reader);
-        read->file = codec_get_place(reader, places, place_count, true);
+        read->file = get_place(reader, places, place_count, true);
         read->detail = wire_get_name(reader);
         read->hash = codec_get_hash(reader);
         read->seen = codec_get_hash(reader);
@@ -124,7 +124,7 @@ struct error *codec_get_record(struct wire_reader *reader, struct arena *arena,
     record.made = arena_array(arena, record.made_count, sizeof *record.made);
     TRY(memory_check(record.made));
     for (uint32_t i = 0; i < record.made_count; i++) {
-        record.made[i].file = codec_get_place(reader, places, place_count, false);
+        record.made[i].file = get_place(reader, places, place_count, false);
         record.made[i].has_tree = wire_get_u8(reader) != 0;
         record.made[i].tree = codec_get_hash(reader);
         record.made[i].identity = wire_get_name(reader);

@@ -15,9 +15,6 @@ struct state_file codec_get_file(struct wire_reader *reader);
 
 /* Files have numbers: `places` has that of each file of the state, NULL when they are the state's
  * own. */
-void codec_put_place(struct buffer *writer, const uint32_t *places, uint32_t file);
-uint32_t codec_get_place(
-    struct wire_reader *reader, const uint32_t *places, uint32_t count, bool may_be_none);
 void codec_put_record(struct buffer *writer, const struct record *record, const uint32_t *places);
 MUST_CHECK struct error *codec_get_record(struct wire_reader *reader, struct arena *arena,
     const uint32_t *places, uint32_t place_count, struct record *out);

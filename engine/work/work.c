@@ -112,11 +112,6 @@ const char *work_input_path(const struct work *work, size_t input)
     return work->plan->inputs[work->piece->inputs[input].file].path;
 }
 
-uint64_t work_input_size(const struct work *work, size_t input)
-{
-    return work->piece->inputs[input].size_bytes;
-}
-
 /* The bytes that come next are hashed into the segments they belong to. */
 static struct error *hash_next(struct work *work, uint64_t offset, const char *bytes, size_t size)
 {
