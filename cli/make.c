@@ -44,36 +44,20 @@ static struct error *run(struct cli *cli, struct build *build, const char *const
     return NULL;
 }
 
-/* The path of a run that finds nothing to do, which parses nothing and loads nothing. `*build`
- * stays NULL when even the state needed no reading. */
-static struct error *find_null(
-    struct cli *cli, const char *const *targets, struct build **build, bool *is_null)
-{
-    size_t count = cli->options->argument_count;
-    if (count == 0)
-        TRY(build_is_null_at_once(&cli->build_options, is_null));
-    if (*is_null)
-        return NULL;
-    TRY(cli_open_build(cli, true, build));
-    return cli->options->is_forced ? NULL : build_is_null(*build, targets, count, is_null);
-}
-
 struct error *make_run(struct cli *cli)
 {
     const char *const *targets;
+    size_t count = cli->options->argument_count;
     struct build *build = NULL;
     bool is_null = false;
-    TRY(place_targets(
-        cli->arena, &cli->place, cli->options->arguments, cli->options->argument_count, &targets));
-    struct error *error = find_null(cli, targets, &build, &is_null);
-    if (error == NULL && is_null)
+    TRY(place_targets(cli->arena, &cli->place, cli->options->arguments, count, &targets));
+    TRY(build_is_null(&cli->build_options, targets, count, &is_null));
+    if (is_null) {
         status_close(cli->status);
-    if (error != NULL || is_null) {
-        cli_close_build(cli, build);
-        return error;
+        return NULL;
     }
-    TRY(cli_reopen_locked(cli, build, &build));
-    error = run(cli, build, targets);
+    TRY(cli_open_locked(cli, &build));
+    struct error *error = run(cli, build, targets);
     cli_close_build(cli, build);
     return error;
 }

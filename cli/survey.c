@@ -51,7 +51,7 @@ struct error *survey_take(
     cli->build_options.on_tick = NULL;
     cli->build_options.context = out;
     cli->build_options.is_dry = true; /* reading tools write nothing */
-    TRY(cli_open_build(cli, false, &out->build));
+    TRY(cli_open_build(cli, NULL, &out->build));
     struct error *error = run(out, targets, target_count);
     if (error != NULL)
         survey_end(out);

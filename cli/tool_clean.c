@@ -222,8 +222,7 @@ static struct error *run(struct cli *cli)
     TRY(tool_words(cli, "dead", &words));
     if (words.has_flag)
         TRY(tool_expect_words(cli, &words, 0, 0));
-    TRY(cli_open_build(cli, true, &cleaning.build));
-    TRY(cli_reopen_locked(cli, cleaning.build, &cleaning.build));
+    TRY(cli_open_locked(cli, &cleaning.build));
     TRY(cli_choose_kernels());
     signals_catch();
     struct error *error = clean(&cleaning, &words);

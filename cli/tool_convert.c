@@ -436,16 +436,6 @@ static void say_beginning(const struct conversion *conversion)
         terminal_say(terminal, TONE_PLAIN, "psybuild: dequantizing");
 }
 
-/* Before there is a build: nobody else may write the manifest that is read then. */
-static struct error *take_lock(struct cli *cli, struct file_lock **out)
-{
-    struct build holder = {.options = &cli->build_options};
-    struct error *error = cli->options->is_dry ? NULL : build_lock(&holder);
-    *out = holder.lock;
-    arena_end(&holder.arena);
-    return error;
-}
-
 static struct error *run_build(struct conversion *conversion, struct build *build, bool *is_made)
 {
     struct cli *cli = conversion->cli;
@@ -475,7 +465,7 @@ static struct error *make(struct conversion *conversion, bool *is_made)
     struct cli *cli = conversion->cli;
     struct build *build = NULL;
     TRY(write_manifest(conversion));
-    TRY(cli_open_build(cli, false, &build));
+    TRY(cli_open_build(cli, NULL, &build));
     say_beginning(conversion);
     struct error *error = run_build(conversion, build, is_made);
     if (error == NULL && *is_made)
@@ -508,7 +498,7 @@ static struct error *convert(struct conversion *conversion)
 {
     struct file_lock *lock = NULL;
     bool is_made = false;
-    TRY(take_lock(conversion->cli, &lock));
+    TRY(cli_lock(conversion->cli, &lock)); /* nobody else may write the manifest that is read */
     struct error *error = refuse_existing(conversion); /* who held the lock may have saved it */
     if (error == NULL) {
         error = make(conversion, &is_made);

@@ -101,8 +101,7 @@ static struct error *run(struct cli *cli)
     TRY(find_lock(cli, &manifest));
     TRY(lock_read(cli->arena, manifest->lock_path, &before));
     cli->build_options.is_refreshing = true;
-    TRY(cli_open_build(cli, true, &build));
-    TRY(cli_reopen_locked(cli, build, &build)); /* lists every source, and writes the lock */
+    TRY(cli_open_locked(cli, &build)); /* lists every source, and writes the lock */
     cli_close_build(cli, build);
     TRY(lock_read(cli->arena, manifest->lock_path, &after));
     say_changes(cli, manifest, &before, &after);

@@ -52,7 +52,7 @@ static struct error *note_disguised(
 /* So that the next build does not believe the stamps. */
 static struct error *mark_damaged(const struct verification *verification, struct state *state)
 {
-    TRY(file_remove(STATE_DIRECTORY "/quick")); /* it knows no marks */
+    TRY(file_remove(STATE_DIRECTORY "/compiled")); /* it knows no marks */
     TRY(journal_open(state, STATE_DIRECTORY));
     struct error *error = NULL;
     for (size_t i = 0; i < verification->disguised_count && error == NULL; i++) {

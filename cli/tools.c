@@ -101,37 +101,31 @@ struct error *cli_prepare_build(struct cli *cli)
     return place_data_directory(cli->arena, &cli->place, &out->data_directory);
 }
 
-struct error *cli_open_build(struct cli *cli, bool only_shadow, struct build **out)
+struct error *cli_open_build(struct cli *cli, struct file_lock *lock, struct build **out)
 {
-    if (!only_shadow)
-        choose_resources(&cli->build_options);
-    TRY(build_open(&cli->build_options, only_shadow, out));
+    choose_resources(&cli->build_options);
+    TRY(build_open(&cli->build_options, lock, out));
     cli->status->build = *out;
     return NULL;
+}
+
+struct error *cli_lock(struct cli *cli, struct file_lock **out)
+{
+    *out = NULL;
+    return cli->options->is_dry ? NULL : build_lock(&cli->build_options, out);
+}
+
+struct error *cli_open_locked(struct cli *cli, struct build **out)
+{
+    struct file_lock *lock;
+    TRY(cli_lock(cli, &lock));
+    return cli_open_build(cli, lock, out);
 }
 
 void cli_close_build(struct cli *cli, struct build *build)
 {
     cli->status->build = NULL;
     build_close(build);
-}
-
-struct error *cli_reopen_locked(struct cli *cli, struct build *build, struct build **out)
-{
-    struct file_lock *lock = NULL;
-    struct error *error = cli->options->is_dry ? NULL : build_lock(build);
-    if (error == NULL) {
-        lock = build->lock;
-        build->lock = NULL;
-    }
-    cli_close_build(cli, build);
-    TRY(error);
-    error = cli_open_build(cli, false, out);
-    if (error == NULL)
-        (*out)->lock = lock;
-    else
-        file_lock_release(lock);
-    return error;
 }
 
 struct error *cli_choose_kernels(void)

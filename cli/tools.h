@@ -45,12 +45,13 @@ MUST_CHECK struct error *tools_list(struct arena *arena, char **out);
 
 /* Fills build_options; the place must be found. */
 MUST_CHECK struct error *cli_prepare_build(struct cli *cli);
-/* Opens the build for the whole graph; the status knows it from then on. */
-MUST_CHECK struct error *cli_open_build(struct cli *cli, bool only_shadow, struct build **out);
-/* Takes the lock (but for -n), closes the build and opens it again: from here on only this process
- * builds here, and the state is what the last one left. Ends the given build, whatever happens. */
-MUST_CHECK struct error *cli_reopen_locked(
-    struct cli *cli, struct build *build, struct build **out);
+/* Takes the lock; NULL for -n. */
+MUST_CHECK struct error *cli_lock(struct cli *cli, struct file_lock **out);
+/* Opens the build, which takes over the lock (or NULL); the status knows it from then on. */
+MUST_CHECK struct error *cli_open_build(
+    struct cli *cli, struct file_lock *lock, struct build **out);
+/* Both: from here on only this process builds here, and the state is what the last one left. */
+MUST_CHECK struct error *cli_open_locked(struct cli *cli, struct build **out);
 void cli_close_build(struct cli *cli, struct build *build);
 
 /* Before anything is hashed or quantized in bulk: the instruction sets at hand, or PSYBUILD_CPU's.

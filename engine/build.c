@@ -1,4 +1,4 @@
-/* build.c - opening a run, running it, and the run that finds nothing to do. */
+/* build.c - opening a run, running it, saving what it found. */
 #include "engine/build.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "engine/machine/behind.h"
 #include "engine/state/cache.h"
 #include "engine/stale/stale.h"
-#include "engine/stale/quick.h"
+#include "engine/stale/compiled.h"
 #include "engine/plan/staging.h"
 #include "engine/seal/seal.h"
 #include "engine/schedule/schedule.h"
@@ -35,13 +35,14 @@ static struct validity make_validity(const struct build_options *options)
         .registry = options->registry};
 }
 
-struct error *build_is_null_at_once(const struct build_options *options, bool *out)
+struct error *build_is_null(
+    const struct build_options *options, const char *const *targets, size_t target_count, bool *out)
 {
     struct validity validity = make_validity(options);
     *out = false;
     if (options->is_forced)
         return NULL;
-    return quick_check(STATE_DIRECTORY, &validity, out);
+    return compiled_is_null(&validity, STATE_DIRECTORY, targets, target_count, out);
 }
 
 static struct error *load_graph(struct build *build)
@@ -70,38 +71,29 @@ static struct error *load_graph(struct build *build)
         &context, &build->graph);
 }
 
-static struct error *open_build(struct build *build, bool only_shadow)
+static struct error *open_build(struct build *build)
 {
-    const struct build_options *options = build->options;
     uint64_t start = clock_now_ns();
     TRY(state_load(&build->arena, STATE_DIRECTORY, &build->state));
-    bool is_current;
-    TRY(validity_is_current(&build->validity, build->state->validity, &is_current));
-    is_current &= build->state->graph != NULL;
     build->stats.load_ns = clock_now_ns() - start;
     if (build->state->warning != NULL)
         run_say(build, EVENT_WARNING, NULL, build->state->warning);
     start = clock_now_ns();
-    build->is_compiled_current = is_current;
-    if (only_shadow && !is_current)
-        return NULL;
-    if (only_shadow) {
-        build->graph = build->state->graph;
-        build->graph->registry = options->registry;
-    } else {
-        TRY(load_graph(build));
-    }
+    TRY(load_graph(build));
     build->stats.graph_ns = clock_now_ns() - start;
     return begin_runs(build);
 }
 
-struct error *build_open(const struct build_options *options, bool only_shadow, struct build **out)
+struct error *build_open(
+    const struct build_options *options, struct file_lock *lock, struct build **out)
 {
     struct build *build = memory_alloc(sizeof *build);
-    TRY(memory_check(build));
-    *build = (struct build){
-        .options = options, .registry = options->registry, .validity = make_validity(options)};
-    struct error *error = open_build(build, only_shadow);
+    if (build == NULL) {
+        file_lock_release(lock);
+        return error_memory();
+    }
+    *build = (struct build){.options = options, .registry = options->registry, .lock = lock};
+    struct error *error = open_build(build);
     if (error != NULL)
         build_close(build);
     else
@@ -127,84 +119,58 @@ void build_close(struct build *build)
     memory_free(build);
 }
 
-static struct error *take_lock(struct build *build)
+static struct error *say_waiting(const struct build_options *options, long holder)
 {
-    TRY(file_make_directories_synced(STATE_DIRECTORY));
+    const char *line = "another psybuild is at work here";
+    struct arena arena = {0};
+    struct error *error = NULL;
+    if (holder != 0)
+        line = arena_format(&arena, "%s (process %ld)", line, holder);
+    if (line != NULL && options->no_wait)
+        error = error_new(ERROR_BUSY, "%s", line);
+    else if (line != NULL)
+        line = arena_format(&arena, "waiting: %s", line);
+    if (line == NULL)
+        error = error_memory();
+    else if (error == NULL && options->on_event != NULL)
+        options->on_event(
+            options->context, &(struct build_event){.kind = EVENT_NOTE, .text = line});
+    arena_end(&arena);
+    return error;
+}
+
+static struct error *take_lock(const struct build_options *options, struct file_lock **out)
+{
     const char *path = STATE_DIRECTORY "/lock";
     long holder = 0;
-    TRY(file_lock_take(path, false, &build->lock, &holder));
-    if (build->lock != NULL)
+    TRY(file_make_directories_synced(STATE_DIRECTORY));
+    TRY(file_lock_take(path, false, out, &holder));
+    if (*out != NULL)
         return NULL;
-    const char *line = "another psybuild is at work here";
-    if (holder != 0)
-        line = arena_format(&build->arena, "%s (process %ld)", line, holder);
-    if (line != NULL && build->options->no_wait)
-        return error_new(ERROR_BUSY, "%s", line);
-    line = line == NULL ? NULL : arena_format(&build->arena, "waiting: %s", line);
-    TRY(memory_check(line));
-    run_say(build, EVENT_NOTE, NULL, line);
-    return file_lock_take(path, true, &build->lock, NULL);
+    TRY(say_waiting(options, holder));
+    return file_lock_take(path, true, out, NULL);
 }
 
 /* What was waited for may have been removed meanwhile, with all that is beside it. */
-struct error *build_lock(struct build *build)
+struct error *build_lock(const struct build_options *options, struct file_lock **out)
 {
     enum { TRIES_MAX = 100 };
     for (int tries = 0;; tries++) {
-        TRY(take_lock(build));
-        struct error *error = run_check_lock(build);
-        if (error == NULL || tries == TRIES_MAX)
+        struct file_lock *lock = NULL;
+        TRY(take_lock(options, &lock));
+        struct error *error = file_lock_check(lock);
+        if (error == NULL) {
+            *out = lock;
+            return NULL;
+        }
+        file_lock_release(lock);
+        if (tries == TRIES_MAX)
             return error;
         error_free(error);
-        file_lock_release(build->lock);
-        build->lock = NULL;
     }
 }
 
 /* ---- runs ---- */
-
-/* What a run wants of each node, of the targets or of all. */
-struct selection {
-    bool *is_wanted, *is_named, *is_itself;
-};
-
-static struct error *select_nodes(
-    struct build *build, const char *const *targets, size_t target_count, struct selection *out)
-{
-    const struct graph *graph = build->graph;
-    bool *flags = arena_array(&build->arena, 3 * (size_t)graph->node_count, sizeof *flags);
-    TRY(memory_check(flags));
-    *out = (struct selection){flags, flags + graph->node_count, flags + 2 * graph->node_count};
-    graph_find_itself(graph, targets, target_count, out->is_itself);
-    return graph_select(graph, targets, target_count, out->is_wanted, out->is_named);
-}
-
-struct error *build_is_null(
-    struct build *build, const char *const *targets, size_t target_count, bool *out)
-{
-    const struct graph *graph = build->graph;
-    struct selection selection;
-    *out = false;
-    if (!build->is_compiled_current) /* the graph is to be compiled into the state again */
-        return NULL;
-    if (build->state->has_journal || build->options->is_forced)
-        return NULL;
-    struct error *error = select_nodes(build, targets, target_count, &selection);
-    if (error != NULL) {
-        error_free(error); /* the closer look will say it again, with the manifest at hand */
-        return NULL;
-    }
-    for (uint32_t i = 0; i < graph->node_count; i++) {
-        bool is_fresh = true;
-        if (selection.is_wanted[i])
-            TRY(stale_is_fresh_by_stamps(
-                build, &graph->nodes[i], selection.is_itself[i], &is_fresh));
-        if (!is_fresh)
-            return NULL;
-    }
-    *out = true;
-    return NULL;
-}
 
 struct recovery {
     struct build *build;
@@ -238,7 +204,8 @@ struct error *build_recover(struct build *build, const bool *is_wanted)
 struct error *build_save(struct build *build)
 {
     TRY(run_check_lock(build));
-    return state_save(build->state, STATE_DIRECTORY, build->graph, &build->validity);
+    TRY(compiled_remove(STATE_DIRECTORY)); /* it knows of no record that went */
+    return state_save(build->state, STATE_DIRECTORY);
 }
 
 /* What the next build can do without does not make this one fail. */
@@ -250,16 +217,17 @@ static void tell_hint(struct build *build, struct error *error, const char *doin
 
 static struct error *save(struct build *build)
 {
+    struct validity validity = make_validity(build->options);
     TRY(run_check_lock(build));
     for (uint32_t i = 0; i < build->graph->node_count; i++)
         build->is_state_changed |= build->runs[i].status == STATUS_SEALED;
-    if (!build->is_state_changed && build->is_compiled_current &&
-        build->state->journal_sequence == 0)
-        return journal_remove(build->state, STATE_DIRECTORY);
     file_wait_tick(build->stamped_ns); /* no change from now on can share a stamp that is saved */
-    /* not believed as long as there is a journal, which goes with the save */
-    tell_hint(build, quick_write(build, STATE_DIRECTORY), "noting that there is nothing to do");
-    TRY(build_save(build));
+    /* not believed as long as there is a journal, which goes now */
+    tell_hint(build, compiled_write(build, &validity, STATE_DIRECTORY),
+        "noting that there is nothing to do");
+    if (!build->is_state_changed && build->state->journal_sequence == 0)
+        return journal_remove(build->state, STATE_DIRECTORY);
+    TRY(state_save(build->state, STATE_DIRECTORY));
     if (build->is_cache_filled && build->cache.path != NULL)
         tell_hint(build, cache_trim(&build->arena, build->cache.path, build->cache.size_bytes),
             "trimming the cache");
@@ -287,18 +255,21 @@ struct error *build_run(
     struct build *build, const char *const *targets, size_t target_count, uint32_t *failures)
 {
     const struct graph *graph = build->graph;
-    struct selection selection;
     uint64_t start = clock_now_ns();
-    TRY(select_nodes(build, targets, target_count, &selection));
+    bool *is_wanted = arena_array(&build->arena, 3 * (size_t)graph->node_count, sizeof *is_wanted);
+    TRY(memory_check(is_wanted));
+    bool *is_named = is_wanted + graph->node_count, *is_itself = is_named + graph->node_count;
+    graph_find_itself(graph, targets, target_count, is_itself);
+    TRY(graph_select(graph, targets, target_count, is_wanted, is_named));
     for (uint32_t i = 0; i < graph->node_count; i++) {
-        build->runs[i].is_itself = selection.is_itself[i];
+        build->runs[i].is_itself = is_itself[i];
         build->runs[i].is_forced =
-            build->options->is_forced && selection.is_named[i] && !graph->nodes[i].is_fetched;
+            build->options->is_forced && is_named[i] && !graph->nodes[i].is_fetched;
     }
     *failures = 0;
     if (!build->options->is_dry)
         TRY(journal_open(build->state, STATE_DIRECTORY));
-    struct error *error = schedule_run(build, selection.is_wanted, failures);
+    struct error *error = schedule_run(build, is_wanted, failures);
     build->stats.run_ns = clock_now_ns() - start;
     if (build->options->is_dry)
         return error;

@@ -6,22 +6,22 @@
 
 #include "engine/run/run.h"
 
-/* Loads the state, and the graph from the manifest. With `only_shadow` no manifest is read: the
- * graph is the one compiled in the state, or NULL when that is not current, which is enough for
- * build_is_null. Nothing is written but, for a source that has no lock entry yet and unless is_dry,
- * the lock. */
+struct file_lock;
+
+/* Whether everything that the targets need is fresh, by stamps alone: nothing is loaded, no data
+ * file opened, no JSON parsed. False means only that a closer look is needed. */
+MUST_CHECK struct error *build_is_null(const struct build_options *options,
+    const char *const *targets, size_t target_count, bool *out);
+
+/* Takes the build lock; ERROR_BUSY with `no_wait` when another holds it. */
+MUST_CHECK struct error *build_lock(const struct build_options *options, struct file_lock **out);
+
+/* Loads the state, and the graph from the manifest. Takes over the lock, whatever happens; NULL for
+ * who only looks. Nothing is written but, for a source that has no lock entry yet and unless
+ * is_dry, psybuild.lock. */
 MUST_CHECK struct error *build_open(
-    const struct build_options *options, bool only_shadow, struct build **out);
+    const struct build_options *options, struct file_lock *lock, struct build **out);
 void build_close(struct build *build);
-
-/* Whether everything the targets need is fresh, by stamps alone: no data file is opened, no JSON
- * parsed. False means only that a closer look is needed. */
-MUST_CHECK struct error *build_is_null(
-    struct build *build, const char *const *targets, size_t target_count, bool *out);
-
-/* The same for a run without targets, from `.psybuild/quick` alone: nothing has to be opened
- * before. */
-MUST_CHECK struct error *build_is_null_at_once(const struct build_options *options, bool *out);
 
 /* Makes the targets. `*failures` counts failed nodes; their errors went to on_event.
  * ERROR_INTERRUPTED when cancelled. With is_dry only events tell what would be done. */
@@ -44,8 +44,5 @@ size_t build_list_downloads(
 MUST_CHECK struct error *build_recover(struct build *build, const bool *is_wanted);
 /* And saves them. */
 MUST_CHECK struct error *build_save(struct build *build);
-
-/* Takes the build lock; ERROR_BUSY with `no_wait` when another holds it. */
-MUST_CHECK struct error *build_lock(struct build *build);
 
 #endif

@@ -186,7 +186,6 @@ struct build {
     const struct registry *registry;
     struct graph *graph;
     struct state *state;
-    struct validity validity;
     struct manifest_cache cache; /* path NULL: none */
     bool is_cache_filled;        /* in this run: it is trimmed at the end */
     struct node_run *runs;       /* one a node of the graph */
@@ -201,7 +200,6 @@ struct build {
     struct ours_index *ours; /* which records name a file; made when it is first asked (ours.c) */
     int64_t stamped_ns; /* of file_clock_ns, when stamps were taken last that are to be saved */
     bool is_state_changed;
-    bool is_compiled_current; /* the state's graph is what the manifest gives now */
 };
 
 /* Adds a file to the state and to the run. */

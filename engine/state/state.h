@@ -84,8 +84,6 @@ struct state {
     struct map past_by_name; /* the newest of a node */
     uint32_t past_count;
     size_t past_capacity;
-    struct graph *graph;  /* the shadow of the compiled graph; NULL: none */
-    struct text validity; /* encoded; equal bytes and equal stamps make the graph current */
     struct file *journal; /* open while a build runs */
     uint64_t journal_size, journal_sequence;
     bool has_journal; /* one was there when the state was loaded: a build did not get to its end */

@@ -3,7 +3,6 @@
 #define PSYBUILD_ENGINE_STATE_STORE_H
 
 #include "engine/state/state.h"
-#include "engine/state/validity.h"
 
 /* Loads state and journal from `directory`. A missing state is an empty one. A state of a newer
  * version is ERROR_USAGE; a damaged one is empty with a warning. */
@@ -11,7 +10,6 @@ MUST_CHECK struct error *state_load(struct arena *arena, const char *directory, 
 
 /* Replaces the state with what is in memory, and removes the journal; what is not finished begins a
  * new one. */
-MUST_CHECK struct error *state_save(struct state *state, const char *directory,
-    const struct graph *graph, const struct validity *validity);
+MUST_CHECK struct error *state_save(struct state *state, const char *directory);
 
 #endif

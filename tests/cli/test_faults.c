@@ -257,7 +257,7 @@ static void a_damaged_state_is_told_of_and_replaced(void **state)
         enum file_kind kind;
         unsigned commands = commands_run();
         damages[i]();
-        tree_remove(".psybuild/quick");
+        tree_remove(".psybuild/compiled");
         tree_assert_ok(file_stat("a", &kind, &before));
         assert_said(RUN("-q"), 0,
             "psybuild: warning: the build state is damaged: outputs are compared by content or "
@@ -276,13 +276,13 @@ static void a_newer_state_is_refused_by_every_command_and_kept(void **state)
         {"-t", "explain", NULL}, {"-t", "graph", NULL}};
     (void)state;
     assert_heals();
-    set_version(".psybuild/state", 3);
+    set_version(".psybuild/state", 4);
     tree_write("in", "changed\n");
     struct snapshot before = snapshot_take(&arena, ".");
     for (size_t i = 0; i < COUNT(commands); i++) {
         assert_said(run(commands[i]), 2,
-            "psybuild: error: .psybuild/state: written by a newer psybuild (format 3, this one "
-            "knows up to 2); remove it to start afresh\n");
+            "psybuild: error: .psybuild/state: written by a newer psybuild (format 4, this one "
+            "knows up to 3); remove it to start afresh\n");
         struct snapshot after = snapshot_take(&arena, ".");
         snapshot_assert_equal(&after, &before, commands[i][1]);
     }
@@ -310,14 +310,14 @@ static void a_damaged_journal_is_told_of_and_removed(void **state)
     assert_heals();
 }
 
-static void a_damaged_quick_file_costs_a_closer_look(void **state)
+static void a_damaged_compiled_file_costs_a_closer_look(void **state)
 {
     (void)state;
     assert_heals();
     unsigned commands = commands_run();
-    tree_write(".psybuild/quick", "garbage");
+    tree_write(".psybuild/compiled", "garbage");
     assert_heals();
-    set_version(".psybuild/quick", 2);
+    set_version(".psybuild/compiled", 2);
     assert_heals();
     assert_int_equal(commands_run(), commands);
 }
@@ -437,8 +437,6 @@ static void a_change_counts_whatever_its_time(void **state)
 /* As a fault of the disk leaves it: other bytes, the same stamp. */
 static void damage_unseen(const char *path)
 {
-    static const struct validity none = {
-        .manifest = "", .data_directory = "", .registry = &registry};
     struct text text = tree_read(&arena, path);
     char *bytes = arena_copy(&arena, text.bytes, text.length);
     struct state *known;
@@ -449,8 +447,8 @@ static void damage_unseen(const char *path)
     uint32_t file = map_get(&known->file_by_path, path);
     assert_int_not_equal(file, MAP_NONE);
     tree_assert_ok(file_stat(path, &kind, &known->files[file].stamp));
-    tree_assert_ok(state_save(known, STATE_DIRECTORY, NULL, &none));
-    tree_remove(".psybuild/quick");
+    tree_assert_ok(state_save(known, STATE_DIRECTORY));
+    tree_remove(".psybuild/compiled");
 }
 
 static void damage_under_the_same_stamp_is_found_by_verify_and_mended(void **state)
@@ -545,7 +543,7 @@ int main(void)
         ROW(a_damaged_state_is_told_of_and_replaced),
         ROW(a_newer_state_is_refused_by_every_command_and_kept),
         ROW(a_damaged_journal_is_told_of_and_removed),
-        ROW(a_damaged_quick_file_costs_a_closer_look),
+        ROW(a_damaged_compiled_file_costs_a_closer_look),
         ROW(without_psybuild_nothing_of_the_users_is_touched),
         ROW(what_lies_in_the_place_of_psybuild_is_left),
         ROW(another_manifest_leaves_what_the_first_made),

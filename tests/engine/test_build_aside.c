@@ -77,7 +77,7 @@ static void a_name_that_is_taken_gets_a_number(void **state)
         assert_reads("out", "made");
         assert_reads(kept[i], text);
         tree_remove(".psybuild/state"); /* as if it had never been made */
-        tree_remove(".psybuild/quick");
+        tree_remove(".psybuild/compiled");
     }
     assert_reads(kept[0], "version 0 of mine");
 }

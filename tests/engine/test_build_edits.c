@@ -245,8 +245,6 @@ static void an_edited_download_is_set_aside(void **state)
 /* As a fault of the disk leaves it: other bytes, the same stamp. */
 static void damage(const char *path)
 {
-    static const struct validity none = {
-        .manifest = "", .data_directory = "", .registry = &registry};
     struct state *known;
     enum file_kind kind;
     turns_flip(path, 0);
@@ -254,8 +252,8 @@ static void damage(const char *path)
     uint32_t file = map_get(&known->file_by_path, path);
     assert_int_not_equal(file, MAP_NONE);
     tree_assert_ok(file_stat(path, &kind, &known->files[file].stamp));
-    tree_assert_ok(state_save(known, STATE_DIRECTORY, NULL, &none));
-    tree_remove(".psybuild/quick");
+    tree_assert_ok(state_save(known, STATE_DIRECTORY));
+    tree_remove(".psybuild/compiled");
 }
 
 static void damage_is_mended_and_said_to_be_damage(void **state)
@@ -418,17 +416,17 @@ static void a_cache_without_a_tag_fails_no_build(void **state)
     build_on(forbid_the_tag, true);
 }
 
-static void forbid_the_quick_file(void)
+static void forbid_the_compiled_file(void)
 {
-    tree_remove(".psybuild/quick");
-    tree_write(".psybuild/quick/in", "the way");
+    tree_remove(".psybuild/compiled");
+    tree_write(".psybuild/compiled/in", "the way");
 }
 
-static void a_quick_file_that_cannot_be_written_fails_no_build(void **state)
+static void a_compiled_file_that_cannot_be_written_fails_no_build(void **state)
 {
     static const char *const dry[] = {"-n", NULL};
     (void)state;
-    build_on(forbid_the_quick_file, false);
+    build_on(forbid_the_compiled_file, false);
     struct program program = program_run(turns_arena(), dry, NULL);
     turns_assert_ended(&program, 0, "nothing to do");
 }
@@ -564,7 +562,7 @@ int main(void)
         ROW(a_file_in_the_place_of_the_cache_fails_no_build),
         ROW(a_link_to_nowhere_in_the_place_of_the_cache_fails_no_build),
         ROW(a_cache_without_a_tag_fails_no_build),
-        ROW(a_quick_file_that_cannot_be_written_fails_no_build),
+        ROW(a_compiled_file_that_cannot_be_written_fails_no_build),
         BOUND(a_cache_that_may_not_be_written_fails_no_build),
         ROW(leftovers_in_a_cache_go_after_a_day),
         ROW(trees_that_share_a_cache_do_not_fail_each_other),

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "engine/state/validity.h"
+#include "engine/stale/validity.h"
 #include "tasks/registry.h"
 #include "tests/support/project.h"
 
@@ -325,7 +325,7 @@ static const char *check_with_read(struct arena *arena, struct record_read read,
         .cancel = &cancel};
     struct build *build;
     struct staleness staleness;
-    tree_assert_ok(build_open(&options, false, &build));
+    tree_assert_ok(build_open(&options, NULL, &build));
     struct record *record = state_find_record(build->state, "one");
     struct record_read *reads = arena_array(&build->arena, record->read_count + 1, sizeof *reads);
     memcpy(reads, record->reads, record->read_count * sizeof *reads);

@@ -15,14 +15,10 @@
 
 #include "base/directory.h"
 #include "base/wire.h"
-#include "engine/state/validity.h"
 #include "tasks/registry.h"
 #include "tests/support/project.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
-
-static const struct validity no_graph = {
-    .manifest = "psybuild.json", .data_directory = "data", .registry = &registry};
 
 static struct state *load(struct arena *arena)
 {
@@ -165,7 +161,6 @@ static void a_missing_state_is_an_empty_one(void **state)
     struct state *found = load(&arena);
     assert_int_equal(found->record_count + found->file_count, 0);
     assert_null(found->warning);
-    assert_null(found->graph);
     assert_int_equal(found->intent_count, 0);
     assert_null(state_find_record(found, "a"));
     state_drop_record(found, "a");
@@ -188,13 +183,13 @@ static void what_is_saved_is_loaded(void **state)
     tree_assert_ok(state_put_record(saved, &plain));
     state_drop_record(saved, "out/2");
     assert_null(state_find_record(saved, "out/2"));
-    tree_assert_ok(state_save(saved, "s", NULL, &no_graph));
+    tree_assert_ok(state_save(saved, "s"));
     struct state *loaded = load(&arena);
     assert_null(loaded->warning);
     assert_string_equal(show_state(&arena, loaded), show_state(&arena, saved));
     assert_int_equal(loaded->record_count, 5);
     assert_int_equal(map_get(&loaded->file_by_path, "unused"), MAP_NONE);
-    tree_assert_ok(state_save(loaded, "s", NULL, &no_graph)); /* and once more */
+    tree_assert_ok(state_save(loaded, "s")); /* and once more */
     assert_string_equal(show_state(&arena, load(&arena)), show_state(&arena, saved));
     arena_end(&arena);
 }
@@ -212,7 +207,7 @@ static void the_smallest_record_is_kept(void **state)
     tree_assert_ok(journal_put_record(saved, &plain));
     tree_assert_ok(journal_put_intent(saved, "s", &intent));
     assert_int_equal(load(&arena)->intents[0]->record_count, 1);
-    tree_assert_ok(state_save(saved, "s", NULL, &no_graph));
+    tree_assert_ok(state_save(saved, "s"));
     assert_int_equal(load(&arena)->record_count, 1);
     arena_end(&arena);
 }
@@ -250,49 +245,68 @@ static void a_file_that_lies_elsewhere_now_is_another_file(void **state)
     arena_end(&arena);
 }
 
-static void the_compiled_graph_is_kept(void **state)
+/* What version 2 had before the files, and what it had without a graph. */
+static void put_older_graph(struct buffer *out, bool has_graph)
 {
-    struct project project = {0};
-    (void)state;
-    tree_write("src/a.json", "{}");
-    tree_write("src/m.safetensors", "");
-    tree_assert_ok(project_link(&project,
-        "{\"psybuild\": 1, \"sources\": {\"src\": {\"dir\": \"src\"}}, \"default\": [\"d\"],\n"
-        "\"artifacts\": {\"d/b\": {\"task\": \"copy\", \"in\": {\"files\": \"d/a\"}, \"group\": "
-        "\"d\"}, \"d/a\": {\"task\": \"copy\", \"in\": {\"files\": \"src/a.json\"}, \"group\": "
-        "\"d\"}, \"e/*.json\": {\"task\": \"copy\", \"in\": {\"files\": \"src/*.json\"}}, \".v\": "
-        "{\"task\": \"merge\", \"in\": {\"weights\": \"src/m*\"}, \"keep\": \"never\"}}}"));
-    tree_assert_ok(file_make_directories("s"));
-    struct state *saved = load(&project.arena);
-    tree_assert_ok(state_save(saved, "s", project.graph, &no_graph));
-    const struct graph *graph = project.graph, *shadow = load(&project.arena)->graph;
-    assert_non_null(shadow);
-    assert_null(shadow->manifest);
-    assert_string_equal(shadow->manifest_name, "psybuild.json");
-    assert_int_equal(shadow->default_count, 1);
-    assert_string_equal(shadow->defaults[0], "d");
-    assert_int_equal(shadow->disk_source_count, 1);
-    assert_string_equal(shadow->disk_sources[0], "src");
-    assert_int_equal(shadow->group_count, 1);
-    assert_int_equal(shadow->groups[0].node_count, 2);
-    assert_int_equal(shadow->node_count, graph->node_count);
-    for (uint32_t i = 0; i < graph->node_count; i++) {
-        const struct node *a = &graph->nodes[i], *b = &shadow->nodes[i];
-        assert_string_equal(a->name, b->name);
-        assert_true(hash_equal(&a->key, &b->key));
-        assert_int_equal(a->is_pattern, b->is_pattern);
-        assert_int_equal(a->is_view, b->is_view);
-        assert_int_equal(a->is_fetched, b->is_fetched);
-        assert_int_equal(a->group, b->group);
-        assert_int_equal(a->need_count, b->need_count);
-        assert_int_equal(shadow->order[i], graph->order[i]);
-        for (uint32_t k = 0; k < a->need_count; k++)
-            assert_int_equal(a->needs[k], b->needs[k]);
-        assert_int_equal(graph_find_producer(shadow, a->name), i);
+    wire_put_text(out, TEXT_LITERAL("options and watches"));
+    wire_put_u8(out, has_graph);
+    if (!has_graph)
+        return;
+    wire_put_name(out, "psybuild.json");
+    for (unsigned list = 0; list < 4; list++) { /* defaults, two of sources, groups */
+        wire_put_u32(out, list);
+        for (unsigned i = 0; i < list; i++)
+            wire_put_name(out, "name");
     }
-    assert_int_equal(
-        graph_find_producer(shadow, "e/x.json"), map_get(&graph->node_by_name, "e/*.json"));
-    project_end(&project);
+    wire_put_u32(out, 2);
+    for (uint32_t node = 0; node < 2; node++) {
+        struct hash128 key = hash_of(node);
+        wire_put_name(out, "node");
+        wire_put_u8(out, 0);
+        wire_put_u32(out, UINT32_MAX);
+        buffer_put(out, key.bytes, sizeof key.bytes);
+        wire_put_u32(out, node);
+        for (uint32_t need = 0; need < node; need++)
+            wire_put_u32(out, need);
+    }
+    wire_put_u32(out, 0); /* the order */
+    wire_put_u32(out, 1);
+}
+
+static void rewrite_as_version_2(struct arena *arena, bool has_graph)
+{
+    enum { HEADER = 48 };
+    struct buffer out = {0};
+    struct text now = tree_read(arena, "s/state");
+    buffer_put(&out, now.bytes, HEADER);
+    put_older_graph(&out, has_graph);
+    buffer_put(&out, now.bytes + HEADER, now.length - HEADER);
+    tree_assert_ok(buffer_check(&out));
+    struct hash128 hash = hash_bytes(out.bytes + HEADER, out.count - HEADER);
+    store_le32(out.bytes + 16, 2);
+    store_le64(out.bytes + 24, out.count - HEADER);
+    memcpy(out.bytes + 32, hash.bytes, sizeof hash.bytes);
+    tree_write_bytes("s/state", out.bytes, out.count);
+    buffer_end(&out);
+}
+
+static void a_state_of_version_2_is_read(void **state)
+{
+    struct arena arena = {0};
+    (void)state;
+    tree_assert_ok(file_make_directories("s"));
+    struct state *saved = load(&arena);
+    struct record a = new_record(saved, "a", 1), b = new_record(saved, "b", 2);
+    tree_assert_ok(state_put_record(saved, &a));
+    tree_assert_ok(state_put_record(saved, &b));
+    for (int has_graph = 0; has_graph < 2; has_graph++) {
+        tree_assert_ok(state_save(saved, "s"));
+        rewrite_as_version_2(&arena, has_graph);
+        struct state *loaded = load(&arena);
+        assert_null(loaded->warning);
+        assert_string_equal(show_state(&arena, loaded), show_state(&arena, saved));
+    }
+    arena_end(&arena);
 }
 
 /* ---- the journal ---- */
@@ -305,7 +319,7 @@ static void the_journal_goes_on_where_the_state_ends(void **state)
     struct state *first = load(&arena);
     struct record old = new_record(first, "old", 1), changed = new_record(first, "old", 2);
     tree_assert_ok(state_put_record(first, &old));
-    tree_assert_ok(state_save(first, "s", NULL, &no_graph));
+    tree_assert_ok(state_save(first, "s"));
     struct state *second = load(&arena);
     tree_assert_ok(journal_open(second, "s"));
     changed = new_record(second, "old", 2);
@@ -321,7 +335,7 @@ static void the_journal_goes_on_where_the_state_ends(void **state)
     assert_int_equal(third->journal_sequence, 3);
     assert_string_equal(show_state(&arena, third), show_state(&arena, second));
     tree_assert_ok(journal_open(third, "s"));
-    tree_assert_ok(state_save(third, "s", NULL, &no_graph));
+    tree_assert_ok(state_save(third, "s"));
     assert_false(tree_has("s/journal")); /* folded into the state */
     struct state *fourth = load(&arena);
     assert_int_equal(fourth->journal_sequence, 0);
@@ -383,13 +397,13 @@ static void intents_are_independent(void **state)
     tree_assert_ok(journal_put_sealed(writer, writer->intents[1]));
     assert_int_equal(writer->intent_count, 2);
     assert_int_equal(load(&arena)->intent_count, 2);
-    tree_assert_ok(state_save(writer, "s", NULL, &no_graph));
+    tree_assert_ok(state_save(writer, "s"));
     struct state *found = load(&arena);
     assert_int_equal(found->intent_count, 2);
     tree_assert_ok(journal_open(found, "s"));
     tree_assert_ok(journal_put_sealed(found, found->intents[0]));
     tree_assert_ok(journal_put_sealed(found, found->intents[0]));
-    tree_assert_ok(state_save(found, "s", NULL, &no_graph));
+    tree_assert_ok(state_save(found, "s"));
     assert_false(tree_has("s/journal"));
     assert_false(tree_has("s/journal.new"));
     arena_end(&arena);
@@ -550,7 +564,7 @@ static void one_flipped_byte_of_the_state_is_never_believed(void **state)
     struct record a = new_record(saved, "a", 1), b = new_record(saved, "b", 2);
     tree_assert_ok(state_put_record(saved, &a));
     tree_assert_ok(state_put_record(saved, &b));
-    tree_assert_ok(state_save(saved, "s", NULL, &no_graph));
+    tree_assert_ok(state_save(saved, "s"));
     const char *shown = show_state(&arena, saved);
     struct text whole = tree_read(&arena, "s/state");
     char *bytes = arena_copy(&arena, whole.bytes, whole.length);
@@ -614,7 +628,7 @@ static void garbage_is_said_and_set_aside(void **state)
         struct record record = new_record(found, "a", 1);
         tree_assert_ok(state_put_record(found, &record));
         tree_assert_ok(journal_put_record(found, &record));
-        tree_assert_ok(state_save(found, "s", NULL, &no_graph));
+        tree_assert_ok(state_save(found, "s"));
         assert_string_equal(show_state(&arena, load(&arena)), show_state(&arena, found));
         assert_null(load(&arena)->warning);
         tree_remove("s");
@@ -628,7 +642,7 @@ static void a_newer_state_is_refused(void **state)
     struct state *found = NULL;
     (void)state;
     tree_assert_ok(file_make_directories("s"));
-    tree_assert_ok(state_save(load(&arena), "s", NULL, &no_graph));
+    tree_assert_ok(state_save(load(&arena), "s"));
     struct text text = tree_read(&arena, "s/state");
     char *bytes = arena_copy(&arena, text.bytes, text.length);
     uint32_t version = load_le32(bytes + 16) + 1;
@@ -656,9 +670,9 @@ static void a_state_that_cannot_be_replaced_stays(void **state)
     struct state *saved = load(&arena);
     struct record record = new_record(saved, "a", 1);
     tree_assert_ok(state_put_record(saved, &record));
-    tree_assert_ok(state_save(saved, "s", NULL, &no_graph));
+    tree_assert_ok(state_save(saved, "s"));
     tree_assert_ok(file_make_directories("s/state.tmp/full")); /* in the way of the new one */
-    struct error *error = state_save(saved, "s", NULL, &no_graph);
+    struct error *error = state_save(saved, "s");
     assert_non_null(error);
     assert_int_equal(error_kind_of(error), ERROR_IO);
     error_free(error);
@@ -676,7 +690,7 @@ int main(void)
         TREE_TEST(the_smallest_record_is_kept),
         TREE_TEST(a_record_put_again_replaces_the_one_before),
         TREE_TEST(a_file_that_lies_elsewhere_now_is_another_file),
-        TREE_TEST(the_compiled_graph_is_kept),
+        TREE_TEST(a_state_of_version_2_is_read),
         TREE_TEST(the_journal_goes_on_where_the_state_ends),
         TREE_TEST(an_intent_is_kept_until_it_is_sealed),
         TREE_TEST(intents_are_independent),

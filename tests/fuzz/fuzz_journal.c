@@ -1,5 +1,5 @@
 /* fuzz_journal.c - any bytes as what a build keeps on disk: state, journal, a node's pieces, and
- * the list for null runs. The first byte says which; with its high bit the rest is wrapped into
+ * the compiled graph. The first byte says which; with its high bit the rest is wrapped into
  * whole entries with right checksums, so that what lies behind them is reached, too. What was
  * believed can be gone through, written and read again. */
 #include <ftw.h>
@@ -13,11 +13,11 @@
 
 #include "base/directory.h"
 #include "base/wire.h"
-#include "engine/state/pieces.h"
-#include "engine/stale/quick.h"
+#include "engine/stale/compiled.h"
+#include "engine/stale/shadow.h"
 #include "engine/state/journal.h"
+#include "engine/state/pieces.h"
 #include "engine/state/store.h"
-#include "engine/state/validity.h"
 #include "tasks/registry.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -66,14 +66,34 @@ static void write_file(const char *path, const void *bytes, size_t size)
 
 /* ---- right checksums ---- */
 
-/* The header that the state and the list for null runs have in common. */
-static void wrap_whole(struct buffer *out, const char *magic, const uint8_t *bytes, size_t size)
+/* The state, of this version or the one before. */
+static void wrap_state(struct buffer *out, bool is_older, const uint8_t *bytes, size_t size)
 {
     struct hash128 hash = hash_bytes(bytes, size);
-    buffer_put(out, magic, 16);
-    wire_put_u32(out, strcmp(magic, "psybuild state\n") == 0 ? 2 : 1); /* their versions */
+    buffer_put(out, "psybuild state\n", 16);
+    wire_put_u32(out, is_older ? 2 : 3);
     wire_put_u32(out, 0);
     wire_put_u64(out, size);
+    buffer_put(out, hash.bytes, sizeof hash.bytes);
+    buffer_put(out, bytes, size);
+}
+
+/* Two parts, the length of the first in two bytes. */
+static void wrap_compiled(struct buffer *out, const uint8_t *bytes, size_t size)
+{
+    size_t first = size < 2 ? 0 : load_le16(bytes), rest;
+    bytes += size < 2 ? size : 2;
+    size -= size < 2 ? size : 2;
+    first = first > size ? size : first;
+    rest = size - first;
+    buffer_put(out, "psybuild graph\n", 16);
+    wire_put_u32(out, 1);
+    wire_put_u32(out, 0);
+    struct hash128 hash = hash_bytes(bytes, first);
+    wire_put_u64(out, first);
+    buffer_put(out, hash.bytes, sizeof hash.bytes);
+    hash = hash_bytes(bytes + first, rest);
+    wire_put_u64(out, rest);
     buffer_put(out, hash.bytes, sizeof hash.bytes);
     buffer_put(out, bytes, size);
 }
@@ -153,7 +173,7 @@ static void walk_graph(struct arena *arena, const struct graph *graph)
         must(graph_find_producer(graph, graph->nodes[i].name) < graph->node_count);
 }
 
-static void walk_state(struct arena *arena, const struct state *state)
+static void walk_state(const struct state *state)
 {
     for (uint32_t i = 0; i < state->file_count; i++) {
         read_name(state->files[i].path);
@@ -164,10 +184,6 @@ static void walk_state(struct arena *arena, const struct state *state)
         walk_record(state, &state->records[i]);
     for (uint32_t i = 0; i < state->intent_count; i++)
         walk_intent(state, state->intents[i]);
-    if (state->graph != NULL)
-        walk_graph(arena, state->graph);
-    bool is_current;
-    error_free(validity_is_current(&validity, state->validity, &is_current));
 }
 
 static struct state *load_state(struct arena *arena)
@@ -188,7 +204,7 @@ static void check_state(void)
     struct arena arena = {0};
     struct state *state = load_state(&arena);
     if (state != NULL) {
-        walk_state(&arena, state);
+        walk_state(state);
         uint32_t records = state->record_count;
         must(journal_open(state, "s") == NULL);
         if (records > 0)
@@ -201,11 +217,11 @@ static void check_state(void)
         struct state *again = load_state(&arena);
         must(again != NULL && again->record_count == records);
         must(again->intent_count == intents + (intents > 0));
-        walk_state(&arena, again);
-        must(state_save(again, "s", again->graph, &validity) == NULL);
+        walk_state(again);
+        must(state_save(again, "s") == NULL);
         struct state *saved = load_state(&arena);
         must(saved != NULL && saved->record_count == records && saved->warning == NULL);
-        walk_state(&arena, saved);
+        walk_state(saved);
     }
     arena_end(&arena);
 }
@@ -238,11 +254,26 @@ static void check_pieces(void)
     arena_end(&arena);
 }
 
+static void check_compiled(const uint8_t *bytes, size_t size)
+{
+    struct arena arena = {0};
+    struct graph *graph = NULL;
+    const char *target = "a";
+    bool is_null;
+    must(compiled_is_null(&validity, "s", NULL, 0, &is_null) == NULL);
+    must(compiled_is_null(&validity, "s", &target, 1, &is_null) == NULL);
+    struct wire_reader reader = {.bytes = bytes, .length = size};
+    must(shadow_get(&reader, &arena, &graph) == NULL);
+    if (graph != NULL)
+        walk_graph(&arena, graph);
+    arena_end(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static const char *const magics[] = {
-        "psybuild state\n\0", "psybuild journl\x03", "psybuild pieces3", "psybuild quick\n\0"};
-    static const char *const paths[] = {"s/state", "s/journal", "log", "s/quick"};
+        "psybuild state\n\0", "psybuild journl\x03", "psybuild pieces3", "psybuild graph\n\0"};
+    static const char *const paths[] = {"s/state", "s/journal", "log", "s/compiled"};
     struct buffer out = {0};
     if (size == 0)
         return 0;
@@ -252,18 +283,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         must(file_remove(paths[i]) == NULL);
     if ((bytes[0] & 0x80) == 0)
         buffer_put(&out, bytes + 1, size - 1);
-    else if (which == 0 || which == 3)
-        wrap_whole(&out, magics[which], bytes + 1, size - 1);
+    else if (which == 0)
+        wrap_state(&out, (bytes[0] & 0x40) != 0, bytes + 1, size - 1);
+    else if (which == 3)
+        wrap_compiled(&out, bytes + 1, size - 1);
     else
         wrap_entries(&out, magics[which], bytes + 1, size - 1);
     write_file(paths[which], out.bytes, out.count);
     buffer_end(&out);
-    bool is_null;
     if (which < 2)
         check_state();
     else if (which == 2)
         check_pieces();
     else
-        error_free(quick_check("s", &validity, &is_null));
+        check_compiled(bytes + 1, size - 1);
     return 0;
 }

@@ -210,12 +210,13 @@ struct report conversion_run(const struct conversion *conversion)
     struct build_options options = options_of(conversion, &recorder, &cancel);
     struct report report = {.lines = "", .warnings = ""};
     struct build *build;
+    struct file_lock *lock;
     uint32_t failures = 0;
-    struct error *error = build_open(&options, false, &build);
+    struct error *error = build_lock(&options, &lock);
+    if (error == NULL)
+        error = build_open(&options, lock, &build);
     if (error == NULL) {
-        error = build_lock(build);
-        if (error == NULL)
-            error = build_run(build, &conversion->target, conversion->target != NULL, &failures);
+        error = build_run(build, &conversion->target, conversion->target != NULL, &failures);
         report.stats = build->stats;
         build_close(build);
     }
@@ -240,10 +241,7 @@ bool conversion_is_null(void)
     struct recorder recorder = {.errors = format("%s", ""), .warnings = format("%s", "")};
     _Atomic bool cancel = false;
     struct build_options options = options_of(&(struct conversion){0}, &recorder, &cancel);
-    struct build *build;
     bool is_null;
-    tree_assert_ok(build_open(&options, true, &build));
-    tree_assert_ok(build_is_null(build, NULL, 0, &is_null));
-    build_close(build);
+    tree_assert_ok(build_is_null(&options, NULL, 0, &is_null));
     return is_null;
 }

@@ -42,8 +42,9 @@ static void on_tick(void *context, const struct build_progress *progress)
 
 static struct error *run(struct fetch_fixture *fixture, struct build **build)
 {
-    TRY(build_open(&fixture->options, false, build));
-    TRY(build_lock(*build));
+    struct file_lock *lock;
+    TRY(build_lock(&fixture->options, &lock));
+    TRY(build_open(&fixture->options, lock, build));
     return build_run(*build, (const char *const[]){"m"}, 1, &fixture->failures);
 }
 

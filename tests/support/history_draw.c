@@ -137,14 +137,15 @@ static void add_edit(struct drawer *drawer)
 
 static void add_state(struct drawer *drawer)
 {
-    static const char *const parts[] = {"all", "all", "all", "state", "quick", "journal", "pieces"};
+    static const char *const parts[] = {
+        "all", "all", "all", "state", "compiled", "journal", "pieces"};
     drawer_add(drawer, "state %s", drawer_chance(drawer, 45) ? "keep" : ONE_OF(drawer, parts));
 }
 
 static void add_forget(struct drawer *drawer)
 {
     static const char *const parts[] = {
-        "all", "all", "state", "quick", "journal", "pieces", "partial", "lock"};
+        "all", "all", "state", "compiled", "journal", "pieces", "partial", "lock"};
     drawer_add(drawer, "forget %s", ONE_OF(drawer, parts));
 }
 

@@ -97,11 +97,6 @@ static struct error *run_build(struct project_run *run, struct build *build)
 {
     const char *const *targets = &run->target;
     size_t count = run->target == NULL ? 0 : 1;
-    TRY(build_is_null(build, targets, count, &run->is_null));
-    if (run->is_null)
-        return NULL;
-    if (!run->is_dry)
-        TRY(build_lock(build));
     struct error *error = build_run(build, targets, count, &run->failures);
     run->stats = build->stats;
     return error;
@@ -126,7 +121,13 @@ struct error *project_run(struct project_run *run)
     run->said = arena_format(&run->arena, "%s", "");
     assert_non_null(run->said);
     struct build *build = NULL;
-    TRY(build_open(&options, false, &build));
+    struct file_lock *lock = NULL;
+    TRY(build_is_null(&options, &run->target, run->target != NULL, &run->is_null));
+    if (run->is_null)
+        return NULL;
+    if (!run->is_dry)
+        TRY(build_lock(&options, &lock));
+    TRY(build_open(&options, lock, &build));
     struct error *error = run_build(run, build);
     build_close(build);
     return error;

@@ -127,7 +127,7 @@ void snapshot_assert_no_strays(struct arena *arena, const char *when)
     for (size_t i = 0; i < snapshot.count; i++) {
         const char *path = snapshot.files[i].path;
         bool is_log = strncmp(path, "pieces/", 7) == 0 && strlen(path) == 7 + 32;
-        if (!is_log && strcmp(path, "state") != 0 && strcmp(path, "quick") != 0 &&
+        if (!is_log && strcmp(path, "state") != 0 && strcmp(path, "compiled") != 0 &&
             strcmp(path, "lock") != 0)
             fail_msg("%s: %s/%s is left over", when, STATE_DIRECTORY, path);
     }

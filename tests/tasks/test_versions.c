@@ -142,7 +142,7 @@ static void other_bytes_are_another_version(void **state)
         .registry = &registry,
         .cancel = &cancel};
     struct build *build;
-    tree_assert_ok(build_open(&options, false, &build));
+    tree_assert_ok(build_open(&options, NULL, &build));
     bool is_good = true;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         is_good &= is_as_written(build, i);

@@ -3,8 +3,8 @@
  *
  * The options are compared byte by byte, files and directories by their stamps, environment
  * variables by their values. */
-#ifndef PSYBUILD_ENGINE_STATE_VALIDITY_H
-#define PSYBUILD_ENGINE_STATE_VALIDITY_H
+#ifndef PSYBUILD_ENGINE_STALE_VALIDITY_H
+#define PSYBUILD_ENGINE_STALE_VALIDITY_H
 
 #include "base/wire.h"
 #include "engine/graph/graph.h"

@@ -1,5 +1,5 @@
 /* validity.c - options first, as they are; then what is watched: paths with stamps, variables. */
-#include "engine/state/validity.h"
+#include "engine/stale/validity.h"
 
 #include <stdlib.h>
 #include <string.h>
