@@ -58,6 +58,10 @@ double number_remainder(double a, double b)
 
 double number_log10(double value)
 {
+    if (!(value > 0))
+        return value < 0 || isnan(value) ? (double)NAN : -(double)INFINITY;
+    if (isinf(value)) /* dividing it leaves it as it is */
+        return value;
     double whole = 0;
     for (; value >= 10; value /= 10)
         whole++;

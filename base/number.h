@@ -12,7 +12,8 @@ float number_round(float value);
 float number_add_square(float sum, float value);
 /* As fmod: exact, with the sign of `a`; NaN when `b` is zero, or when `a` is not finite. */
 double number_remainder(double a, double b);
-/* Of a positive finite number, to a few units in the last place; exact for 1, 10, 100, ... */
+/* As log10: to a few units in the last place, exact for 1, 10, 100, ...; -infinity of zero, NaN of
+ * what is negative. */
 double number_log10(double value);
 
 #endif

@@ -154,6 +154,10 @@ static void a_total_is_of_all_modules(void **state)
     assert_true(figures_sqnr(&total) == 20);
     assert_true(figures_relative_rmse(&total) == 0.1);
     assert_true(isinf(figures_sqnr(&modules[1])));
+    const struct figures_module out_of_zeros = {"a", 4, 4, 1, 0, 1},
+                                too_good = {"a", 4, 4, 0x1p-1074, 1e300, 1};
+    assert_true(figures_sqnr(&out_of_zeros) < 0 && isinf(figures_sqnr(&out_of_zeros)));
+    assert_true(figures_sqnr(&too_good) > 0 && isinf(figures_sqnr(&too_good)));
     assert_true(figures_relative_rmse(&modules[1]) == 0);
 }
 
