@@ -336,26 +336,27 @@ static struct error *get_from_hub(
     return hub_fetch_range(work_arena(transfer->work), &hub, &fetch, NULL);
 }
 
-/* Of the whole file. */
-static bool tells_size(const struct http_answer *answer, uint64_t *size)
+/* Of the whole file; HTTP_SIZE_UNKNOWN when the answer does not say. */
+static uint64_t size_told(const struct http_answer *answer)
 {
-    uint64_t begin, end;
-    return answer->status == 206
-               ? http_parse_content_range(http_header(answer, "Content-Range"), &begin, &end, size)
-               : answer->status == 200 &&
-                     http_parse_number(http_header(answer, "Content-Length"), size);
+    uint64_t begin, end, size = HTTP_SIZE_UNKNOWN;
+    if (answer->status == 206)
+        http_parse_content_range(http_header(answer, "Content-Range"), &begin, &end, &size);
+    else if (answer->status == 200)
+        http_parse_number(http_header(answer, "Content-Length"), &size);
+    return size;
 }
 
 static struct error *check_answer(void *context, const struct http_answer *answer)
 {
     const struct transfer *transfer = context;
-    uint64_t size, known = transfer->request->file.size_bytes;
+    uint64_t size = size_told(answer), known = transfer->request->file.size_bytes;
     if (transfer->is_part && answer->status == 200) {
         transfer->place->ignores_ranges = true;
         return error_new(
             ERROR_NETWORK, "%s: a part was asked for, the whole file was sent", answer->url);
     }
-    if (known != HTTP_SIZE_UNKNOWN && tells_size(answer, &size) && size != known)
+    if (known != HTTP_SIZE_UNKNOWN && size != HTTP_SIZE_UNKNOWN && size != known)
         return error_new(ERROR_DAMAGE, "%s: the file has %llu bytes now, it had %llu", answer->url,
             (unsigned long long)size, (unsigned long long)known);
     return NULL;

@@ -309,9 +309,13 @@ static struct error *judge_partial(struct hop *hop, const struct http_answer *an
         return hop_error(hop, "part of the file was sent, but all of it was asked for");
     if (!http_parse_content_range(field, &begin, &end, &size))
         return hop_error(hop, "a part was sent without saying which (Content-Range)");
-    if (request->size_total != HTTP_SIZE_UNKNOWN && size != request->size_total)
+    if (size == HTTP_SIZE_UNKNOWN)
+        size = request->size_total;
+    else if (request->size_total != HTTP_SIZE_UNKNOWN && size != request->size_total)
         return size_error(hop, size);
     uint64_t end_wanted = request->end < size ? request->end : size;
+    if (end_wanted == HTTP_SIZE_UNKNOWN)
+        end_wanted = end; /* up to an end that nobody knows */
     if (begin != hop->get->position || end != end_wanted)
         return error_new(ERROR_NETWORK,
             "%s: bytes %llu to %llu were asked for, %llu to %llu were sent", hop->shown,
@@ -375,9 +379,10 @@ static struct error *check_unchanged(struct hop *hop, const struct http_answer *
 
 static struct error *judge_content(struct hop *hop, const struct http_answer *answer)
 {
-    struct text encoding = http_header(answer, "Content-Encoding");
-    if (encoding.length > 0 &&
-        !(encoding.length == 8 && strncasecmp(encoding.bytes, "identity", 8) == 0))
+    const char *encoding =
+        http_header_list(&hop->get->client->scratch, answer->header, "Content-Encoding");
+    TRY(memory_check(encoding));
+    if (encoding[0] != '\0' && strcasecmp(encoding, "identity") != 0)
         return hop_error(hop, "the file was sent encoded, though identity was asked for");
     TRY(answer->status == 206 ? judge_partial(hop, answer) : judge_whole(hop, answer));
     TRY(check_unchanged(hop, answer));
@@ -806,19 +811,6 @@ static struct error *follow(struct hop *hop, const char **url)
     return NULL;
 }
 
-/* http://host to https://host: the answers are still its own. */
-static bool is_upgrade(const char *from, const char *to)
-{
-    static const char http[] = "http://", https[] = "https://";
-    if (url_scheme_of(from) != URL_HTTP || url_scheme_of(to) != URL_HTTPS)
-        return false;
-    struct text from_host = url_host(from), to_host = url_host(to);
-    bool has_default_ports = url_after_origin(from) == from + strlen(http) + from_host.length &&
-                             url_after_origin(to) == to + strlen(https) + to_host.length;
-    return has_default_ports && from_host.length == to_host.length &&
-           strncasecmp(from_host.bytes, to_host.bytes, to_host.length) == 0;
-}
-
 static struct error *note_reply(struct hop *hop)
 {
     struct get *get = hop->get;
@@ -860,7 +852,7 @@ static struct error *try_once(struct get *get, bool *is_transient)
         if (url_same_origin(url, home))
             continue;
         token = NULL; /* for this hop and all later ones */
-        is_home = is_home && is_upgrade(hop.url, url);
+        is_home = is_home && url_is_upgrade(hop.url, url);
         if (is_home)
             home = url;
     }

@@ -22,8 +22,8 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "tasks/formats/http_header.h"
 
-#define HTTP_SIZE_UNKNOWN UINT64_MAX
 enum {
     HTTP_HOPS_MAX = 20,
     HTTP_HEADER_BYTES_MAX = 256 * 1024,    /* of all header lines of one answer */
@@ -61,7 +61,7 @@ struct http_answer {
     const char *url;    /* without query */
     struct text header; /* raw lines */
 };
-/* The value of the last such header, trimmed; length 0 when there is none. Names in any case. */
+/* The value of the first such header, trimmed; length 0 when there is none. Names in any case. */
 struct text http_header(const struct http_answer *answer, const char *name);
 
 struct http_request {

@@ -4,21 +4,46 @@
 #include <string.h>
 #include <strings.h>
 
+/* The value of the next line of this name, behind which `*rest` moves; NULL bytes for none. */
+static struct text next_value(struct text *rest, const char *name)
+{
+    size_t name_length = strlen(name);
+    while (rest->length > 0) {
+        const char *newline = memchr(rest->bytes, '\n', rest->length);
+        size_t length = newline == NULL ? rest->length : (size_t)(newline - rest->bytes);
+        struct text line = text_cut(*rest, 0, length);
+        *rest = text_from(*rest, newline == NULL ? length : length + 1);
+        if (length > name_length && line.bytes[name_length] == ':' &&
+            strncasecmp(line.bytes, name, name_length) == 0)
+            return text_trim(text_from(line, name_length + 1), " \t\r");
+    }
+    return (struct text){NULL, 0};
+}
+
 struct text http_header_find(struct text block, const char *name)
 {
-    struct text found = TEXT_EMPTY;
-    size_t name_length = strlen(name);
-    const char *line = block.bytes, *end = line + block.length;
-    while (line < end) {
-        const char *newline = memchr(line, '\n', (size_t)(end - line));
-        size_t length = (size_t)((newline == NULL ? end : newline) - line);
-        if (length > name_length && line[name_length] == ':' &&
-            strncasecmp(line, name, name_length) == 0)
-            found =
-                text_trim(text_cut((struct text){line, length}, name_length + 1, length), " \t\r");
-        line = newline == NULL ? end : newline + 1;
+    struct text value = TEXT_EMPTY;
+    while (value.length == 0 && value.bytes != NULL)
+        value = next_value(&block, name);
+    return value.bytes == NULL ? TEXT_EMPTY : value;
+}
+
+char *http_header_list(struct arena *arena, struct text block, const char *name)
+{
+    struct text rest = block, value;
+    size_t size = 1;
+    while ((value = next_value(&rest, name)).bytes != NULL)
+        size += value.length + 1;
+    char *list = arena_alloc(arena, size), *end = list;
+    while (list != NULL && (value = next_value(&block, name)).bytes != NULL) {
+        if (value.length == 0)
+            continue;
+        if (end > list)
+            *end++ = ',';
+        memcpy(end, value.bytes, value.length);
+        end += value.length;
     }
-    return found;
+    return list; /* the arena's bytes are zero, so it is terminated */
 }
 
 /* A number at the front of the text, which moves behind it. */
@@ -62,18 +87,28 @@ unsigned http_parse_status(struct text line)
     return status >= 100 && status <= 599 ? (unsigned)status : 0;
 }
 
+/* "SIZE" or "*". */
+static bool parse_whole(struct text field, uint64_t *size)
+{
+    *size = HTTP_SIZE_UNKNOWN;
+    return text_is(field, "*") || http_parse_number(field, size);
+}
+
 bool http_parse_content_range(struct text field, uint64_t *begin, uint64_t *end, uint64_t *size)
 {
     uint64_t first = 0, last = 0, whole = 0, behind = 0;
     if (!read_literal(&field, "bytes "))
         return false;
-    if (!read_literal(&field, "*")) {
+    field = text_trim(field, " ");
+    bool is_empty = read_literal(&field, "*");
+    if (!is_empty) {
         if (!read_number(&field, &first) || !read_literal(&field, "-") ||
             !read_number(&field, &last) || last < first || last == UINT64_MAX)
             return false;
         behind = last + 1;
     }
-    if (!read_literal(&field, "/") || !http_parse_number(field, &whole) || behind > whole)
+    if (!read_literal(&field, "/") || !parse_whole(field, &whole) || behind > whole ||
+        (is_empty && whole == HTTP_SIZE_UNKNOWN))
         return false;
     *begin = first;
     *end = behind;

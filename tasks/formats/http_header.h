@@ -6,11 +6,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/text.h"
 
-/* The value of the last line of this name in a block of lines, trimmed; length 0 when there is
- * none. Names in any case. */
+#define HTTP_SIZE_UNKNOWN UINT64_MAX
+
+/* The value of the first line of this name in a block of lines that has one, trimmed, as curl takes
+ * it; length 0 when there is none. Names in any case. */
 struct text http_header_find(struct text block, const char *name);
+
+/* The values of all lines of this name with commas between them, which means the same as a list on
+ * one line; NULL when out of memory. */
+char *http_header_list(struct arena *arena, struct text block, const char *name);
 
 /* The status of "HTTP/1.1 200 OK" or "HTTP/2 200"; 0 when it is not a status line. */
 unsigned http_parse_status(struct text line);
@@ -18,8 +25,8 @@ unsigned http_parse_status(struct text line);
 /* A plain decimal number. */
 bool http_parse_number(struct text field, uint64_t *out);
 
-/* "bytes a-b/SIZE", half-open in `*begin` and `*end`, or the form with an asterisk for the range,
- * which gives an empty range at 0. A SIZE of "*" is not accepted. */
+/* "bytes a-b/SIZE", half-open in `*begin` and `*end`; a SIZE of "*" is HTTP_SIZE_UNKNOWN. Or the
+ * form with an asterisk for the range, which gives an empty range at 0, of a SIZE that is known. */
 bool http_parse_content_range(struct text field, uint64_t *begin, uint64_t *end, uint64_t *size);
 
 /* "Sun, 06 Nov 1994 08:49:37 GMT" in seconds since 1970. */

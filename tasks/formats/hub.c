@@ -101,7 +101,7 @@ struct call {
     const char *path;     /* of a file, or NULL */
     struct seen seen;
     /* an API's answer */
-    const char *link; /* Link header of the page, in the arena */
+    const char *link; /* Link headers of the page, in the arena */
     struct buffer body;
     /* a file's content */
     const struct hub_fetch *fetch;
@@ -210,9 +210,8 @@ static struct error *on_api_answer(void *context, const struct http_answer *answ
     struct call *call = context;
     if (answer->is_home)
         see(&call->seen, answer);
-    struct text link = http_header(answer, "Link");
     call->body.count = 0; /* a retry starts over */
-    call->link = arena_copy(&call->arena, link.bytes, link.length);
+    call->link = http_header_list(&call->arena, answer->header, "Link");
     return memory_check(call->link);
 }
 

@@ -211,81 +211,80 @@ struct error *hub_parse_page(struct arena *arena, const char *name, struct text 
 
 /* --- Link: <URL>; rel="next", <URL>; rel="other" --------------------------------------------- */
 
-static bool rel_holds_next(struct text rel)
+static bool holds_next(struct text text, const char *separators)
 {
-    if (rel.length >= 2 && rel.bytes[0] == '"')
-        rel = text_cut(rel, 1, rel.length - 1);
-    const char *at = rel.bytes, *end = rel.bytes + rel.length;
-    while (at < end) {
-        const char *space = memchr(at, ' ', (size_t)(end - at));
-        const char *word_end = space == NULL ? end : space;
-        if (word_end - at == 4 && strncasecmp(at, "next", 4) == 0)
+    while (text.length > 0) {
+        size_t length = 0;
+        while (length < text.length && strchr(separators, text.bytes[length]) == NULL)
+            length++;
+        if (length == 4 && strncasecmp(text.bytes, "next", 4) == 0)
             return true;
-        at = space == NULL ? end : space + 1;
+        text = text_from(text, length < text.length ? length + 1 : length);
     }
     return false;
 }
 
-/* To the next ';' or ',' outside quotes. */
-static const char *parameter_end(const char *at, const char *end)
+/* What comes before the next `separator` outside <...> and "..."; `*rest` goes on behind it. */
+static struct text cut_before(struct text *rest, char separator, bool *is_broken)
 {
-    bool is_quoted = false;
-    for (; at < end; at++) {
-        if (*at == '"')
-            is_quoted = !is_quoted;
-        if (!is_quoted && (*at == ';' || *at == ','))
-            break;
+    char close = '\0'; /* what ends the <...> or "..." */
+    size_t length = 0;
+    for (; length < rest->length && (close != '\0' || rest->bytes[length] != separator); length++) {
+        char c = rest->bytes[length];
+        if (c == '\\' && close == '"' && length + 1 < rest->length)
+            length++;
+        else if (c == close)
+            close = '\0';
+        else if (close == '\0' && (c == '<' || c == '"'))
+            close = c == '<' ? '>' : '"';
     }
-    return at;
+    struct text part = text_trim(text_cut(*rest, 0, length), TEXT_BLANKS);
+    *is_broken = *is_broken || close != '\0';
+    *rest = text_from(*rest, length < rest->length ? length + 1 : length);
+    return part;
 }
 
-/* Reads the parameters behind a link's ">"; returns where the next link may begin. */
-static const char *read_parameters(const char *at, const char *end, bool *is_next)
+static bool is_rel_next(struct text parameters, bool *is_broken)
 {
-    while (at < end && *at != ',') {
-        at++; /* the ';' */
-        while (at < end && char_is_blank(*at))
-            at++;
-        const char *stop = parameter_end(at, end), *value_end = stop;
-        while (value_end > at && char_is_blank(value_end[-1]))
-            value_end--;
-        if (value_end - at > 4 && strncasecmp(at, "rel=", 4) == 0)
-            *is_next =
-                *is_next || rel_holds_next((struct text){at + 4, (size_t)(value_end - at - 4)});
-        at = stop;
+    bool is_next = false;
+    while (parameters.length > 0) {
+        struct text value = cut_before(&parameters, ';', is_broken);
+        struct text name = cut_before(&value, '=', is_broken);
+        if (name.length == 3 && strncasecmp(name.bytes, "rel", 3) == 0)
+            is_next = is_next || holds_next(value, TEXT_BLANKS "\"'");
     }
-    return at;
+    return is_next;
 }
 
-static struct text find_next(struct text link)
+/* False when there is none. What cannot be read but speaks of a next page gives an empty target:
+ * a listing must not end there. */
+static bool find_next(struct text links, struct text *target)
 {
-    const char *at = link.bytes, *end = link.bytes + link.length;
-    while (at < end) {
-        if (*at != '<') {
-            at++;
+    bool is_broken = false;
+    struct text rest = links;
+    while (rest.length > 0) {
+        struct text parameters = cut_before(&rest, ',', &is_broken);
+        *target = cut_before(&parameters, ';', &is_broken);
+        bool is_bracketed = text_starts_with(*target, "<") && text_ends_with(*target, ">");
+        is_broken = is_broken || !is_bracketed;
+        if (!is_rel_next(parameters, &is_broken) || !is_bracketed)
             continue;
-        }
-        const char *close = memchr(at, '>', (size_t)(end - at));
-        if (close == NULL)
-            break;
-        struct text target = {at + 1, (size_t)(close - at - 1)};
-        bool is_next = false;
-        at = read_parameters(parameter_end(close + 1, end), end, &is_next);
-        if (is_next)
-            return target;
+        *target = text_cut(*target, 1, target->length - 1);
+        return true;
     }
-    return TEXT_EMPTY;
+    *target = TEXT_EMPTY;
+    return is_broken && holds_next(links, TEXT_BLANKS "\"'=;,<>");
 }
 
 struct error *hub_parse_link(struct arena *arena, const char *endpoint, const char *page_url,
     struct text link, const char **next)
 {
-    struct text target = find_next(link);
+    struct text target;
     char *url = NULL;
     *next = NULL;
-    if (target.length == 0)
+    if (!find_next(link, &target))
         return NULL;
-    if (!url_join(arena, page_url, target, &url))
+    if (target.length > 0 && !url_join(arena, page_url, target, &url))
         return error_memory();
     char *page_shown = url_shown(arena, page_url);
     TRY(memory_check(page_shown));

@@ -27,8 +27,9 @@ struct hub_listing {
 };
 MUST_CHECK struct error *hub_parse_page(struct arena *arena, const char *name, struct text body,
     struct hub_listing *listing, const char **first);
-/* The address of the next page by a Link header, NULL in `*next` on the last page. Only the
- * endpoint's own origin is accepted; the public hub's is replaced by the endpoint. */
+/* The address of the next page by the Link headers, as a list with commas; NULL in `*next` on the
+ * last page, which is one that names no next. Only the endpoint's own origin is accepted; the
+ * public hub's is replaced by the endpoint. */
 MUST_CHECK struct error *hub_parse_link(struct arena *arena, const char *endpoint,
     const char *page_url, struct text link, const char **next);
 /* What the body of an error says, fit to print; "" when it says nothing readable. NULL when out of

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+enum { HTTP_PORT = 80, HTTPS_PORT = 443, HOST_BYTES_MAX = 255 };
+
 struct parts {
     enum url_scheme scheme;
     struct text host;
@@ -42,19 +44,21 @@ static bool cut_host(const char **at, struct text *host)
     }
     *host = (struct text){begin, (size_t)(end - begin)};
     *at = end;
-    return host->length <= 255;
+    return host->length <= HOST_BYTES_MAX;
 }
 
+/* An empty port is the scheme's, as none is. */
 static bool cut_port(const char **at, unsigned *port)
 {
     if (**at != ':')
         return true;
-    uint64_t value = 0;
-    size_t digits = text_read_u64(text_of(*at + 1), &value);
+    uint64_t value = *port;
+    *at += 1;
+    size_t digits = text_read_u64(text_of(*at), &value);
     if (value == 0 || value > 65535)
         return false;
     *port = (unsigned)value;
-    *at += 1 + digits;
+    *at += digits;
     return true;
 }
 
@@ -63,7 +67,7 @@ static bool cut(const char *url, struct parts *out)
     struct parts parts = {.scheme = URL_NONE};
     const char *at = url;
     parts.scheme = cut_scheme(&at);
-    parts.port = parts.scheme == URL_HTTPS ? 443 : parts.scheme == URL_HTTP ? 80 : 0;
+    parts.port = parts.scheme == URL_HTTPS ? HTTPS_PORT : HTTP_PORT;
     if (parts.scheme == URL_NONE || !cut_host(&at, &parts.host))
         return false;
     if (parts.scheme == URL_FILE) {
@@ -90,24 +94,30 @@ enum url_scheme url_scheme_of(const char *url)
     return cut(url, &parts) ? parts.scheme : URL_NONE;
 }
 
+static bool have_same_host(const struct parts *a, const struct parts *b)
+{
+    return a->host.length == b->host.length &&
+           strncasecmp(a->host.bytes, b->host.bytes, a->host.length) == 0;
+}
+
 bool url_same_origin(const char *a, const char *b)
 {
     struct parts first, second;
     return cut(a, &first) && cut(b, &second) && first.scheme == second.scheme &&
-           first.port == second.port && first.host.length == second.host.length &&
-           strncasecmp(first.host.bytes, second.host.bytes, first.host.length) == 0;
+           first.port == second.port && have_same_host(&first, &second);
+}
+
+bool url_is_upgrade(const char *from, const char *to)
+{
+    struct parts old, new;
+    return cut(from, &old) && cut(to, &new) && old.scheme == URL_HTTP && old.port == HTTP_PORT &&
+           new.scheme == URL_HTTPS &&new.port == HTTPS_PORT &&have_same_host(&old, &new);
 }
 
 const char *url_after_origin(const char *url)
 {
     struct parts parts;
     return cut(url, &parts) ? parts.rest : "";
-}
-
-struct text url_host(const char *url)
-{
-    struct parts parts;
-    return cut(url, &parts) ? parts.host : TEXT_EMPTY;
 }
 
 char *url_shown(struct arena *arena, const char *url)

@@ -285,8 +285,13 @@ static void wrong_content_is_refused_before_a_byte_is_delivered(void **state)
             "a part was sent without saying which (Content-Range)"},
         {"odd range", {HUB_FAULT_STATUS, "-cache/", 0, 0, 206, "Content-Range: bytes 9-2/9\r\n"}, 9,
             "a part was sent without saying which (Content-Range)"},
-        {"unknown size", {HUB_FAULT_STATUS, "-cache/", 0, 0, 206, "Content-Range: bytes 2-8/*\r\n"},
-            9, "a part was sent without saying which (Content-Range)"},
+        {"another range of who knows how much",
+            {HUB_FAULT_STATUS, "-cache/", 0, 0, 206, "Content-Range: bytes 2-7/*\r\n"}, 9,
+            "bytes 2 to 9 were asked for, 2 to 8 were sent"},
+        {"encoded twice",
+            {HUB_FAULT_HEADER, "-cache/", 0, 0, 0,
+                "Content-Encoding: identity\r\nContent-Encoding: gzip\r\n"},
+            9, "the file was sent encoded, though identity was asked for"},
         {"past the end", {HUB_FAULT_STATUS, "-cache/", 0, 0, 416, "Content-Range: bytes */1\r\n"},
             9, "the file must have 9 bytes, the server's has 1"},
     };
@@ -304,6 +309,42 @@ static void wrong_content_is_refused_before_a_byte_is_delivered(void **state)
         assert_int_equal(fixture->body_count, 0);
         hub_server_clear_faults(fixture->server);
     }
+}
+
+/* The server sends the 21 bytes of {"error": "injected"}. */
+static void a_part_of_a_file_of_unknown_size_is_taken(void **state)
+{
+    static const struct {
+        uint64_t end, size_total, size_want;
+    } rows[] = {{23, HTTP_SIZE_UNKNOWN, HTTP_SIZE_UNKNOWN}, {23, 100, 100},
+        {HTTP_SIZE_UNKNOWN, 23, 23}, {HTTP_SIZE_UNKNOWN, HTTP_SIZE_UNKNOWN, HTTP_SIZE_UNKNOWN}};
+    struct hub_fixture *fixture = *state;
+    hub_server_add_fault(fixture->server, &(struct hub_fault){.kind = HUB_FAULT_STATUS,
+                                              .target = "/resolve/",
+                                              .status = 206,
+                                              .text = "Content-Range: bytes 2-22/*\r\n"});
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct http_request request = range_for(fixture, small, 2, rows[i].end);
+        struct http_reply reply;
+        request.size_total = rows[i].size_total;
+        hub_fixture_assert(fixture, "part", get(fixture, &request, &reply), NULL);
+        assert_int_equal(fixture->body_count, 21);
+        assert_int_equal(reply.size_total, rows[i].size_want);
+    }
+}
+
+static void the_first_location_counts(void **state)
+{
+    struct hub_fixture *fixture = *state;
+    struct http_request request = request_for(fixture, small);
+    struct http_reply reply;
+    hub_server_add_fault(fixture->server,
+        &(struct hub_fault){.kind = HUB_FAULT_REDIRECT,
+            .target = "/resolve/",
+            .count = 1,
+            .text = "\r\nLocation: config.json\r\nLocation: http://127.0.0.1:9/x"});
+    hub_fixture_assert(fixture, "first", get(fixture, &request, &reply), NULL);
+    assert_int_equal(fixture->body_count, 9);
 }
 
 /* A name that no resolver asks a network about. */
@@ -571,6 +612,8 @@ int main(void)
         TEST(a_wait_the_server_asks_for_is_kept),
         TEST(lasting_faults_are_errors),
         TEST(wrong_content_is_refused_before_a_byte_is_delivered),
+        TEST(a_part_of_a_file_of_unknown_size_is_taken),
+        TEST(the_first_location_counts),
         TEST(an_unknown_host_is_tried_again),
         TEST(silence_is_noticed),
         TEST(a_file_that_changes_between_two_tries_is_an_error),

@@ -12,14 +12,20 @@
 static void fields_are_found_in_any_case(void **state)
 {
     struct text block =
-        text_of("HTTP/1.1 200 OK\r\nX-A: 1\r\nx-b:  two words \t\r\nX-A: 3\r\nEmpty:\r\n\r\n");
+        text_of("HTTP/1.1 200 OK\r\nX-A:\r\nX-A: 1\r\nx-b:  two words \t\r\nX-A: 3\r\nEmpty:\r\n");
+    struct arena arena = {0};
     (void)state;
-    assert_true(text_is(http_header_find(block, "x-a"), "3"));
+    assert_true(text_is(http_header_find(block, "x-a"), "1"));
     assert_true(text_is(http_header_find(block, "X-B"), "two words"));
     assert_int_equal(http_header_find(block, "Empty").length, 0);
     assert_int_equal(http_header_find(block, "X").length, 0);
     assert_int_equal(http_header_find(block, "X-Long-Name-That-Is-Not-There").length, 0);
     assert_int_equal(http_header_find(TEXT_EMPTY, "X").length, 0);
+    assert_string_equal(http_header_list(&arena, block, "x-a"), "1,3");
+    assert_string_equal(http_header_list(&arena, block, "X-B"), "two words");
+    assert_string_equal(http_header_list(&arena, block, "Empty"), "");
+    assert_string_equal(http_header_list(&arena, TEXT_EMPTY, "X"), "");
+    arena_end(&arena);
 }
 
 static void status_lines_are_read(void **state)
@@ -60,7 +66,11 @@ static void content_ranges_are_half_open(void **state)
         {"bytes 0-18446744073709551616/18446744073709551617", false, 0, 0, 0},
         {"bytes 5-4/9", false, 0, 0, 0},
         {"bytes 0-9/9", false, 0, 0, 0},
-        {"bytes 0-1/*", false, 0, 0, 0},
+        {"bytes 10-19/*", true, 10, 20, HTTP_SIZE_UNKNOWN},
+        {"bytes  10-19/20", true, 10, 20, 20},
+        {"bytes */*", false, 0, 0, 0},
+        {"bytes 5-4/*", false, 0, 0, 0},
+        {"bytes 0-1/**", false, 0, 0, 0},
         {"bytes 0-1/2x", false, 0, 0, 0},
         {"bytes 0-1", false, 0, 0, 0},
         {"bytes -1/2", false, 0, 0, 0},

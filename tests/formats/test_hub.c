@@ -120,6 +120,28 @@ static void a_listing_of_many_pages_is_one(void **state)
     hub_fixture_end(fixture);
 }
 
+/* Each of four files on a page of its own, and other links beside the one to the second page. */
+static void a_next_page_is_found_among_other_links(void **state)
+{
+    static const char *const links[] = {
+        "?cursor=1>; rel=\"next\"\r\nLink: </a>; rel=\"first",
+        "/a>; rel=last, </b>; rel=\"prev up\"\r\nlink: <?cursor=1>; rel=\"next",
+        "?cursor=1>; rel = 'next'\r\nLink:\r\nLink: </a>; rel=\"up",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
+        struct hub_fixture *fixture =
+            hub_fixture_begin(&(struct hub_server_options){.page_size = 1});
+        struct hub_files files;
+        hub_server_add_fault(fixture->server,
+            &(struct hub_fault){
+                .kind = HUB_FAULT_NEXT, .target = "/tree/", .count = 1, .text = links[i]});
+        hub_fixture_assert(fixture, links[i], list(fixture, &files), NULL);
+        assert_int_equal(files.count, 4);
+        hub_fixture_end(fixture);
+    }
+}
+
 static void hostile_listings_end(void **state)
 {
     static const struct {
@@ -521,6 +543,7 @@ int main(void)
         TEST(a_revision_is_resolved_to_a_commit),
         TEST(a_listing_gives_sizes_and_hashes),
         cmocka_unit_test(a_listing_of_many_pages_is_one),
+        TEST(a_next_page_is_found_among_other_links),
         TEST(hostile_listings_end),
         TEST(hostile_names_reach_the_selection_only),
         TEST(an_endless_listing_is_bounded),

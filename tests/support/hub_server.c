@@ -422,7 +422,7 @@ static bool send_head(
     char *head = print("HTTP/1.1 %u %s\r\n"
                        "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
                        "Content-Length: %llu\r\nX-Request-Id: request-1\r\n%s%s%s%s\r\n",
-        status, reason(status), (unsigned long long)length, headers, encoding, more,
+        status, reason(status), (unsigned long long)length, more, headers, encoding,
         exchange->is_closing ? "Connection: close\r\n" : "");
     bool is_sent = send_bytes(exchange, head, strlen(head));
     free(head);

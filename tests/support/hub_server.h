@@ -54,7 +54,7 @@ enum hub_fault_kind {
     HUB_FAULT_RANGE_WRONG, /* another range than was asked for */
     HUB_FAULT_RANGE_IGNORED, /* 200 to a range */
     HUB_FAULT_ENCODED,       /* says Content-Encoding: gzip */
-    HUB_FAULT_HEADER,        /* adds the header lines `text` to what it would say */
+    HUB_FAULT_HEADER,        /* says the header lines `text` before what it would say */
     HUB_FAULT_HEADER_LONG,   /* 300 KiB of header */
     HUB_FAULT_GARBAGE,       /* not HTTP */
     HUB_FAULT_BODY,          /* 200 with `text` as the body, X-Repo-Commit and all */

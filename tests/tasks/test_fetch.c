@@ -609,6 +609,7 @@ static void an_address_that_lies_about_its_size_is_streamed(void **state)
         {"half", "Content-Range: bytes 0-0/17301506\r\n"},
         {"more", "Content-Range: bytes 0-0/50000000\r\n"},
         {"nothing", "Content-Range: bytes 0-0/0\r\n"},
+        {"who knows", "Content-Range: bytes 0-0/*\r\n"},
     };
     struct fetch_fixture *fixture = *state;
     declare_large_address(fixture);
@@ -641,6 +642,19 @@ static void a_small_address_that_lies_about_its_size_is_streamed(void **state)
         tree_remove("m");
         tree_remove(".psybuild");
     }
+}
+
+static void an_address_that_forgets_its_size_is_no_other_file(void **state)
+{
+    struct fetch_fixture *fixture = *state;
+    declare_address(fixture, "a.json", "config.json", CONFIG_SHA256);
+    hub_server_add_fault_after(fixture->hub->server, 2, /* a redirect and the byte that is asked */
+        &(struct hub_fault){.kind = HUB_FAULT_HEADER,
+            .target = "config.json",
+            .text = "Content-Range: bytes 0-8/*\r\n"});
+    fetch_must_build(fixture);
+    assert_string_equal(fetch_read_file(fixture, "m/a.json"), "{\"a\": 1}\n");
+    assert_int_equal(hub_server_log_count(fixture->hub->server, "Range: bytes=0-8\r\n"), 2);
 }
 
 static void an_address_that_forgets_ranges_is_fetched_whole_once(void **state)
@@ -809,6 +823,7 @@ int main(void)
         LARGE_TEST(an_address_that_is_not_there_for_a_while_loses_nothing),
         LARGE_TEST(an_address_that_lies_about_its_size_is_streamed),
         TEST(a_small_address_that_lies_about_its_size_is_streamed),
+        TEST(an_address_that_forgets_its_size_is_no_other_file),
         LARGE_TEST(an_address_that_forgets_ranges_is_fetched_whole_once),
         TEST(an_empty_address_is_an_empty_file),
         TEST(an_address_of_content_that_another_file_has_is_not_asked),
