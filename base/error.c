@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/text.h"
 
 enum { EXCERPT_BYTES_MAX = 160 };
 
@@ -161,6 +162,22 @@ struct error *error_wrap(struct error *cause, const char *format, ...)
         return cause; /* the cause alone says more than "out of memory" */
     cause->whiles = whiles;
     return complete(cause);
+}
+
+struct error *error_hide(struct error *error, const char *secret)
+{
+    if (error == NULL || error == &out_of_memory || secret == NULL ||
+        !text_contains(text_of(error->report), secret))
+        return error;
+    const char **const parts[] = {&error->text, &error->excerpt, &error->whiles};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        *parts[i] = text_hide(&error->arena, text_of(*parts[i]), secret);
+        if (*parts[i] == NULL) {
+            error_free(error);
+            return &out_of_memory;
+        }
+    }
+    return complete(error);
 }
 
 enum error_kind error_kind_of(const struct error *error)

@@ -60,6 +60,9 @@ struct error *error_memory(void);
 /* Adds "    while ..." below the cause and returns it; takes over the cause. */
 struct error *error_wrap(struct error *cause, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* Puts asterisks for each `secret`, NULL for none, in all that the error says; takes it over. */
+struct error *error_hide(struct error *error, const char *secret);
+
 enum error_kind error_kind_of(const struct error *error);
 
 /* The first line: place and message. Lives as long as the error. */

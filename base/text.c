@@ -252,6 +252,18 @@ char *text_printable(struct arena *arena, struct text text)
     return out;
 }
 
+char *text_hide(struct arena *arena, struct text text, const char *secret)
+{
+    size_t length = secret == NULL ? 0 : strlen(secret);
+    char *hidden = arena_copy(arena, text.bytes, text.length);
+    char *at = hidden, *end = hidden == NULL ? NULL : hidden + text.length;
+    while (
+        length > 0 && at != NULL && (at = memmem(at, (size_t)(end - at), secret, length)) != NULL)
+        for (size_t i = 0; i < length; i++)
+            *at++ = '*';
+    return hidden;
+}
+
 static size_t min3(size_t a, size_t b, size_t c)
 {
     size_t least = a < b ? a : b;

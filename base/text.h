@@ -56,6 +56,10 @@ bool text_to_u64(struct text text, uint64_t *out); /* the whole text is such a n
  * when out of memory. */
 char *text_printable(struct arena *arena, struct text text);
 
+/* A copy in which asterisks stand for each `secret`; NULL or "" hides nothing. Before anything is
+ * cut, so that no beginning of it is left. NULL when out of memory. */
+char *text_hide(struct arena *arena, struct text text, const char *secret);
+
 /* The nearest of `count` words within a third of its length (edit distance), or NULL: "did you
  * mean". */
 const char *text_suggest(const char *word, const char *const *words, size_t count);

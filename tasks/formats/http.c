@@ -257,6 +257,13 @@ struct hop {
     uint64_t sent_ns, last_ns; /* when the request left; when the last byte came */
 };
 
+/* What may be shown of an address that a server may have chosen: without query, and without the
+ * token that it may have learnt. */
+static char *show_url(struct arena *arena, const struct http_request *request, const char *url)
+{
+    return text_hide(arena, (struct text){url, strcspn(url, "?#")}, request->token);
+}
+
 static struct http_answer answer_of(const struct hop *hop)
 {
     return (struct http_answer){.status = hop->status,
@@ -720,7 +727,9 @@ static struct error *transport_error(struct hop *hop, CURLcode code)
         hop->is_transient = rows[i].is_transient;
         if (!rows[i].has_detail)
             return hop_error(hop, rows[i].words);
-        const char *detail = text_printable(&client->scratch, text_of(client->complaint));
+        const char *hidden =
+            text_hide(&client->scratch, text_of(client->complaint), hop->get->request->token);
+        const char *detail = text_printable(&client->scratch, text_of(hidden));
         return error_new(ERROR_NETWORK, "%s: %s: %s", hop->shown, rows[i].words,
             detail != NULL && detail[0] != '\0' ? detail : curl.easy_strerror(code));
     }
@@ -783,7 +792,7 @@ static struct error *begin_hop(
     struct arena *arena = &get->client->scratch;
     *hop = (struct hop){.get = get,
         .url = url,
-        .shown = url_shown(arena, url),
+        .shown = show_url(arena, get->request, url),
         .is_home = is_home,
         .is_direct = is_direct,
         .header = get->client->header,
@@ -814,14 +823,17 @@ static struct error *follow(struct hop *hop, const char **url)
 static struct error *note_reply(struct hop *hop)
 {
     struct get *get = hop->get;
+    struct arena *arena = get->arena;
     struct http_answer answer = answer_of(hop);
     struct text etag = http_header(&answer, "ETag");
     get->reply->status = get->is_complete ? 200 : hop->status;
     get->reply->is_home = hop->is_home;
-    get->reply->url = url_shown(get->arena, hop->url);
-    get->reply->origin = url_origin(get->arena, hop->url);
-    get->reply->etag = arena_copy(get->arena, etag.bytes, etag.length);
-    get->reply->address = arena_copy(get->arena, hop->url, strlen(hop->url));
+    const char *origin = url_origin(arena, hop->url);
+    TRY(memory_check(origin));
+    get->reply->url = show_url(arena, get->request, hop->url);
+    get->reply->origin = show_url(arena, get->request, origin);
+    get->reply->etag = arena_copy(arena, etag.bytes, etag.length);
+    get->reply->address = arena_copy(arena, hop->url, strlen(hop->url));
     bool has_all = get->reply->url != NULL && get->reply->origin != NULL &&
                    get->reply->etag != NULL && get->reply->address != NULL;
     return has_all ? NULL : error_memory();
@@ -1032,7 +1044,7 @@ struct error *http_get(struct http_client *client, struct arena *arena,
         .is_direct_spent = request->direct == NULL || request->direct[0] == '\0'};
     if (scheme == URL_NONE)
         return error_new(ERROR_USAGE, "not an http, https or file address without user and spaces");
-    reply.url = url_shown(arena, request->url);
+    reply.url = show_url(arena, request, request->url);
     TRY(memory_check(reply.url));
     if (request->is_ranged && request->begin >= request->end)
         return error_new(ERROR_USAGE, "%s: an empty range was asked for", reply.url);

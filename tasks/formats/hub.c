@@ -15,7 +15,8 @@ enum {
         32 * 1024 * 1024, /* of one page; 1000 entries with the longest paths: 5 MB */
     PART_BYTES_MAX = 96,  /* of a repository's name */
     REVISION_BYTES_MAX = 255,
-    MESSAGE_BYTES_MAX = 512,
+    FIELD_BYTES_MAX = 1024, /* more than what is shown of a header */
+    SECRET_BYTES_MIN = 16,  /* a shorter token may well be a word of a name */
 };
 
 static const struct {
@@ -89,8 +90,7 @@ struct seen {
     char hash[HUB_HASH_MAX];     /* by X-Linked-ETag or ETag; "" when that is no hash */
     uint64_t size_bytes;         /* X-Linked-Size, or HTTP_SIZE_UNKNOWN */
     char code[64];               /* X-Error-Code */
-    char message[MESSAGE_BYTES_MAX];
-    char request_id[128];
+    char message[FIELD_BYTES_MAX], request_id[FIELD_BYTES_MAX]; /* fit to print */
 };
 
 struct call {
@@ -114,24 +114,35 @@ static void copy_field(char *out, size_t size, struct text field)
     out[length] = '\0';
 }
 
-static void see(struct seen *seen, const struct http_answer *answer)
+/* What may be shown of a header. */
+static struct error *show_field(struct call *call, char out[FIELD_BYTES_MAX], struct text field)
 {
+    struct arena arena = {0};
+    const char *shown = hub_show(&arena, field, call->hub->settings->token);
+    if (shown != NULL)
+        copy_field(out, FIELD_BYTES_MAX, text_of(shown));
+    arena_end(&arena);
+    return memory_check(shown);
+}
+
+static struct error *see(struct call *call, const struct http_answer *answer)
+{
+    static const char *const ids[] = {"X-Request-Id", "X-Amzn-Trace-Id", "X-Amz-Cf-Id"};
+    struct seen *seen = &call->seen;
     struct text commit = http_header(answer, "X-Repo-Commit");
     struct text linked_etag = http_header(answer, "X-Linked-ETag");
     struct text linked_size = http_header(answer, "X-Linked-Size");
-    struct text id = http_header(answer, "X-Request-Id");
+    struct text id = TEXT_EMPTY;
     if (text_is_hex(commit, HUB_COMMIT_MAX - 1))
         copy_field(seen->commit, sizeof seen->commit, commit);
     hub_parse_etag(linked_etag.length > 0 ? linked_etag : http_header(answer, "ETag"), seen->hash);
     if (!text_to_u64(linked_size, &seen->size_bytes))
         seen->size_bytes = HTTP_SIZE_UNKNOWN;
     copy_field(seen->code, sizeof seen->code, http_header(answer, "X-Error-Code"));
-    copy_field(seen->message, sizeof seen->message, http_header(answer, "X-Error-Message"));
-    if (id.length == 0)
-        id = http_header(answer, "X-Amzn-Trace-Id");
-    if (id.length == 0)
-        id = http_header(answer, "X-Amz-Cf-Id");
-    copy_field(seen->request_id, sizeof seen->request_id, id);
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0] && id.length == 0; i++)
+        id = http_header(answer, ids[i]);
+    TRY(show_field(call, seen->message, http_header(answer, "X-Error-Message")));
+    return show_field(call, seen->request_id, id);
 }
 
 /* "org/name" for a model, "datasets/org/name" for a dataset. */
@@ -178,13 +189,10 @@ static struct error *explain(struct call *call, const struct http_reply *reply, 
 /* The error for a final status that is not 200. */
 static struct error *status_error(struct call *call, const struct http_reply *reply)
 {
-    struct arena *arena = &call->arena;
-    const char *message = reply->is_home && call->seen.message[0] != '\0'
-                              ? text_printable(arena, text_of(call->seen.message))
-                              : hub_parse_error_body(arena, reply->error_body);
-    const char *id = text_printable(arena, text_of(call->seen.request_id));
-    if (message == NULL || id == NULL)
-        return error_memory();
+    const char *id = call->seen.request_id, *message = call->seen.message;
+    if (!reply->is_home || message[0] == '\0')
+        message = hub_parse_error_body(&call->arena, reply->error_body, call->hub->settings->token);
+    TRY(memory_check(message));
     struct error *error = explain(call, reply, message);
     if (error == NULL) {
         struct error *plain = http_status_error(reply);
@@ -209,7 +217,7 @@ static struct error *on_api_answer(void *context, const struct http_answer *answ
 {
     struct call *call = context;
     if (answer->is_home)
-        see(&call->seen, answer);
+        TRY(see(call, answer));
     call->body.count = 0; /* a retry starts over */
     call->link = http_header_list(&call->arena, answer->header, "Link");
     return memory_check(call->link);
@@ -220,6 +228,20 @@ static struct error *on_api_body(void *context, const void *bytes, size_t length
     struct call *call = context;
     buffer_put(&call->body, bytes, length);
     return buffer_check(&call->body);
+}
+
+static struct text api_body(const struct call *call)
+{
+    return (struct text){(const char *)call->body.bytes, call->body.count};
+}
+
+/* Names go into messages, locks and onto disk: none may be the token that a server repeats. */
+static struct error *check_secret(const struct call *call, const char *name, struct text text)
+{
+    const char *token = call->hub->settings->token;
+    if (token == NULL || strlen(token) < SECRET_BYTES_MIN || !text_contains(text, token))
+        return NULL;
+    return error_new(ERROR_NETWORK, "%s: the answer repeats the token: refused", name);
 }
 
 /* The body is in the call until the next one. */
@@ -234,18 +256,16 @@ static struct error *api_get(struct call *call, const char *url, struct http_rep
         .context = call};
     TRY(memory_check(url));
     TRY(http_get(call->hub->client, &call->arena, &request, reply));
-    return reply->status == 200 ? NULL : status_error(call, reply);
+    return reply->status == 200 ? check_secret(call, reply->url, api_body(call))
+                                : status_error(call, reply);
 }
 
-static struct text api_body(const struct call *call)
-{
-    return (struct text){(const char *)call->body.bytes, call->body.count};
-}
-
-static void end_call(struct call *call)
+/* Releases what the call holds; gives its error back without the token. */
+static struct error *end_call(struct call *call, struct error *error)
 {
     buffer_end(&call->body);
     arena_end(&call->arena);
+    return error_hide(error, call->hub->settings->token);
 }
 
 static char *api_url(struct call *call, const char *verb, const char *rest)
@@ -288,9 +308,7 @@ struct error *hub_resolve(const struct hub *hub, const struct hub_repo *repo, co
         return NULL;
     }
     struct call call = {.hub = hub, .repo = repo, .revision = revision};
-    struct error *error = resolve(&call, commit);
-    end_call(&call);
-    return error;
+    return end_call(&call, resolve(&call, commit));
 }
 
 /* --- listing --------------------------------------------------------------------------------- */
@@ -343,6 +361,9 @@ static struct error *list(struct arena *arena, struct call *call, struct hub_lis
         TRY(note_page(call, &pages, page));
         url = next;
     }
+    const char *name = repo_name(&call->arena, call->repo);
+    for (size_t i = 0; i < listing->count; i++) /* escapes may have spelled it */
+        TRY(check_secret(call, name, text_of(listing->items[i].path)));
     return NULL;
 }
 
@@ -352,11 +373,9 @@ struct error *hub_list(struct arena *arena, const struct hub *hub, const struct 
     TRY(check_names(repo, commit));
     struct call call = {.hub = hub, .repo = repo, .revision = commit};
     struct hub_listing listing = {0};
-    struct error *error = list(arena, &call, &listing);
-    end_call(&call);
-    if (error == NULL)
-        *out = (struct hub_files){.items = listing.items, .count = listing.count};
-    return error;
+    TRY(end_call(&call, list(arena, &call, &listing)));
+    *out = (struct hub_files){.items = listing.items, .count = listing.count};
+    return NULL;
 }
 
 /* --- content --------------------------------------------------------------------------------- */
@@ -411,7 +430,7 @@ static struct error *on_file_answer(void *context, const struct http_answer *ans
 {
     struct call *call = context;
     if (answer->is_home)
-        see(&call->seen, answer);
+        TRY(see(call, answer));
     if (answer->status != 200 && answer->status != 206)
         return NULL;
     if (!answer->is_direct)
@@ -499,10 +518,7 @@ struct error *hub_fetch_range(struct arena *arena, const struct hub *hub,
             .revision = fetch->commit,
             .path = fetch->file->path,
             .fetch = fetch};
-        struct error *error = fetch_range(arena, &call, &reply);
-        end_call(&call);
-        if (error != NULL)
-            return error;
+        TRY(end_call(&call, fetch_range(arena, &call, &reply)));
     }
     if (out != NULL)
         *out = reply;

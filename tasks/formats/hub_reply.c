@@ -338,7 +338,13 @@ static struct text find_xml_message(struct text body)
     return end == NULL ? TEXT_EMPTY : (struct text){begin, (size_t)(end - begin)};
 }
 
-const char *hub_parse_error_body(struct arena *arena, struct text body)
+const char *hub_show(struct arena *arena, struct text text, const char *secret)
+{
+    const char *hidden = text_hide(arena, text, secret);
+    return hidden == NULL ? NULL : text_printable(arena, (struct text){hidden, text.length});
+}
+
+const char *hub_parse_error_body(struct arena *arena, struct text body, const char *secret)
 {
     size_t blanks = 0;
     while (blanks < body.length && char_is_blank(body.bytes[blanks]))
@@ -349,5 +355,5 @@ const char *hub_parse_error_body(struct arena *arena, struct text body)
     struct text message = first == '{'   ? find_json_message(arena, body)
                           : first == '<' ? find_xml_message(body)
                                          : TEXT_EMPTY;
-    return message.bytes == NULL ? NULL : text_printable(arena, message);
+    return message.bytes == NULL ? NULL : hub_show(arena, message, secret);
 }

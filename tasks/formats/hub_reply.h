@@ -32,8 +32,10 @@ MUST_CHECK struct error *hub_parse_page(struct arena *arena, const char *name, s
  * public hub's is replaced by the endpoint. */
 MUST_CHECK struct error *hub_parse_link(struct arena *arena, const char *endpoint,
     const char *page_url, struct text link, const char **next);
-/* What the body of an error says, fit to print; "" when it says nothing readable. NULL when out of
- * memory. */
-const char *hub_parse_error_body(struct arena *arena, struct text body);
+/* Text of a server, fit to print: printable, cut, and without the `secret` (NULL: none) that it may
+ * repeat. NULL when out of memory. */
+const char *hub_show(struct arena *arena, struct text text, const char *secret);
+/* The same of what the body of an error says; "" when it says nothing readable. */
+const char *hub_parse_error_body(struct arena *arena, struct text body, const char *secret);
 
 #endif

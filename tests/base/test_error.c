@@ -153,6 +153,25 @@ static void one_kind_is_forgiven(void **state)
     error_free(error);
 }
 
+static void a_secret_is_hidden_in_all_parts(void **state)
+{
+    (void)state;
+    const char text[] = "{\"token\"]";
+    struct error *error =
+        error_new_at(ERROR_FORMAT, "token", text, strlen(text), 8, "a token is no comma");
+    error = error_hide(error_wrap(error, "reading a token"), "token");
+    assert_string_equal(error_text(error), "*****:1:9: a ***** is no comma");
+    assert_string_equal(error_report(error), "*****:1:9: a ***** is no comma\n    {\"*****\"]\n"
+                                             "            ^\n    while reading a *****\n");
+    struct error *same = error_hide(error_wrap(error_hide(error, NULL), "at work"), "token");
+    assert_ptr_equal(same, error);
+    assert_int_equal(error_kind_of(same), ERROR_FORMAT);
+    error_free(same);
+    assert_null(error_hide(NULL, "token"));
+    assert_ptr_equal(error_hide(error_memory(), "memory"), error_memory());
+    assert_string_equal(error_text(error_memory()), "out of memory");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +185,7 @@ int main(void)
         cmocka_unit_test(errno_becomes_kind_and_words),
         cmocka_unit_test(out_of_memory_needs_no_memory),
         cmocka_unit_test(one_kind_is_forgiven),
+        cmocka_unit_test(a_secret_is_hidden_in_all_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -385,6 +385,30 @@ static void numbers_at_the_beginning_are_read(void **state)
     assert_int_equal(number, 42);
 }
 
+static void secrets_are_hidden(void **state)
+{
+    static const struct {
+        const char *text, *secret, *want;
+    } cases[] = {
+        {"a token", "token", "a *****"},
+        {"tokentoken, toke", "token", "**********, toke"},
+        {"aaaaa", "aa", "****a"},
+        {"ttoken", "token", "t*****"},
+        {"token", NULL, "token"},
+        {"token", "", "token"},
+        {"", "token", ""},
+        {"tok", "token", "tok"},
+    };
+    struct arena arena = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_string_equal(
+            text_hide(&arena, text_of(cases[i].text), cases[i].secret), cases[i].want);
+    struct text with_nul = {"\0token\0", 7};
+    assert_memory_equal(text_hide(&arena, with_nul, "token"), "\0*****\0", 7);
+    arena_end(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +428,7 @@ int main(void)
         cmocka_unit_test(parts_are_cut_out_and_trimmed),
         cmocka_unit_test(digits_are_told_from_others),
         cmocka_unit_test(numbers_at_the_beginning_are_read),
+        cmocka_unit_test(secrets_are_hidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -494,6 +494,34 @@ static void the_token_does_not_come_back(void **state)
     assert_false(reply.is_home);
 }
 
+/* A server has it, and may put it into an address. */
+static void the_token_is_not_shown(void **state)
+{
+    struct hub_fixture *fixture = *state;
+    struct http_request request = request_for(fixture, small);
+    struct http_reply reply;
+    request.token = "hf_good";
+    hub_server_add_fault(fixture->server,
+        &(struct hub_fault){
+            .kind = HUB_FAULT_REDIRECT, .target = "/resolve/", .text = "/a-hf_good/b?hf_good"});
+    hub_server_add_fault(fixture->server, &(struct hub_fault){.kind = HUB_FAULT_STATUS,
+                                              .target = "/a-hf_good",
+                                              .count = 1,
+                                              .status = 503,
+                                              .text = ""});
+    hub_fixture_assert(fixture, "shown", get(fixture, &request, &reply), NULL);
+    hub_fixture_assert(fixture, "status", http_status_error(&reply),
+        "HOME/a-*******/b: the server answered 404 (Not Found) (tried 2 times)");
+    assert_null(strstr(fixture->why[0], "hf_good"));
+    hub_server_clear_faults(fixture->server);
+    hub_server_add_fault(fixture->server, &(struct hub_fault){.kind = HUB_FAULT_REDIRECT,
+                                              .target = "/resolve/",
+                                              .text = "http://hf_good..such/hf_good"});
+    hub_fixture_assert(fixture, "host", get(fixture, &request, &reply),
+        "http://*******..such/*******: the host is not known (tried 6 times)");
+    assert_null(strstr(fixture->why[0], "hf_good"));
+}
+
 static void each_request_names_psybuild_and_wants_identity(void **state)
 {
     struct hub_fixture *fixture = *state;
@@ -621,6 +649,7 @@ int main(void)
         TEST(a_rate_is_kept),
         TEST(the_token_stays_at_home),
         TEST(the_token_does_not_come_back),
+        TEST(the_token_is_not_shown),
         TEST(each_request_names_psybuild_and_wants_identity),
         TEST(a_final_status_is_a_reply),
         TEST(a_refused_signed_address_is_asked_for_anew_twice),

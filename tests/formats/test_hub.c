@@ -205,6 +205,77 @@ static void hostile_listings_end(void **state)
     assert_int_equal(hub_server_log_count(fixture->server, "storage"), 0);
 }
 
+/* Wherever a server's text is shown, also where it is cut. */
+static void a_token_that_is_repeated_is_not_shown(void **state)
+{
+#define TEN "0123456789"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+    static const struct {
+        const char *name;
+        struct hub_fault fault;
+        const char *want;
+    } rows[] = {
+        {"message", {HUB_FAULT_STATUS, "/tree/", 0, 0, 403, "X-Error-Message: no hf_good\r\n"},
+            "test/model: access refused (403): no *******"},
+        {"cut message",
+            {HUB_FAULT_STATUS, "/tree/", 0, 0, 403,
+                "X-Error-Message: " HUNDRED HUNDRED "hf_good\r\n"},
+            "test/model: access refused (403): " HUNDRED HUNDRED "..."},
+        {"message that is cut in it",
+            {HUB_FAULT_STATUS, "/tree/", 0, 0, 403,
+                "X-Error-Message: 12345" HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN "hf_good\r\n"},
+            "test/model: access refused (403): 12345" HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN
+            "*****..."},
+        {"request", {HUB_FAULT_STATUS, "/tree/", 0, 0, 404, "X-Amz-Cf-Id: hf_good\r\n"},
+            "HOME/api/models/test/model/tree/COMMIT: the server answered 404 (Not Found): "
+            "injected"},
+        {"target", {HUB_FAULT_REDIRECT, "/tree/", 0, 0, 0, "/test/model/hf_good?hf_good"},
+            "HOME/test/model/*******: the server answered 404 (Not Found): Not found"},
+        {"link", {HUB_FAULT_NEXT, "/tree/", 0, 0, 0, "http://hf_good.example/api/"},
+            "HOME/api/models/test/model/tree/COMMIT: the next page is said to be at "
+            "http://*******.example: refused"},
+        {"json", {HUB_FAULT_BODY, "/tree/", 0, 0, 0, "[{\"hf_good\":}]"},
+            "HOME/api/models/test/model/tree/COMMIT:1:13: expected a value, found '}'"},
+    };
+    struct hub_fixture *fixture = *state;
+    fixture->settings.token = "hf_good";
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct hub_files files;
+        hub_server_add_fault(fixture->server, &rows[i].fault);
+        struct error *error = list(fixture, &files);
+        assert_non_null(error);
+        if (strstr(error_report(error), "hf_g") != NULL)
+            fail_msg("%s: %s", rows[i].name, error_report(error));
+        hub_fixture_assert(fixture, rows[i].name, error, rows[i].want);
+        hub_server_clear_faults(fixture->server);
+    }
+}
+
+static void names_that_repeat_the_token_are_refused(void **state)
+{
+    static const char token[] = "hf_0123456789abcdef";
+    static const struct {
+        const char *path, *want;
+    } rows[] = {
+        {"hf_0123456789abcdef.txt",
+            "HOME/api/models/test/model/tree/COMMIT: the answer repeats the token: refused"},
+        {"hf\\u005f0123456789abcdef.txt", "test/model: the answer repeats the token: refused"},
+        {"hf_0123456789abcde.txt", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct hub_fixture *fixture =
+            hub_fixture_begin(&(struct hub_server_options){.token = token});
+        struct hub_files files;
+        fixture->settings.token = token;
+        hub_server_add_entry(
+            fixture->server, arena_format(&fixture->arena,
+                                 "{\"type\":\"file\",\"size\":1,\"path\":\"%s\"}", rows[i].path));
+        hub_fixture_assert(fixture, rows[i].path, list(fixture, &files), rows[i].want);
+        hub_fixture_end(fixture);
+    }
+}
+
 static void hostile_names_reach_the_selection_only(void **state)
 {
     struct hub_fixture *fixture = *state;
@@ -545,6 +616,8 @@ int main(void)
         cmocka_unit_test(a_listing_of_many_pages_is_one),
         TEST(a_next_page_is_found_among_other_links),
         TEST(hostile_listings_end),
+        TEST(a_token_that_is_repeated_is_not_shown),
+        TEST(names_that_repeat_the_token_are_refused),
         TEST(hostile_names_reach_the_selection_only),
         TEST(an_endless_listing_is_bounded),
         TEST(each_file_arrives_with_its_hash),

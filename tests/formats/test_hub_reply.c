@@ -66,6 +66,8 @@ static void bodies_of_errors_are_read_with_care(void **state)
     } rows[] = {
         {"{\"error\": \"no \\u001b[31m\"}", "no \\x1B[31m"},
         {"{\"error\": [\"first\", \"second\"]}", "first"},
+        {"{\"error\": \"not hf_token, hf\\u005ftokens\"}", "not ********, ********s"},
+        {"<Message>Bearer hf_token</Message>", "Bearer ********"},
         {"{\"errors\": [{\"message\": \"m\"}]}", "m"},
         {"{\"other\": \"x\"}", ""},
         {"{\"error\": {\"deep\": \"x\"}}", ""},
@@ -78,7 +80,8 @@ static void bodies_of_errors_are_read_with_care(void **state)
     struct arena arena = {0};
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        assert_string_equal(hub_parse_error_body(&arena, text_of(rows[i].body)), rows[i].want);
+        assert_string_equal(
+            hub_parse_error_body(&arena, text_of(rows[i].body), "hf_token"), rows[i].want);
     arena_end(&arena);
 }
 
