@@ -1,6 +1,7 @@
 #!/bin/sh
 # hub_tls.sh - downloads over HTTPS and HTTP/2: nginx with a throw-away authority before the test hub,
-# and as the storage host. A certificate of another authority, and one for another host, are refused.
+# and as the storage host; one of the streams is cut. A certificate of another authority, and one for
+# another host, are refused.
 # Skipped where nginx or openssl is not installed. Needs $PSYBUILD_SOURCE and $PSYBUILD_BUILD.
 set -eu
 PATH=$PATH:/usr/sbin
@@ -56,7 +57,8 @@ ln -s "$work/repository/model.safetensors" "storage/$hash"
 # Ports that nobody has: the hub's own choice for one, its neighbours for nginx.
 port=$((20000 + $$ % 10000))
 "$server" --root repository --port $port --url "https://localhost:$((port + 1))" \
-    --storage-url "https://localhost:$((port + 2))" --log requests >address 2>&1 &
+    --storage-url "https://localhost:$((port + 2))" --log requests \
+    --fault truncate:/resolve-cache/:1:3 >address 2>&1 &
 hub_pid=$!
 user=
 [ "$(id -u)" -ne 0 ] || user='user root;' # else its workers may not read what root made
@@ -98,6 +100,8 @@ SSL_CERT_FILE=$work/ours.pem "$program" m >"$work/out" 2>&1 || fail "the downloa
 cmp -s m/model.safetensors ../repository/model.safetensors || fail "the model is not the hub's"
 cmp -s m/config.json ../repository/config.json || fail "config.json is not the hub's"
 pass "a repository is downloaded over https"
+[ "$(grep -c '^home GET /api/resolve-cache/' ../requests)" -eq 2 ] || fail "no stream was cut"
+pass "and a stream that was cut is asked for again"
 grep -q "^$((port + 2)) HTTP/2.0 206$" "$work/protocols" || fail "no range came over HTTP/2"
 ! grep -q ' HTTP/1' "$work/protocols" || fail "a request did not use HTTP/2, which was offered"
 pass "with HTTP/2, which is offered"

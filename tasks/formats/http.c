@@ -698,7 +698,8 @@ static struct error *drive(struct hop *hop, CURLcode *code)
     return NULL;
 }
 
-/* What libcurl's codes mean to a user, and whether trying again may help. */
+/* What libcurl's codes mean to a user, and whether trying again may help: always when it was the
+ * connection, whatever spoke over it. */
 static struct error *transport_error(struct hop *hop, CURLcode code)
 {
     static const struct {
@@ -714,6 +715,12 @@ static struct error *transport_error(struct hop *hop, CURLcode code)
         {CURLE_GOT_NOTHING, true, false, "the server closed the connection without an answer"},
         {CURLE_SEND_ERROR, true, false, "the connection broke"},
         {CURLE_RECV_ERROR, true, true, "the connection broke"},
+        {CURLE_AGAIN, true, false, "the connection broke"},
+        {CURLE_HTTP2, true, true, "the connection broke"},
+        {CURLE_HTTP2_STREAM, true, true, "the connection broke"},
+        {CURLE_HTTP3, true, true, "the connection broke"},
+        {CURLE_QUIC_CONNECT_ERROR, true, true, "cannot connect"},
+        {CURLE_PROXY, true, true, "cannot connect through the proxy"},
         {CURLE_SSL_CONNECT_ERROR, true, true, "no secure connection"},
         {CURLE_PEER_FAILED_VERIFICATION, false, true, "no secure connection"},
         {CURLE_SSL_CACERT_BADFILE, false, true, "no secure connection"},
