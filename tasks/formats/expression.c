@@ -31,6 +31,7 @@ enum operation {
     OP_LESS_EQUAL,
     OP_GREATER,
     OP_GREATER_EQUAL,
+    OP_IN,
     OP_AND,
     OP_OR,
 };
@@ -379,6 +380,7 @@ static const struct {
     {">=", 2, OP_GREATER_EQUAL},
     {"<", 2, OP_LESS},
     {">", 2, OP_GREATER},
+    {"in ", 2, OP_IN},
     {"+", 3, OP_ADD},
     {"-", 3, OP_SUBTRACT},
     {"*", 4, OP_MULTIPLY},
@@ -701,13 +703,18 @@ static bool are_equal(const struct value *left, const struct value *right)
 static struct error *evaluate(
     const struct evaluation *evaluation, const struct node *node, struct value *out);
 
+static bool is_list(const struct value *value)
+{
+    return value->kind == VALUE_TREE && value->tree->kind == JSON_ARRAY;
+}
+
 static struct error *evaluate_index(
     const struct evaluation *evaluation, const struct node *node, struct value *out)
 {
     struct value list, index;
     TRY(evaluate(evaluation, node->left, &list));
     TRY(evaluate(evaluation, node->right, &index));
-    if (list.kind != VALUE_TREE || list.tree->kind != JSON_ARRAY)
+    if (!is_list(&list))
         return wrong_kind(evaluation, node->left, &list, "a list");
     if (index.kind != VALUE_INTEGER || index.integer < 0 ||
         (uint64_t)index.integer >= list.tree->count)
@@ -735,20 +742,14 @@ static struct error *evaluate_len(
 static struct error *evaluate_lazily(
     const struct evaluation *evaluation, const struct node *node, struct value *out)
 {
-    struct value left, right;
+    struct value left;
     TRY(evaluate(evaluation, node->left, &left));
-    if (node->operation == OP_OR_ELSE) {
-        if (left.kind == VALUE_NULL)
-            return evaluate(evaluation, node->right, out);
-        *out = left;
-        return NULL;
-    }
-    bool is_true = value_is_true(&left);
-    if (is_true == (node->operation == OP_AND)) {
-        TRY(evaluate(evaluation, node->right, &right));
-        is_true = value_is_true(&right);
-    }
-    *out = boolean_value(is_true);
+    bool is_decided = node->operation == OP_OR_ELSE
+                          ? left.kind != VALUE_NULL
+                          : value_is_true(&left) == (node->operation == OP_OR);
+    if (!is_decided)
+        return evaluate(evaluation, node->right, out);
+    *out = left;
     return NULL;
 }
 
@@ -771,6 +772,16 @@ static struct error *evaluate_unary(
     return NULL;
 }
 
+static bool holds_value(const struct json *list, const struct value *value)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct value item = value_of_json(&list->items[i]);
+        if (are_equal(&item, value))
+            return true;
+    }
+    return false;
+}
+
 static struct error *evaluate_binary(
     const struct evaluation *evaluation, const struct node *node, struct value *out)
 {
@@ -779,6 +790,12 @@ static struct error *evaluate_binary(
     TRY(evaluate(evaluation, node->right, &right));
     if (node->operation == OP_EQUAL || node->operation == OP_UNEQUAL) {
         *out = boolean_value(are_equal(&left, &right) == (node->operation == OP_EQUAL));
+        return NULL;
+    }
+    if (node->operation == OP_IN && !is_list(&right))
+        return wrong_kind(evaluation, node->right, &right, "a list");
+    if (node->operation == OP_IN) {
+        *out = boolean_value(holds_value(right.tree, &left));
         return NULL;
     }
     if (!is_number(&left))

@@ -1,13 +1,14 @@
 /* expression.h - the small language of the rule files: "num_attention_heads * head_dim".
  *
  *   primary     12  1.5  "text"  true  false  null  name  a.b  (x)  list[0]  len(list)
- * has("pattern")
+ *               has("pattern")
  *   ??          the left side if it is not null, else the right side
  *   ! -         not; minus
  *   * / // %    / gives a fraction, // rounds down, % has the divisor's sign, as in Python
  *   + -
- *   == != < <= > >=   these do not chain
- *   &&          then ||; both give true or false, and the right side is evaluated only if it counts
+ *   == != < <= > >= in   these do not chain; `in`: some item of the list is equal
+ *   &&          then ||: as Python's `and` and `or` they give the side that decides, and the right
+ *               one is evaluated only if it does
  *
  * from the tightest to the loosest. Integers have 64 bits; leaving them, dividing by zero and
  * arithmetic with anything but numbers are errors. As a condition null, false, 0, "" and [] are
@@ -54,7 +55,8 @@ struct value {
 /* What names and has() mean where an expression is evaluated. */
 struct scope {
     void *context;
-    /* `*out` is VALUE_NULL when nothing has that name (dotted, if it was written so). */
+    /* `*out` is VALUE_NULL when nothing has that name (dotted, if it was written so), no default
+     * either: to the language a null that is there and nothing are the same. */
     struct error *(*find)(void *context, struct text name, struct value *out);
     bool (*has)(void *context, const struct pattern *pattern);
 };
