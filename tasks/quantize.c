@@ -280,7 +280,8 @@ static struct error *bind_rules(struct conversion *conversion)
             json_show(conversion->arena, type));
     TRY(plan_read_data(conversion->plan, path, &text));
     TRY(rules_load(conversion->arena, path, text, &rules));
-    const struct rules_config config = {get_field, conversion->config};
+    const struct rules_config config = {
+        plan_input_path(conversion->plan, "config", 0), get_field, conversion->config};
     return rules_bind(conversion->arena, rules, &config, &conversion->rules);
 }
 

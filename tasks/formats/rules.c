@@ -17,7 +17,8 @@ enum {
 
 struct field {
     struct text name;
-    struct value value;
+    bool is_absent;
+    struct value value; /* of an absent one its default */
 };
 
 /* has("pattern") as it was when the present step began. */
@@ -90,11 +91,13 @@ static bool find_shape_name(const struct rules_input *tensor, struct text name, 
     return true;
 }
 
-static struct error *find_field(struct rules_model *model, struct text name, struct value *out)
+/* A field that is there has its own value, null too; `defaults` are for those that are not. */
+static struct error *find_field(
+    struct rules_model *model, struct text name, const struct field **out)
 {
     for (size_t i = 0; i < model->field_count; i++)
         if (text_equal(model->fields[i].name, name)) {
-            *out = model->fields[i].value;
+            *out = &model->fields[i];
             return NULL;
         }
     if (model->field_count == FIELDS_MAX)
@@ -102,11 +105,33 @@ static struct error *find_field(struct rules_model *model, struct text name, str
             rules_name(model->rules), FIELDS_MAX);
     const char *path = arena_copy(model->arena, name.bytes, name.length);
     TRY(memory_check(path));
+    const struct json *given = model->config.get(model->config.context, path);
     struct field *field = &model->fields[model->field_count++];
-    field->name = name;
-    field->value = value_of_json(model->config.get(model->config.context, path));
-    *out = field->value;
+    *field = (struct field){.name = name,
+        .is_absent = given == NULL,
+        .value = value_of_json(given != NULL ? given : json_get(model->rules->defaults, path))};
+    *out = field;
     return NULL;
+}
+
+static struct error *check_required(struct rules_model *model)
+{
+    const struct json *required = model->rules->required;
+    const char *list = "";
+    size_t count = 0;
+    for (size_t i = 0; required != NULL && i < required->count; i++) {
+        const struct field *field;
+        TRY(find_field(model, required->items[i].text, &field));
+        if (!field->is_absent)
+            continue;
+        list = arena_format(model->arena, "%s%s\"%s\"", list, count++ > 0 ? ", " : "",
+            required->items[i].text.bytes);
+        TRY(memory_check(list));
+    }
+    if (count == 0)
+        return NULL;
+    return error_new(ERROR_FORMAT, "%s: %s %s missing: without %s MLX cannot load the model",
+        model->config.name, list, count > 1 ? "are" : "is", count > 1 ? "them" : "it");
 }
 
 static struct error *find_name(void *context, struct text name, struct value *out)
@@ -123,7 +148,10 @@ static struct error *find_name(void *context, struct text name, struct value *ou
             *out = model->lets[i];
             return NULL;
         }
-    return find_field(model, name, out);
+    const struct field *field;
+    TRY(find_field(model, name, &field));
+    *out = field->value;
+    return NULL;
 }
 
 static bool search_names(const struct rules_model *model, const struct pattern *pattern)
@@ -172,20 +200,45 @@ static struct error *holds(const struct expression *condition, struct scene scen
     return condition == NULL ? NULL : expression_condition(condition, &scope, out);
 }
 
-struct error *rules_bind(struct arena *arena, const struct rules *rules,
-    const struct rules_config *config, struct rules_model **out)
+static struct error *evaluate_lets(struct rules_model *model)
 {
-    struct rules_model *model = arena_alloc(arena, sizeof *model);
-    TRY(memory_check(model));
-    *model = (struct rules_model){.arena = arena, .rules = rules, .config = *config};
-    model->lets = arena_array(arena, rules->let_count, sizeof *model->lets);
-    TRY(memory_check(model->lets));
+    const struct rules *rules = model->rules;
     for (size_t i = 0; i < rules->let_count; i++) {
         struct scene scene = {.model = model};
         struct scope scope = scope_of(&scene);
         TRY(expression_evaluate(rules->lets[i].expression, &scope, &model->lets[i]));
         model->let_count = i + 1;
     }
+    return NULL;
+}
+
+static struct error *check_refusals(struct rules_model *model)
+{
+    for (size_t i = 0; i < model->rules->refusal_count; i++) {
+        const struct expression *refusal = model->rules->refusals[i];
+        bool is_refused;
+        TRY(holds(refusal, (struct scene){.model = model}, &is_refused));
+        if (is_refused)
+            return error_new(
+                ERROR_FORMAT, "MLX cannot load a model with %s", expression_source(refusal).bytes);
+    }
+    return NULL;
+}
+
+struct error *rules_bind(struct arena *arena, const struct rules *rules,
+    const struct rules_config *config, struct rules_model **out)
+{
+    struct rules_model *model = arena_alloc(arena, sizeof *model);
+    TRY(memory_check(model));
+    *model = (struct rules_model){.arena = arena, .rules = rules, .config = *config};
+    TRY(check_required(model));
+    model->lets = arena_array(arena, rules->let_count, sizeof *model->lets);
+    TRY(memory_check(model->lets));
+    struct error *error = evaluate_lets(model);
+    if (error == NULL)
+        error = check_refusals(model);
+    if (error != NULL)
+        return error_wrap(error, "matching the rules with %s", config->name);
     *out = model;
     return NULL;
 }
@@ -858,16 +911,16 @@ struct error *rules_layer_count(struct rules_model *model, uint64_t *out)
 {
     struct scene scene = {.model = model};
     struct scope scope = scope_of(&scene);
-    struct value value = {.kind = VALUE_NULL};
+    const struct field *field;
     int64_t count = 0;
     if (model->rules->layers != NULL) {
         TRY(expression_integer(model->rules->layers, &scope, 0, &count));
     } else {
-        TRY(find_field(model, TEXT_LITERAL("num_hidden_layers"), &value));
-        if (value.kind != VALUE_INTEGER || value.integer < 0)
+        TRY(find_field(model, TEXT_LITERAL("num_hidden_layers"), &field));
+        if (field->value.kind != VALUE_INTEGER || field->value.integer < 0)
             return error_new(ERROR_FORMAT,
-                "\"num_hidden_layers\" of config.json must be an integer of at least 0");
-        count = value.integer;
+                "%s: \"num_hidden_layers\" must be an integer of at least 0", model->config.name);
+        count = field->value.integer;
     }
     *out = (uint64_t)count;
     return NULL;

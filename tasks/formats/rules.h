@@ -1,12 +1,13 @@
 /* rules.h - what psybuild knows about an architecture, from one file of manifests/rules.
  *
- * A rule file says how the tensors of a checkpoint become the tensors of the MLX model: what is
+ * A rule file says which fields of config.json must be there (`required`), what others are when
+ * they are absent (`defaults`; null is not absent), and what else makes the reference refuse a
+ * model (`refuse`). It says how the tensors of a checkpoint become those of the MLX model: what is
  * dropped and renamed (`steps`), which tensors must be there with which shape, in the reference's
  * order (`tensors`), which modules are quantized differently (`quant`), which tensors keep their
- * type
- * (`keep_dtype`). manifests/rules/README.md is the vocabulary. This version knows the operations
- * that keep one input tensor per output tensor: drop, rename, replace. A file that holds anything
- * else is refused: half understood it would make a wrong model.
+ * type (`keep_dtype`). manifests/rules/README.md is the vocabulary. This version knows the
+ * operations that keep one input tensor per output tensor: drop, rename, replace. A file that holds
+ * anything else is refused: half understood it would make a wrong model.
  *
  *   rules_load -> rules_bind (to one model's config.json) -> rules_apply (to its tensors)
  *
@@ -43,12 +44,15 @@ enum rules_service rules_serves(
 
 /* Where fields of config.json come from. A field that is absent gives NULL; that too is a read. */
 struct rules_config {
+    const char *name; /* the file's, for errors */
     const struct json *(*get)(void *context, const char *dotted_path);
     void *context;
 };
 
-/* Evaluates `let`. Each field is asked for once, and only when an expression needs it; the trees
- * that get gives must live as long as the model. */
+/* Checks `required`, evaluates `let` and `refuse`. Each other field is asked for once, and only
+ * when an expression needs it; the trees that get gives must live as long as the model.
+ * ERROR_FORMAT, naming all of them, when required fields are absent: the reference could not load
+ * the model. */
 MUST_CHECK struct error *rules_bind(struct arena *arena, const struct rules *rules,
     const struct rules_config *config, struct rules_model **out);
 

@@ -115,6 +115,57 @@ static struct error *check_sees_no_capture(
     return NULL;
 }
 
+/* ---- the fields of config.json ---- */
+
+/* As expressions can name it: "text_config.hidden_size". */
+static bool is_field(struct text name)
+{
+    for (;;) {
+        const char *dot = memchr(name.bytes, '.', name.length);
+        if (dot == NULL)
+            return name_is_identifier(name);
+        size_t length = (size_t)(dot - name.bytes);
+        if (!name_is_identifier(text_cut(name, 0, length)))
+            return false;
+        name = text_cut(name, length + 1, name.length);
+    }
+}
+
+static struct error *read_required(
+    struct arena *arena, const struct json *value, struct rules *rules)
+{
+    if (value == NULL)
+        return NULL;
+    TRY(check_strings(arena, value, "\"required\""));
+    for (size_t i = 0; i < value->count; i++)
+        if (!is_field(value->items[i].text))
+            return json_error(
+                &value->items[i], "%s is no name of a field", json_show(arena, &value->items[i]));
+    rules->required = value;
+    return NULL;
+}
+
+static struct error *read_defaults(
+    struct arena *arena, const struct json *value, struct rules *rules)
+{
+    if (value == NULL)
+        return NULL;
+    if (value->kind != JSON_OBJECT)
+        return json_error(value, "\"defaults\" must be an object, not %s", json_show(arena, value));
+    for (size_t i = 0; i < value->count; i++) {
+        const struct json_member *member = &value->members[i];
+        if (!is_field(member->key))
+            return json_error_key(
+                value, member, "\"%s\" is no name of a field", quote(arena, member->key));
+        for (size_t r = 0; rules->required != NULL && r < rules->required->count; r++)
+            if (text_equal(rules->required->items[r].text, member->key))
+                return json_error_key(value, member, "\"%s\" is required, so it has no default",
+                    quote(arena, member->key));
+    }
+    rules->defaults = value;
+    return NULL;
+}
+
 /* ---- let ---- */
 
 static struct error *read_lets(struct arena *arena, const struct json *value, struct rules *rules)
@@ -134,6 +185,20 @@ static struct error *read_lets(struct arena *arena, const struct json *value, st
         TRY(expression_parse(arena, &member->value, &rules->lets[i].expression));
     }
     rules->let_count = value->count;
+    return NULL;
+}
+
+static struct error *read_refusals(
+    struct arena *arena, const struct json *value, struct rules *rules)
+{
+    if (value == NULL)
+        return NULL;
+    TRY(check_list(arena, value, "\"refuse\""));
+    rules->refusals = arena_array(arena, value->count, sizeof *rules->refusals);
+    TRY(memory_check(rules->refusals));
+    for (size_t i = 0; i < value->count; i++)
+        TRY(expression_parse(arena, &value->items[i], &rules->refusals[i]));
+    rules->refusal_count = value->count;
     return NULL;
 }
 
@@ -537,10 +602,13 @@ static struct error *read_types(struct arena *arena, const struct json *root, st
 static struct error *read_rules(struct arena *arena, const struct json *root, struct rules *rules)
 {
     TRY(check_object(arena, root, "a rule file",
-        KEYS(
-            "types", "architectures", "let", "steps", "keep_dtype", "quant", "layers", "tensors")));
+        KEYS("types", "architectures", "required", "defaults", "let", "refuse", "steps",
+            "keep_dtype", "quant", "layers", "tensors")));
     TRY(read_types(arena, root, rules));
+    TRY(read_required(arena, json_get(root, "required"), rules));
+    TRY(read_defaults(arena, json_get(root, "defaults"), rules));
     TRY(read_lets(arena, json_get(root, "let"), rules));
+    TRY(read_refusals(arena, json_get(root, "refuse"), rules));
     TRY(read_steps(arena, json_get(root, "steps"), rules));
     TRY(read_patterns(arena, json_get(root, "keep_dtype"), &rules->keep_dtype));
     const struct json *tensors = json_get(root, "tensors");

@@ -57,8 +57,12 @@ struct entry {
 struct rules {
     const struct json_document *document;
     const struct json *types, *architectures; /* lists of strings; architectures may be NULL */
+    const struct json *required;              /* a list of strings, or NULL */
+    const struct json *defaults;              /* an object, or NULL */
     struct let *lets;
     size_t let_count;
+    const struct expression **refusals;
+    size_t refusal_count;
     struct step *steps;
     size_t step_count;
     struct pattern_list keep_dtype;

@@ -6,10 +6,15 @@ rules_dump as a checkpoint, shuffled. Compared are: names, shapes and order of t
 quantized and as what, the model's own predicate, the mixed recipes, the number of layers, total_parameters, and what
 becomes of a superfluous head, of rotary frequencies, of a tensor that is missing, too many or of another shape.
 
+Then each field of the reference's class is swept, in each of these configurations: once it is absent and once null. What the
+reference's class refuses must be refused by name, and of what it takes the tensors must be the same. `required` and
+`defaults` must be those of the class, and no field may be read that is in neither.
+
 One line for each variant; the last line is the totals; the exit status is 0 if none failed.
 """
 import argparse
 import copy
+import dataclasses
 import json
 import os
 import random
@@ -34,14 +39,14 @@ NO_HEAD_DIM = {"head_dim": ABSENT}
 VARIANTS = {
     "llama": [{}, TIED, DEFAULT_TIE, BIASES, {"attention_bias": True}, {"mlp_bias": True}, NO_KV, NO_HEAD_DIM,
               {"head_dim": 48}, {"head_dim": None, "num_key_value_heads": None}, {"layer_types": ABSENT},
-              {"layer_types": ["full_attention"] * 3}, {"attention_bias": ABSENT, "mlp_bias": ABSENT},
+              {"layer_types": ["full_attention"] * 3}, {"head_dim": 0}, {"attention_bias": ABSENT, "mlp_bias": ABSENT},
               {"model_type": "xverse"}, {"model_type": "iquestcoder", "num_hidden_layers": 30},
               {"num_hidden_layers": 13, **BIASES, **TIED}],
     "llama-tied": [{}], "llama-fp32": [{}], "llama-legacy": [{}],
     "mistral": [{}, TIED, NO_HEAD_DIM, {"head_dim": 24, **BIASES}],
     "smollm3": [{}, UNTIED, BIASES, {"no_rope_layers": ABSENT, "layer_types": ABSENT}],
     "qwen2": [{}, TIED, DEFAULT_TIE, {"num_key_value_heads": 1}],
-    "qwen3": [{}, TIED, {"head_dim": 64}, {"num_hidden_layers": 11}],
+    "qwen3": [{}, TIED, {"rope_theta": 10000.0, "rope_parameters": ABSENT}, {"head_dim": 64}, {"num_hidden_layers": 11}],
     "qwen3-odd": [{}],
     "gemma": [{}, {"head_dim": 64}],
     "gemma2": [{}, {"head_dim": 64}],
@@ -56,6 +61,21 @@ VARIANTS = {
     "cohere": [{}, {"use_qk_norm": True}, {"layer_norm_bias": True}, {"attention_bias": True},
                {"use_qk_norm": True, "layer_norm_bias": True, "attention_bias": True},
                {"use_qk_norm": ABSENT, "attention_bias": ABSENT}],
+}
+# What the classes refuse for another reason than that one field is absent or null, and a word of the message.
+REFUSED = {
+    "llama": [({"layer_types": []}, "full_attention"), ({"layer_types": ["sliding_attention"] * 4}, "full_attention"),
+              ({"rms_norm_eps": 0}, "rms_norm_eps"), ({"rms_norm_eps": "1e-05"}, "rms_norm_eps"),
+              ({"num_attention_heads": 0, "head_dim": 0}, "num_attention_heads")],
+    "smollm3": [({"no_rope_layers": [1, 1, 0]}, "no_rope_layers"), ({"layer_types": ["sliding_attention"] * 4}, "full_attention"),
+                ({"no_rope_layers": ABSENT, "no_rope_layer_interval": 0}, "no_rope_layer_interval")],
+    "qwen3": [({"rope_theta": ABSENT, "rope_parameters": ABSENT}, "rope_theta"), ({"rms_norm_eps": -1.0}, "rms_norm_eps"),
+              ({"rope_theta": None, "rope_parameters": {"rope_type": "default"}}, "rope_theta")],
+    "phi3": [({"rope_scaling": {"rope_type": "longrope"}}, "rope_scaling.type")],
+    "gemma2": [({"query_pre_attn_scalar": 0}, "query_pre_attn_scalar")],
+    "gemma3_text": [({"sliding_window_pattern": 0}, "sliding_window_pattern"),
+                    ({"query_pre_attn_scalar": 0}, "query_pre_attn_scalar")],
+    "cohere": [({"layer_norm_eps": 0.0}, "layer_norm_eps")],
 }
 # The defaults of every field that a class gives one: too large to build but for their shapes, which are lazy.
 DEFAULTS = {
@@ -82,6 +102,7 @@ def expect_equal(what, ours, theirs):
 
 
 def rule_files():
+    """(model type, path of the file that serves it)"""
     directory = os.path.join(ROOT, "manifests", "rules")
     for name in sorted(os.listdir(directory)):
         if name.endswith(".json"):
@@ -117,6 +138,21 @@ def build(config, with_head=True):
     names = [name for name, _ in tree_flatten(model.parameters())]
     sanitize(model, [name for name in names if with_head or name != "lm_head.weight"])
     return model, [[name, list(value.shape)] for name, value in tree_flatten(model.parameters())]
+
+
+def listed_fields(path):
+    """What the rule file says of config.json: the required fields, and the defaults of others."""
+    with open(path, encoding="utf-8") as file:
+        rules = json.load(file)
+    return rules.get("required", []), rules.get("defaults", {})
+
+
+def class_fields(config):
+    """The same of the reference's class. Without a type no rule file is found, so that is none of them."""
+    fields = [field for field in dataclasses.fields(_get_classes(config)[1]) if field.name != "model_type"]
+    required = {field.name for field in fields
+                if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
+    return required, {field.name: field.default for field in fields if field.name not in required}
 
 
 class Dump:
@@ -219,6 +255,55 @@ def check_defaults(program, rules, config):
     expect_equal("tensors", [[output["name"], output["shape"]] for output in dump.outputs], tensors)
 
 
+def check_fields(program, rules, config):
+    """`required` and `defaults` are the class's, and list all that is read."""
+    required, defaults = listed_fields(rules)
+    class_required, class_defaults = class_fields(config)
+    expect_equal("required", sorted(required), sorted(class_required))
+    for name, value in defaults.items():
+        expect_equal(f"default of {name}", repr(value), repr(class_defaults.get(name, ABSENT)))
+    dump = Dump(program, rules, config, build(config)[1])
+    reads = {field.partition(".")[0] for field in dump.rest["reads"]}
+    expect_equal("read but not listed", sorted(reads - set(required) - set(defaults)), [])
+
+
+def check_refused(program, rules, config, changed, word):
+    """The tensors of the changed configuration, or None if the reference refuses it, as we do with a word."""
+    try:
+        return build(changed)[1]
+    except Exception as refusal:  # whatever it is, nobody can load that
+        error = Dump(program, rules, changed, build(config)[1]).error or "none"
+        if word not in error:
+            raise Mismatch(f"error: {error}, the reference has {type(refusal).__name__}: {refusal}")
+        return None
+
+
+def check_swept(program, rules, config, field, value):
+    """One field of the configuration is absent or null."""
+    changed = varied(config, {field: value})
+    tensors = check_refused(program, rules, config, changed, field)
+    if tensors is None:
+        return
+    dump = Dump(program, rules, changed, tensors)
+    expect_equal("error", dump.error, None)
+    expect_equal("tensors", [[output["name"], output["shape"]] for output in dump.outputs], tensors)
+    if "lm_head.weight" not in dict(tensors):
+        check_surplus(program, rules, changed, tensors, "lm_head.weight", tensors[0][1])
+
+
+def sweep(program, rules, config):
+    check_fields(program, rules, config)
+    failures = []
+    for field in [name for names in class_fields(config) for name in names]:
+        for word, value in ("absent", ABSENT), ("null", None):
+            try:
+                check_swept(program, rules, config, field, value)
+            except Mismatch as mismatch:
+                failures.append(f"{field} {word}: {mismatch}")
+    if failures:
+        raise Mismatch("; ".join(failures))
+
+
 def variants():
     for skeleton, changes in VARIANTS.items():
         path = os.path.join(ROOT, "tests", "golden", "skeletons", skeleton + ".json")
@@ -227,6 +312,12 @@ def variants():
         for change in changes:
             shown = ", ".join(f"{key}={'absent' if value is ABSENT else value}" for key, value in change.items())
             yield f"{skeleton} {shown}".strip(), varied(config, change), check
+            yield f"{skeleton} {shown} swept".replace("  ", " "), varied(config, change), sweep
+        for change, word in REFUSED.get(skeleton, []):
+            def refused(program, rules, config, changed=varied(config, change), word=word):
+                if check_refused(program, rules, config, changed, word) is not None:
+                    raise Mismatch("the reference takes it")
+            yield f"{skeleton} refused {change}", config, refused
         if skeleton in DEFAULTS:
             absent = {key: ABSENT for key in DEFAULTS[skeleton]}
             yield f"{skeleton} defaults", varied(config, absent), check_defaults

@@ -186,8 +186,18 @@ static void a_field_that_quantization_does_not_read_is_config_json_alone(void **
 {
     (void)state;
     conversion_make();
-    conversion_edit(SOURCE "/config.json", "\"rope_theta\": 1000000", "\"rope_theta\": 2000000");
+    conversion_edit(SOURCE "/config.json", "\"max_window_layers\": 4", "\"max_window_layers\": 3");
     assert_redoes("config.json: models/PsyLLM/config.json changed; sealed\n");
+}
+
+static void a_field_that_must_be_there_makes_no_piece(void **state)
+{
+    (void)state;
+    conversion_make();
+    conversion_edit(SOURCE "/config.json", "\"rope_theta\": 1000000", "\"rope_theta\": 2000000");
+    assert_redoes("config.json: models/PsyLLM/config.json changed; sealed\n"
+                  "model*.safetensors: \"rope_theta\" in models/PsyLLM/config.json changed: "
+                  "1000000 -> 2000000; 0 made, 47 kept; confirmed\n");
 }
 
 static void tying_the_embeddings_drops_the_head_and_keeps_the_rest(void **state)
@@ -412,6 +422,7 @@ int main(void)
         ROW(one_changed_tensor_is_one_piece),
         ROW(a_shard_with_its_header_written_anew_makes_no_piece),
         ROW(a_field_that_quantization_does_not_read_is_config_json_alone),
+        ROW(a_field_that_must_be_there_makes_no_piece),
         ROW(tying_the_embeddings_drops_the_head_and_keeps_the_rest),
         ROW(a_chat_template_of_the_users_is_one_file),
         ROW(the_checkpoints_chat_template_is_one_file),

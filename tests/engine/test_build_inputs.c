@@ -182,6 +182,32 @@ static void remove_type(void)
     conversion_edit(CONFIG, "  \"model_type\": \"qwen3\",\n", "");
 }
 
+static void remove_fields(void)
+{
+    conversion_edit(CONFIG, "  \"max_position_embeddings\": 40960,\n", "");
+    conversion_edit(CONFIG, "  \"rms_norm_eps\": 1e-06,\n", "");
+}
+
+static void remove_tie(void)
+{
+    conversion_edit(CONFIG, "  \"tie_word_embeddings\": false,\n", "");
+}
+
+static void remove_rope(void)
+{
+    conversion_edit(CONFIG, "  \"rope_theta\": 1000000,\n", "");
+}
+
+static void null_eps(void)
+{
+    conversion_edit(CONFIG, "\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": null");
+}
+
+static void null_width(void)
+{
+    conversion_edit(CONFIG, "\"hidden_size\": 128", "\"hidden_size\": null");
+}
+
 static void say_quantized(void)
 {
     conversion_edit(CONFIG, "\"vocab_size\": 1440",
@@ -242,7 +268,7 @@ static const struct {
         "                                         ^\n" PLANNING),
     ROW(remove_tensor_and_its_entry,
         "tensor \"model.layers.1.mlp.up_proj.weight\" is missing: expected [intermediate_size, "
-        "hidden_size] = [256, 128] (manifests/rules/qwen3.json:17:7)\n" MATCHING),
+        "hidden_size] = [256, 128] (manifests/rules/qwen3.json:21:7)\n" MATCHING),
     ROW(add_tensor,
         "models/PsyLLM/model.safetensors.index.json:5:17: \"weight_map\" must list every tensor, "
         "but not \"model.norm.extra\" of models/PsyLLM/model-00003-of-00004.safetensors\n"
@@ -254,12 +280,13 @@ static const struct {
                           "models/PsyLLM/model-00003-of-00004.safetensors\n" PLANNING),
     ROW(widen_vocabulary,
         "tensor \"model.embed_tokens.weight\" has shape [1440, 128], expected [vocab_size, "
-        "hidden_size] = [1441, 128] (manifests/rules/qwen3.json:7:5), and 1 more are missing or of "
+        "hidden_size] = [1441, 128] (manifests/rules/qwen3.json:11:5), and 1 more are missing or "
+        "of "
         "another shape\n" MATCHING),
-    ROW(add_layer,
-        "tensor \"model.layers.4.self_attn.q_proj.weight\" is missing: expected "
-        "[num_attention_heads * head_dim, hidden_size] = [128, 128] "
-        "(manifests/rules/qwen3.json:9:7), and 10 more are missing or of another shape\n" MATCHING),
+    ROW(add_layer, "tensor \"model.layers.4.self_attn.q_proj.weight\" is missing: expected "
+                   "[num_attention_heads * head_dim, hidden_size] = [128, 128] "
+                   "(manifests/rules/qwen3.json:13:7), and 10 more are missing or of another "
+                   "shape\n" MATCHING),
     ROW(overlap, "models/PsyLLM/model-00002-of-00004.safetensors: tensor "
                  "\"model.layers.1.mlp.up_proj.weight\": data_offsets overlap tensor "
                  "\"model.layers.1.mlp.gate_proj.weight\": expected 262912 or more, found "
@@ -310,6 +337,27 @@ static const struct {
                      "                  ^\n" PLANNING),
     ROW(remove_type,
         "models/PsyLLM/config.json: expected a \"model_type\", found nothing\n" PLANNING),
+    ROW(remove_fields, "models/PsyLLM/config.json: \"rms_norm_eps\", \"max_position_embeddings\" "
+                       "are missing: without them MLX cannot load the model\n" PLANNING),
+    ROW(remove_tie, "models/PsyLLM/config.json: \"tie_word_embeddings\" is missing: without it MLX "
+                    "cannot load the model\n" PLANNING),
+    ROW(remove_rope,
+        "MLX cannot load a model with rope_theta == null && rope_parameters.rope_theta == null\n"
+        "    while matching the rules with models/PsyLLM/config.json\n" PLANNING),
+    ROW(null_eps, "manifests/rules/qwen3.json:6:14: \"rms_norm_eps\" is null, not a number, in "
+                  "\"rms_norm_eps <= 0\"\n"
+                  "    \"refuse\": [\"rms_norm_eps <= 0\", \"rope_theta == null && "
+                  "rope_parameters.rope_theta == null\"],\n"
+                  "               ^\n"
+                  "    while matching the rules with models/PsyLLM/config.json\n" PLANNING),
+    ROW(null_width,
+        "manifests/rules/qwen3.json:11:67: \"hidden_size\" must be an integer of at least 0, not "
+        "null\n"
+        "    {\"name\": \"model.embed_tokens.weight\", \"shape\": [\"vocab_size\", "
+        "\"hidden_size\"], \"kind\": \"embedding\"},\n"
+        "                                                                  ^\n"
+        "    while matching the tensors of models/PsyLLM/model-00001-of-00004.safetensors and 3 "
+        "more with models/PsyLLM/config.json\n" PLANNING),
     ROW(say_quantized,
         "models/PsyLLM/config.json:29:46: the checkpoint must not be quantized, but has "
         "\"quantization_config\" with \"quant_method\": \"gptq\": start from the original weights\n"

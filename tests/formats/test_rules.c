@@ -56,7 +56,7 @@ static struct error *apply(
     struct fixture *fixture, const char *rules, const char *config, const char *inputs)
 {
     const struct json_document *document = NULL;
-    struct rules_config accessor = {get_field, fixture};
+    struct rules_config accessor = {"config.json", get_field, fixture};
     TRY(json_parse(&fixture->arena, "config.json", text_of(config), JSON_TOLERANT, &document));
     fixture->config = &document->root;
     parse_inputs(fixture, inputs);
@@ -107,6 +107,16 @@ static void load_refuses_what_it_does_not_know(void **state)
         {"\"zzz\": 1", "18: unknown key \"zzz\""},
         {"\"architectures\": []", "35: \"architectures\" must not be empty"},
         {"\"architectures\": [1]", "36: \"architectures\" must hold strings, not 1"},
+        {"\"required\": \"a\"", "30: \"required\" must be a list, not \"a\""},
+        {"\"required\": [1]", "31: \"required\" must hold strings, not 1"},
+        {"\"required\": [\"a-b\"]", "31: \"a-b\" is no name of a field"},
+        {"\"required\": [\"a..b\"]", "31: \"a..b\" is no name of a field"},
+        {"\"defaults\": []", "30: \"defaults\" must be an object, not a list"},
+        {"\"defaults\": {\"a.\": 1}", "31: \"a.\" is no name of a field"},
+        {"\"required\": [\"b.c\"], \"defaults\": {\"a\": 1, \"b.c\": 1}",
+            "60: \"b.c\" is required, so it has no default"},
+        {"\"refuse\": \"a\"", "28: \"refuse\" must be a list, not \"a\""},
+        {"\"refuse\": [[]]", "29: an expression must be a string, not a list"},
         {"\"let\": []", "25: \"let\" must be an object, not a list"},
         {"\"let\": {\"len\": \"1\"}", "26: \"len\" cannot be a name in \"let\""},
         {"\"let\": {\"a\": \"1 +\"}",
@@ -468,6 +478,92 @@ static void fields_are_read_once_and_only_when_needed(void **state)
     arena_end(&fixture.arena);
 }
 
+static void a_default_is_for_a_field_that_is_absent(void **state)
+{
+    static const char text[] =
+        "{\"types\": [\"t\"], \"defaults\": {\"tied\": true, \"heads\": null, \"text.n\": 3},"
+        " \"let\": {\"heads\": \"heads ?? 2\"}, \"steps\": [{\"drop\": \"head\", \"if\": \"tied\"},"
+        " {\"rename\": \"a.{i}\", \"to\": \"b.{i}\", \"where\": \"i < heads\"},"
+        " {\"drop\": \"c\", \"if\": \"text.n == null\"}]}";
+    static const struct {
+        const char *config, *want;
+    } cases[] = {
+        {"{}", "b.1<1 a.2<2 c<3 -0"},
+        {"{\"tied\": null}", "head<0 b.1<1 a.2<2 c<3"},
+        {"{\"tied\": false, \"heads\": 1}", "head<0 a.1<1 a.2<2 c<3"},
+        {"{\"tied\": true, \"heads\": null}", "b.1<1 a.2<2 c<3 -0"},
+        {"{\"tied\": 0, \"text\": {\"n\": null}}", "head<0 b.1<1 a.2<2 -3"},
+        {"{\"tied\": \"\", \"text\": {}}", "head<0 b.1<1 a.2<2 c<3"},
+        {"{\"tied\": [], \"text\": null}", "head<0 b.1<1 a.2<2 c<3"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fixture fixture = {.input_count = 0};
+        print_message("%s\n", cases[i].config);
+        no_error(apply(&fixture, text, cases[i].config, "head:F32:1 a.1:F32:1 a.2:F32:1 c:F32:1"));
+        assert_string_equal(show_result(&fixture), cases[i].want);
+        arena_end(&fixture.arena);
+    }
+}
+
+/* Absent is what is refused; null is for expressions. */
+static void required_fields_are_named_when_they_are_missing(void **state)
+{
+    static const struct {
+        const char *config, *want; /* or no error */
+    } cases[] = {
+        {"{}", "config.json: \"hidden\", \"text.n\" are missing: without them MLX cannot load the "
+               "model"},
+        {"{\"hidden\": 8, \"text\": {}}",
+            "config.json: \"text.n\" is missing: without it MLX cannot load the model"},
+        {"{\"hidden\": null, \"text\": {\"n\": null}}", NULL},
+        {"{\"hidden\": 8, \"text\": {\"n\": false}}", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fixture fixture = {.input_count = 0};
+        print_message("%s\n", cases[i].config);
+        struct error *error =
+            apply(&fixture, with_member(&fixture.arena, "\"required\": [\"hidden\", \"text.n\"]"),
+                cases[i].config, "a:F32:1");
+        if (cases[i].want == NULL)
+            no_error(error);
+        else
+            check_error(error, cases[i].want);
+        assert_string_equal(fixture.reads, "hidden text.n ");
+        arena_end(&fixture.arena);
+    }
+}
+
+static void configurations_are_refused_with_their_reason(void **state)
+{
+    static const struct {
+        const char *config, *want; /* or no error */
+    } cases[] = {
+        {"{\"eps\": 1e-05}", NULL},
+        {"{\"eps\": 0}", "MLX cannot load a model with eps <= 0"},
+        {"{\"eps\": null}", "r.json:1:59: \"eps\" is null, not a number, in \"eps <= 0\""},
+        {"{\"eps\": \"1e-05\"}", "r.json:1:59: \"eps\" is a string, not a number, in \"eps <= 0\""},
+        {"{\"eps\": 1, \"kinds\": [\"a\", \"full\"]}", NULL},
+        {"{\"eps\": 1, \"kinds\": [\"a\", \"b\"]}",
+            "MLX cannot load a model with kinds != null && !(\"full\" in kinds)"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fixture fixture = {.input_count = 0};
+        const char *rules = with_member(&fixture.arena,
+            "\"let\": {\"eps\": \"eps\"}, \"refuse\": [false, \"eps <= 0\","
+            " \"kinds != null && !(\\\"full\\\" in kinds)\"]");
+        print_message("%s\n", cases[i].config);
+        struct error *error = apply(&fixture, rules, cases[i].config, "a:F32:1");
+        if (cases[i].want == NULL)
+            no_error(error);
+        else
+            check_error(error, cases[i].want);
+        arena_end(&fixture.arena);
+    }
+}
+
 static void apply_names_what_is_wrong_with_a_checkpoint(void **state)
 {
     static const struct {
@@ -672,7 +768,7 @@ static void layers_are_counted_by_the_file_or_by_the_config(void **state)
         {"\"let\": {\"n\": \"len(kinds) ?? 5\"}, \"layers\": \"n\"", "{}", "5"},
         {"\"let\": {\"n\": \"len(kinds) ?? 5\"}, \"layers\": \"n\"", "{\"kinds\": [1, 2]}", "2"},
         {"\"steps\": []", "{\"num_hidden_layers\": null}",
-            "\"num_hidden_layers\" of config.json must be an integer of at least 0"},
+            "config.json: \"num_hidden_layers\" must be an integer of at least 0"},
         {"\"layers\": \"n_layer\"", "{}",
             "r.json:1:28: \"n_layer\" must be an integer of at least 0, not null"},
     };
@@ -797,7 +893,7 @@ static void shipped_rules_take_real_checkpoints(void **state)
         {"llama-fp32", "llama", 39, 0, 4},
         {"llama-legacy", "llama", 38, 5, 4},
         {"mistral", "llama", 39, 0, 4},
-        {"smollm3", "llama", 38, 0, 4},
+        {"smollm3", "smollm3", 38, 0, 4},
         {"qwen2", "qwen2", 51, 0, 4},
         {"qwen3", "qwen3", 47, 0, 4},
         {"qwen3-odd", "qwen3", 47, 0, 4},
@@ -825,7 +921,7 @@ static void shipped_rules_take_real_checkpoints(void **state)
             source_path(arena, arena_format(arena, "manifests/rules/%s.json", cases[i].rules));
         size_t count = 0, dropped = 0;
         uint64_t layers = 0;
-        struct rules_config accessor = {get_field, &fixture};
+        struct rules_config accessor = {"config.json", get_field, &fixture};
         fixture.config = json_get(skeleton, "config");
         struct rules_input *inputs = skeleton_inputs(arena, json_get(skeleton, "files"), &count);
         no_error(file_read_whole(arena, path, JSON_BYTES_MAX, &text));
@@ -863,7 +959,7 @@ static void work_is_in_proportion_to_the_tensors(void **state)
     struct rules_input *inputs = arena_array(arena, COUNT, sizeof *inputs);
     struct rules_parameter *parameters = arena_array(arena, COUNT, sizeof *parameters);
     const struct json_document *config = NULL;
-    struct rules_config accessor = {get_field, &fixture};
+    struct rules_config accessor = {"config.json", get_field, &fixture};
     uint64_t total = 0;
     (void)state;
     for (unsigned i = 0; i < COUNT; i++)
@@ -906,6 +1002,9 @@ int main(void)
         cmocka_unit_test(expected_tensors_come_in_the_order_of_the_file),
         cmocka_unit_test(an_axis_of_any_length_gets_the_rules_own),
         cmocka_unit_test(fields_are_read_once_and_only_when_needed),
+        cmocka_unit_test(a_default_is_for_a_field_that_is_absent),
+        cmocka_unit_test(required_fields_are_named_when_they_are_missing),
+        cmocka_unit_test(configurations_are_refused_with_their_reason),
         cmocka_unit_test(apply_names_what_is_wrong_with_a_checkpoint),
         cmocka_unit_test(a_tensor_listed_twice_is_the_files_fault),
         cmocka_unit_test(loops_within_loops_are_bounded),

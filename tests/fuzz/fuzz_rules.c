@@ -83,7 +83,7 @@ static void check_result(
 
 static void apply(struct arena *arena, const struct rules *rules, struct json *config)
 {
-    struct rules_config accessor = {get_field, config};
+    struct rules_config accessor = {"config.json", get_field, config};
     struct rules_input inputs[TENSOR_COUNT];
     struct rules_model *model = NULL;
     struct rules_result result;

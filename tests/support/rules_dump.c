@@ -93,7 +93,7 @@ static struct error *apply(struct dump *dump, const char *path)
     if (!json_is(type, JSON_STRING) ||
         rules_serves(rules, type->text, json_get(dump->config, "architectures")) == RULES_SERVE_NOT)
         return error_new(ERROR_USAGE, "%s does not serve this model", path);
-    struct rules_config config = {get_field, dump};
+    struct rules_config config = {"config.json", get_field, dump};
     TRY(rules_bind(&dump->arena, rules, &config, &dump->model));
     return rules_apply(dump->model, dump->inputs, dump->input_count, &dump->result);
 }
