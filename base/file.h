@@ -13,11 +13,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/span.h"
 #include "base/stamp.h"
-
-struct span { /* of a file */
-    uint64_t offset, size_bytes;
-};
 
 struct file; /* an open regular file */
 

@@ -276,9 +276,9 @@ struct segmenter {
     const char *suffix; /* ".safetensors" */
     /* The bytes that hold the header, from the first 8: 0 when this is no such file. */
     uint64_t (*header_bytes)(const unsigned char first[8], uint64_t file_size);
-    /* Spans in file order without gaps, the header first; `*count` is 0 when it is no such file. */
+    /* In file order without gaps, the header first; `*count` is 0 when it is no such file. */
     MUST_CHECK struct error *(*segments)(struct arena *arena, const char *path, struct text header,
-        uint64_t file_size, struct span **spans, size_t *count);
+        uint64_t file_size, struct span_run **runs, size_t *count);
     /* "tensor \"a.weight\"": what the format calls the part at that offset; NULL: nothing. */
     MUST_CHECK struct error *(*name_part)(struct arena *arena, const char *path, struct text header,
         uint64_t file_size, uint64_t offset, const char **name);

@@ -20,49 +20,50 @@ static const struct segmenter *find_segmenter(const char *path)
 }
 
 struct error *copy_segments(struct arena *arena, const char *path, struct text header,
-    uint64_t file_size, struct span **spans, size_t *count)
+    uint64_t file_size, struct span_run **runs, size_t *count)
 {
     const struct segmenter *segmenter = find_segmenter(path);
     *count = 0;
     if (segmenter != NULL && header.length >= 8)
-        TRY(segmenter->segments(arena, path, header, file_size, spans, count));
+        TRY(segmenter->segments(arena, path, header, file_size, runs, count));
     if (*count > 0)
         return NULL;
-    uint64_t blocks = file_size / BLOCK_BYTES + (file_size % BLOCK_BYTES != 0);
-    if (blocks > SIZE_MAX)
-        return error_memory();
-    *spans = arena_array(arena, (size_t)blocks, sizeof **spans);
-    TRY(memory_check(*spans));
-    for (uint64_t i = 0; i < blocks; i++) {
-        uint64_t offset = i * BLOCK_BYTES, rest = file_size - offset;
-        (*spans)[i] = (struct span){offset, rest < BLOCK_BYTES ? rest : BLOCK_BYTES};
-    }
-    *count = (size_t)blocks;
+    *runs = arena_array(arena, 1, sizeof **runs);
+    TRY(memory_check(*runs));
+    (*runs)[0] = (struct span_run){0, file_size, BLOCK_BYTES, BLOCK_BYTES};
+    *count = file_size > 0;
     return NULL;
 }
 
-bool copy_next_run(const struct span *spans, size_t count, size_t *next, struct span *run)
+bool copy_next_piece(
+    const struct span_run *runs, size_t count, size_t *run, uint64_t *offset, struct span *piece)
 {
-    if (*next >= count)
-        return false;
-    *run = spans[(*next)++];
-    while (*next < count && run->size_bytes <= PIECE_BYTES_MAX &&
-           spans[*next].size_bytes <= PIECE_BYTES_MAX - run->size_bytes)
-        run->size_bytes += spans[(*next)++].size_bytes;
-    return true;
+    *piece = (struct span){.offset = *offset};
+    for (; *run < count; ++*run) {
+        const struct span_run *at = &runs[*run];
+        while (*offset < at->offset + at->size_bytes) {
+            uint64_t more = span_run_at(at, span_run_find(at, *offset)).size_bytes;
+            if (piece->size_bytes > 0 &&
+                (piece->size_bytes > PIECE_BYTES_MAX || more > PIECE_BYTES_MAX - piece->size_bytes))
+                return true;
+            piece->size_bytes += more;
+            *offset += more;
+        }
+    }
+    return piece->size_bytes > 0;
 }
 
 static struct error *plan_pieces(struct plan *plan, const char *path, uint32_t input,
-    uint32_t output, const struct span *spans, size_t count, size_t first)
+    uint32_t output, const struct span_run *runs, size_t count, uint64_t offset)
 {
-    struct span run;
-    while (copy_next_run(spans, count, &first, &run)) {
+    struct span span;
+    for (size_t run = 0; copy_next_piece(runs, count, &run, &offset, &span);) {
         char *key = arena_format(plan_arena(plan), "%s %llu %llu", path,
-            (unsigned long long)run.offset, (unsigned long long)run.size_bytes);
+            (unsigned long long)span.offset, (unsigned long long)span.size_bytes);
         TRY(memory_check(key));
         struct piece piece = {.key = text_of(key), .input_count = 1, .output_count = 1};
-        piece.inputs[0] = (struct piece_range){input, run.offset, run.size_bytes};
-        piece.outputs[0] = (struct piece_range){output, run.offset, run.size_bytes};
+        piece.inputs[0] = (struct piece_range){input, span.offset, span.size_bytes};
+        piece.outputs[0] = (struct piece_range){output, span.offset, span.size_bytes};
         TRY(plan_piece(plan, &piece));
     }
     return NULL;
@@ -83,16 +84,16 @@ static struct error *plan_file(struct plan *plan, size_t index, const char *path
             "%s: a file of more than %d bytes must keep its suffix when it is copied, not become "
             "%s",
             from, BLOCK_BYTES, path);
-    struct span *spans = NULL;
+    struct span_run *runs = NULL;
     size_t count;
     uint32_t output;
-    TRY(copy_segments(plan_arena(plan), from, text, size_bytes, &spans, &count));
+    TRY(copy_segments(plan_arena(plan), from, text, size_bytes, &runs, &count));
     TRY(plan_output(plan, path, size_bytes, &output));
     bool is_known = find_segmenter(path) != NULL; /* its header decides where the copy is cut */
     if (is_known)
         TRY(plan_output_bytes(plan, output, 0, text));
-    return plan_pieces(
-        plan, path, plan_input(plan, "files", index), output, spans, count, is_known ? 1 : 0);
+    return plan_pieces(plan, path, plan_input(plan, "files", index), output, runs, count,
+        is_known ? text.length : 0);
 }
 
 static struct error *plan_pattern(struct plan *plan)

@@ -29,8 +29,8 @@ static struct error *plan_tensor(struct plan *plan, const struct weights *weight
     const struct weights_tensor *input, const struct weights_files *files,
     const struct weights_output *output)
 {
-    struct weights_run run = {0};
-    while (weights_next_run(input->tensor, &run)) {
+    struct weights_run run = weights_begin_run(input->tensor);
+    while (weights_next_run(&run)) {
         struct piece piece = {.input_count = 1, .output_count = 1};
         piece.inputs[0] = weights_range(input->tensor, weights->shards[input->shard].input, &run);
         piece.outputs[0] = weights_range(&output->tensor, files->items[output->file].output, &run);

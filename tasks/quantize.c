@@ -39,20 +39,24 @@ struct job {
     uint32_t output_count;
 };
 
-/* What a piece is: rows of a job. */
+/* What a piece is: elements of a job's input; rows of the last axis where it is quantized or
+ * dequantized. */
 struct job_rows {
     const struct job *job;
+    uint64_t element_begin;
     uint64_t row_begin, row_end;
 };
 
-/* Its parameters are the job; the rows are where its first range lies in the job's tensor. */
+/* Its parameters are the job; the rest is where its first range lies in the job's tensor. */
 static struct job_rows rows_of(const struct piece *piece)
 {
     const struct job *job = piece->parameters;
     const struct tensor *tensor = job->input->tensor;
-    uint64_t row_bytes = safetensors_row_bytes(tensor);
-    uint64_t row_begin = (piece->inputs[0].offset - tensor->offset) / row_bytes;
-    return (struct job_rows){job, row_begin, row_begin + piece->inputs[0].size_bytes / row_bytes};
+    uint64_t columns = tensor->rank == 0 ? 1 : tensor->shape[tensor->rank - 1];
+    uint64_t bytes = dtype_size_bytes(tensor->dtype);
+    uint64_t begin = (piece->inputs[0].offset - tensor->offset) / bytes;
+    uint64_t end = begin + piece->inputs[0].size_bytes / bytes;
+    return (struct job_rows){job, begin, begin / columns, end / columns};
 }
 
 /* One plan. */
@@ -578,8 +582,13 @@ static struct error *plan_pieces(struct conversion *conversion, const struct wei
         /* Of a dequantized module the result is the larger one. */
         const struct tensor *tensor =
             job->is_dequantized ? &job->outputs[0].tensor : job->input->tensor;
-        struct weights_run run = {0};
-        while (weights_next_run(tensor, &run))
+        struct weights_run run = weights_begin_run(tensor);
+        weights_fit_run(&run, job->input->tensor);
+        for (uint32_t k = 0; k < job->output_count; k++)
+            weights_fit_run(&run, &job->outputs[k].tensor);
+        if (job->is_dequantized)
+            weights_fit_run(&run, job->scales->tensor); /* biases are as large */
+        while (weights_next_run(&run))
             TRY(plan_run(conversion, files, job, &run));
     }
     return NULL;
@@ -676,8 +685,7 @@ static struct error *nonfinite_error(struct work *work, const struct piece *piec
 {
     const struct job *job = rows->job;
     const struct tensor *tensor = job->input->tensor;
-    uint64_t columns = safetensors_row_bytes(tensor) / dtype_size_bytes(job->from);
-    const char *index = index_text(work_arena(work), tensor, rows->row_begin * columns + at);
+    const char *index = index_text(work_arena(work), tensor, rows->element_begin + at);
     TRY(memory_check(index));
     float value = value_at(job->from, values_in, at);
     uint64_t byte = byte_of(piece, job, at);
@@ -706,15 +714,14 @@ static struct error *check_scales(
 {
     const struct job *job = rows->job;
     const struct tensor *tensor = job->input->tensor;
-    const uint64_t columns = columns_of(job), first = rows->row_begin * columns;
-    uint64_t groups = (rows->row_end - rows->row_begin) * columns / job->quant.group_size;
+    uint64_t groups = (rows->row_end - rows->row_begin) * columns_of(job) / job->quant.group_size;
     if (job->keeps_nonfinite || !quant_has_biases(job->quant.mode))
         return NULL;
     uint64_t group = quant_find_nonfinite(job->to, groups, work_buffer(work, 1));
     if (group == groups)
         return NULL;
     uint64_t at = group * job->quant.group_size;
-    const char *index = index_text(work_arena(work), tensor, first + at);
+    const char *index = index_text(work_arena(work), tensor, rows->element_begin + at);
     TRY(memory_check(index));
     return error_new(ERROR_FAILED,
         "tensor \"%s\" must have scales that fit %s, but its weights at index %s and after it are "

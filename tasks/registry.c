@@ -45,12 +45,12 @@ static struct error *parse(struct arena *arena, const char *path, struct text he
 }
 
 static struct error *segments(struct arena *arena, const char *path, struct text header,
-    uint64_t file_size, struct span **spans, size_t *count)
+    uint64_t file_size, struct span_run **runs, size_t *count)
 {
     struct safetensors *file;
     *count = 0;
     TRY(parse(arena, path, header, file_size, &file));
-    return file == NULL ? NULL : safetensors_segments(file, arena, count, spans);
+    return file == NULL ? NULL : safetensors_segments(file, arena, count, runs);
 }
 
 static struct error *name_part(struct arena *arena, const char *path, struct text header,

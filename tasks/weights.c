@@ -382,26 +382,43 @@ struct error *weights_publish(
 
 /* ---- pieces ---- */
 
-bool weights_next_run(const struct tensor *tensor, struct weights_run *run)
+struct weights_run weights_begin_run(const struct tensor *largest)
 {
-    uint64_t count = safetensors_block_count(tensor), end = run->block_end;
-    if (end >= count)
+    struct tensor_rows rows = safetensors_rows(largest);
+    return (struct weights_run){
+        .rows = rows, .rows_max = rows.count == 0 ? 0 : WEIGHTS_RUN_BYTES / rows.row_bytes};
+}
+
+void weights_fit_run(struct weights_run *run, const struct tensor *tensor)
+{
+    struct tensor_rows rows = safetensors_rows(tensor);
+    if (rows.count != run->rows.count)
+        run->rows.period = run->rows.segment = run->rows.count;
+    else if (rows.segment > run->rows.segment)
+        run->rows.period = rows.period, run->rows.segment = rows.segment;
+}
+
+bool weights_next_run(struct weights_run *run)
+{
+    if (run->row_end >= run->rows.count)
         return false;
-    uint64_t rows_max = WEIGHTS_RUN_BYTES / safetensors_row_bytes(tensor);
-    run->block_begin = end;
-    run->row_begin = safetensors_block(tensor, end).row_begin;
-    do
-        run->row_end = safetensors_block(tensor, end++).row_end;
-    while (end < count && safetensors_block(tensor, end).row_end - run->row_begin <= rows_max);
-    run->block_end = end;
+    run->row_begin = run->row_end;
+    run->row_end = safetensors_next_border(&run->rows, run->row_begin);
+    while (run->row_end < run->rows.count) {
+        uint64_t next = safetensors_next_border(&run->rows, run->row_end);
+        if (next - run->row_begin > run->rows_max)
+            break;
+        run->row_end = next;
+    }
     return true;
 }
 
 struct piece_range weights_range(
     const struct tensor *tensor, uint32_t file, const struct weights_run *run)
 {
-    uint64_t row_bytes = safetensors_row_bytes(tensor);
-    assert(run->row_end <= safetensors_row_count(tensor));
+    uint64_t row_bytes = safetensors_rows(tensor).row_bytes;
+    if (run->row_begin == 0 && run->row_end == run->rows.count)
+        return (struct piece_range){file, tensor->offset, tensor->size_bytes};
     return (struct piece_range){.file = file,
         .offset = tensor->offset + run->row_begin * row_bytes,
         .size_bytes = (run->row_end - run->row_begin) * row_bytes};

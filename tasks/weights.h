@@ -3,7 +3,7 @@
  *   the shards' headers --weights_read--> their tensors, checked together
  *   the tensors to write --weights_arrange--> files with headers, every tensor at its offset
  *                        --weights_publish--> outputs and layout of the plan
- *   one tensor --weights_next_run--> runs of whole blocks, each of them a piece
+ *   one tensor --weights_next_run--> runs of whole segments, each of them a piece
  *
  * All of it happens while planning, on headers alone, and everything lives in the plan's arena. */
 #ifndef PSYBUILD_TASKS_WEIGHTS_H
@@ -100,14 +100,19 @@ MUST_CHECK struct error *weights_publish(
 
 /* ---- pieces ---- */
 
-/* Rows of one tensor: whole blocks, about WEIGHTS_RUN_BYTES of them, at least one. */
+/* Rows of one tensor and of what is made of it: about WEIGHTS_RUN_BYTES of them, whole segments in
+ * each of the tensors. Where an element is a row in some of them but not in all, the run is all
+ * there is. */
 struct weights_run {
-    uint64_t block_begin, block_end;
+    struct tensor_rows rows; /* the largest tensor's, cut as the coarsest is */
+    uint64_t rows_max;
     uint64_t row_begin, row_end;
 };
-/* From {0} the first run, then the next; false behind the last. An empty tensor has none. */
-bool weights_next_run(const struct tensor *tensor, struct weights_run *run);
-/* The bytes of the run's rows in a tensor of as many rows. */
+struct weights_run weights_begin_run(const struct tensor *largest);
+void weights_fit_run(struct weights_run *run, const struct tensor *tensor); /* before the first */
+/* The first run, then the next; false behind the last. An empty tensor has none. */
+bool weights_next_run(struct weights_run *run);
+/* The bytes of the run's rows in one of its tensors. */
 struct piece_range weights_range(
     const struct tensor *tensor, uint32_t file, const struct weights_run *run);
 /* Plans the piece under the key, whose buffer ends. */

@@ -1,6 +1,7 @@
 /* hash.c - hashes, and the segments of files. */
 #include "engine/content/hash_vector.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 
 #include "base/wire.h"
@@ -76,55 +77,59 @@ static const struct segmenter *find_segmenter(const struct registry *registry, c
     return NULL;
 }
 
-/* Equal blocks: what a file of no known format is cut into. An empty file has no segment. */
-static struct error *cut_blocks(
-    struct arena *arena, uint64_t size_bytes, struct span **spans, size_t *count)
+/* Hashes come with the first reservation: what is only planned has none. */
+struct segment_run {
+    struct span_run cut;
+    uint32_t first; /* the number of its first segment */
+    struct hash128 *hashes;
+    bool *is_known;
+};
+
+static struct error *make_segments(struct arena *arena, const char *path,
+    const struct span_run *cuts, size_t count, struct segments **out)
 {
-    uint64_t blocks = size_bytes / SEGMENT_BYTES + (size_bytes % SEGMENT_BYTES != 0);
-    if (blocks >= UINT32_MAX)
-        return error_new(
-            ERROR_FORMAT, "a file of %llu bytes is too large", (unsigned long long)size_bytes);
-    *spans = arena_array(arena, (size_t)blocks, sizeof **spans);
-    TRY(memory_check(*spans));
-    for (uint64_t i = 0; i < blocks; i++) {
-        uint64_t offset = i * SEGMENT_BYTES, rest = size_bytes - offset;
-        (*spans)[i] = (struct span){offset, rest < SEGMENT_BYTES ? rest : SEGMENT_BYTES};
+    uint64_t total = 0;
+    struct segments *segments = arena_alloc(arena, sizeof *segments);
+    struct segment_run *runs = arena_array(arena, count, sizeof *runs);
+    if (segments == NULL || runs == NULL)
+        return error_memory();
+    for (size_t i = 0; i < count; i++) {
+        runs[i] = (struct segment_run){.cut = cuts[i], .first = (uint32_t)total};
+        total += span_run_count(&cuts[i]);
+        if (total >= UINT32_MAX)
+            return error_new(
+                ERROR_FORMAT, "%s: expected fewer than 2^32 segments, found more", path);
     }
-    *count = (size_t)blocks;
+    *segments = (struct segments){
+        .count = (uint32_t)total, .run_count = (uint32_t)count, .runs = runs, .arena = arena};
+    *out = segments;
     return NULL;
 }
 
-static struct error *make_segments(struct arena *arena, uint64_t size_bytes, struct span *spans,
-    size_t count, struct segments **out)
+/* Equal blocks: what a file of no known format is cut into. An empty file has no segment. */
+static struct error *cut_blocks(
+    struct arena *arena, const char *path, uint64_t size_bytes, struct segments **out)
 {
-    if (count == 0)
-        TRY(cut_blocks(arena, size_bytes, &spans, &count));
-    struct segments *segments = arena_alloc(arena, sizeof *segments);
-    TRY(memory_check(segments));
-    *segments = (struct segments){.count = (uint32_t)count,
-        .spans = spans,
-        .hashes = arena_array(arena, count, sizeof *segments->hashes),
-        .is_known = arena_array(arena, count, sizeof *segments->is_known)};
-    if (segments->hashes == NULL || segments->is_known == NULL)
-        return error_memory();
-    *out = segments;
-    return NULL;
+    const struct span_run cut = {0, size_bytes, SEGMENT_BYTES, SEGMENT_BYTES};
+    return make_segments(arena, path, &cut, size_bytes > 0, out);
 }
 
 struct error *segments_of_plan(struct arena *arena, const struct registry *registry,
     const char *path, struct text header, uint64_t size_bytes, struct segments **out)
 {
     const struct segmenter *segmenter = find_segmenter(registry, path);
-    struct span *spans = NULL;
+    struct span_run *cuts = NULL;
     size_t count = 0;
     if (segmenter != NULL && header.length >= 8)
-        TRY(segmenter->segments(arena, path, header, size_bytes, &spans, &count));
-    return make_segments(arena, size_bytes, spans, count, out);
+        TRY(segmenter->segments(arena, path, header, size_bytes, &cuts, &count));
+    return count == 0 ? cut_blocks(arena, path, size_bytes, out)
+                      : make_segments(arena, path, cuts, count, out);
 }
 
-struct error *segments_of_blocks(struct arena *arena, uint64_t size_bytes, struct segments **out)
+struct error *segments_of_blocks(
+    struct arena *arena, const char *path, uint64_t size_bytes, struct segments **out)
 {
-    return make_segments(arena, size_bytes, NULL, 0, out);
+    return cut_blocks(arena, path, size_bytes, out);
 }
 
 bool segments_has_format(const struct registry *registry, const char *path)
@@ -171,31 +176,56 @@ struct error *segments_name_part(struct arena *arena, const struct registry *reg
     return segmenter->name_part(arena, path, header, file_size(file), offset, out);
 }
 
-uint32_t segments_find(const struct segments *segments, uint64_t offset)
+bool segments_have_same_cut(const struct segments *a, const struct segments *b)
 {
-    uint32_t low = 0, high = segments->count;
-    while (low < high) {
+    bool is_same = a->run_count == b->run_count;
+    for (uint32_t i = 0; is_same && i < a->run_count; i++)
+        is_same = memcmp(&a->runs[i].cut, &b->runs[i].cut, sizeof a->runs[i].cut) == 0;
+    return is_same;
+}
+
+/* The run of a segment. */
+static struct segment_run *run_of(const struct segments *segments, uint32_t index)
+{
+    uint32_t low = 0, high = segments->run_count;
+    while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
-        if (segments->spans[middle].offset < offset)
-            low = middle + 1;
+        if (segments->runs[middle].first <= index)
+            low = middle;
         else
             high = middle;
     }
-    return low < segments->count && segments->spans[low].offset == offset ? low : UINT32_MAX;
+    return &segments->runs[low];
+}
+
+struct span segments_at(const struct segments *segments, uint32_t index)
+{
+    const struct segment_run *run = run_of(segments, index);
+    return span_run_at(&run->cut, index - run->first);
+}
+
+/* The number of the segment that begins at `offset`, the count at the end, UINT32_MAX elsewhere. */
+static uint32_t find_border(const struct segments *segments, uint64_t offset)
+{
+    uint32_t low = 0, high = segments->run_count;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (segments->runs[middle].cut.offset <= offset)
+            low = middle;
+        else
+            high = middle;
+    }
+    uint64_t index = low < high ? span_run_find(&segments->runs[low].cut, offset) : UINT64_MAX;
+    return index == UINT64_MAX ? UINT32_MAX : segments->runs[low].first + (uint32_t)index;
 }
 
 bool segments_range(const struct segments *segments, uint64_t offset, uint64_t size_bytes,
     uint32_t *begin, uint32_t *end)
 {
-    uint32_t first = segments_find(segments, offset);
-    if (first == UINT32_MAX || size_bytes == 0)
+    uint32_t first = find_border(segments, offset), after;
+    if (first >= segments->count || size_bytes == 0 || size_bytes > UINT64_MAX - offset)
         return false;
-    const struct span *final = &segments->spans[segments->count - 1];
-    uint64_t whole = final->offset + final->size_bytes;
-    if (size_bytes > whole - offset)
-        return false;
-    uint32_t after = offset + size_bytes == whole ? segments->count
-                                                  : segments_find(segments, offset + size_bytes);
+    after = find_border(segments, offset + size_bytes);
     if (after == UINT32_MAX)
         return false;
     *begin = first;
@@ -203,11 +233,41 @@ bool segments_range(const struct segments *segments, uint64_t offset, uint64_t s
     return true;
 }
 
+struct error *segments_reserve(struct segments *segments, uint32_t begin, uint32_t end)
+{
+    while (begin < end) {
+        struct segment_run *run = run_of(segments, begin);
+        uint32_t count = (uint32_t)span_run_count(&run->cut);
+        if (run->hashes == NULL) {
+            run->is_known = arena_array(segments->arena, count, sizeof *run->is_known);
+            TRY(memory_check(run->is_known));
+            run->hashes = arena_array(segments->arena, count, sizeof *run->hashes);
+            TRY(memory_check(run->hashes));
+        }
+        begin = run->first + count;
+    }
+    return NULL;
+}
+
 void segments_set(struct segments *segments, uint32_t index, const struct hash128 *hash)
 {
-    segments->hashes[index] = *hash;
-    segments->known_count += !segments->is_known[index];
-    segments->is_known[index] = true;
+    struct segment_run *run = run_of(segments, index);
+    assert(run->hashes != NULL);
+    run->hashes[index - run->first] = *hash;
+    segments->known_count += !run->is_known[index - run->first];
+    run->is_known[index - run->first] = true;
+}
+
+const struct hash128 *segments_hash(const struct segments *segments, uint32_t index)
+{
+    const struct segment_run *run = run_of(segments, index);
+    bool is_known = run->hashes != NULL && run->is_known[index - run->first];
+    return is_known ? &run->hashes[index - run->first] : NULL;
+}
+
+bool segments_are_known(const struct segments *segments)
+{
+    return segments->known_count == segments->count;
 }
 
 struct hash128 segments_tree(const struct segments *segments)
@@ -215,11 +275,15 @@ struct hash128 segments_tree(const struct segments *segments)
     XXH3_state_t state;
     XXH3_INITSTATE(&state);
     XXH3_128bits_reset(&state);
-    for (uint32_t i = 0; i < segments->count; i++) {
-        unsigned char length[8];
-        store_le64(length, segments->spans[i].size_bytes);
-        XXH3_128bits_update(&state, length, sizeof length);
-        XXH3_128bits_update(&state, segments->hashes[i].bytes, sizeof segments->hashes[i].bytes);
+    for (uint32_t i = 0; i < segments->run_count; i++) {
+        const struct segment_run *run = &segments->runs[i];
+        uint64_t count = span_run_count(&run->cut);
+        for (uint64_t k = 0; k < count; k++) {
+            unsigned char length[8];
+            store_le64(length, span_run_at(&run->cut, k).size_bytes);
+            XXH3_128bits_update(&state, length, sizeof length);
+            XXH3_128bits_update(&state, run->hashes[k].bytes, sizeof run->hashes[k].bytes);
+        }
     }
     return hash_canonical(XXH3_128bits_digest(&state));
 }
@@ -251,14 +315,15 @@ struct error *segments_fill(struct segments *segments, const struct file *file,
     TRY(memory_check(buffer));
     struct error *error = NULL;
     for (uint32_t i = 0; error == NULL && i < segments->count; i++) {
-        if (segments->is_known[i])
+        if (segments_hash(segments, i) != NULL)
             continue;
         struct hash128 hash;
-        error = hash_span(file, segments->spans[i], buffer, cancel, &hash);
+        struct span span = segments_at(segments, i);
+        error = hash_span(file, span, buffer, cancel, &hash);
         if (error == NULL)
             segments_set(segments, i, &hash);
         if (progress != NULL)
-            atomic_fetch_add(progress, segments->spans[i].size_bytes);
+            atomic_fetch_add(progress, span.size_bytes);
     }
     memory_free(buffer);
     return error;
@@ -272,6 +337,8 @@ struct error *segments_hash_file(struct arena *arena, const struct registry *reg
     struct segments *segments = NULL;
     TRY(file_open(location, &file));
     struct error *error = segments_of_file(arena, registry, file, path, &segments);
+    if (error == NULL)
+        error = segments_reserve(segments, 0, segments->count);
     if (error == NULL)
         error = segments_fill(segments, file, cancel, progress);
     file_close(file);

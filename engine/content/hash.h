@@ -41,11 +41,11 @@ struct hash128 hash_stream_take(struct hash_stream *stream); /* and begins anew 
 
 /* The segments of a file and, once they are known, their hashes. */
 struct segments {
-    uint32_t count;
-    struct span *spans;     /* in file order, without gaps, the whole file */
-    struct hash128 *hashes; /* count of them */
-    bool *is_known;         /* which of them are set */
-    uint32_t known_count;
+    uint32_t count;       /* of segments */
+    uint32_t known_count; /* of those, how many hashes are set */
+    uint32_t run_count;
+    struct segment_run *runs; /* in file order, without gaps, the whole file */
+    struct arena *arena;      /* for the hashes */
 };
 
 /* Finds the segments of an open file through the registry's segmenters, or in SEGMENT_BYTES blocks.
@@ -57,7 +57,7 @@ MUST_CHECK struct error *segments_of_plan(struct arena *arena, const struct regi
     const char *path, struct text header, uint64_t size_bytes, struct segments **out);
 /* Blocks of SEGMENT_BYTES, whatever the file's name. */
 MUST_CHECK struct error *segments_of_blocks(
-    struct arena *arena, uint64_t size_bytes, struct segments **out);
+    struct arena *arena, const char *path, uint64_t size_bytes, struct segments **out);
 /* Whether a file of that name has a format that is cut by its header. */
 bool segments_has_format(const struct registry *registry, const char *path);
 
@@ -65,18 +65,23 @@ bool segments_has_format(const struct registry *registry, const char *path);
 MUST_CHECK struct error *segments_name_part(struct arena *arena, const struct registry *registry,
     const struct file *file, const char *path, uint64_t offset, const char **out);
 
-/* The index of the segment that begins at `offset`, or UINT32_MAX. */
-uint32_t segments_find(const struct segments *segments, uint64_t offset);
+bool segments_have_same_cut(const struct segments *a, const struct segments *b);
+struct span segments_at(const struct segments *segments, uint32_t index);
 /* The half-open run of segments that a range of bytes is made of; false if its ends are no borders.
  */
 bool segments_range(const struct segments *segments, uint64_t offset, uint64_t size_bytes,
     uint32_t *begin, uint32_t *end);
+/* Room for hashes, before any is set in the range; not while other threads use the arena. */
+MUST_CHECK struct error *segments_reserve(struct segments *segments, uint32_t begin, uint32_t end);
 void segments_set(struct segments *segments, uint32_t index, const struct hash128 *hash);
+/* NULL: not known. */
+const struct hash128 *segments_hash(const struct segments *segments, uint32_t index);
+bool segments_are_known(const struct segments *segments);
 /* The tree hash; all segments must be known. */
 struct hash128 segments_tree(const struct segments *segments);
 
-/* Reads what is not known yet of an open file and hashes it. `cancel` may be NULL. `progress`
- * counts bytes, may be NULL. */
+/* Reads what is not known yet of an open file and hashes it; all of it is reserved. `cancel` may be
+ * NULL. `progress` counts bytes, may be NULL. */
 MUST_CHECK struct error *segments_fill(struct segments *segments, const struct file *file,
     const _Atomic bool *cancel, _Atomic uint64_t *progress);
 /* All of it: opens, segments, fills. `out` lies in the arena. */

@@ -133,9 +133,10 @@ static struct error *foresee_segments(struct plan *plan, struct plan_input *inpu
         return error_new(ERROR_MISSING, "%s is not here yet", input->path);
     TRY(segments_of_plan(plan->arena, plan->build->registry, input->path, head,
         producer->source->size_bytes, &input->segments));
-    if (input->segments->count == 0 || input->segments->spans[0].size_bytes != head.length)
+    if (input->segments->count == 0 || segments_at(input->segments, 0).size_bytes != head.length)
         return error_new(ERROR_FORMAT, "%s: what was heard of it is no header", input->path);
     struct hash128 hash = hash_text(head);
+    TRY(segments_reserve(input->segments, 0, 1));
     segments_set(input->segments, 0, &hash);
     return NULL;
 }
@@ -155,17 +156,16 @@ struct error *inputs_arrive(struct plan *plan, struct plan_input *input, bool *i
         return NULL;
     struct segments *found;
     TRY(segments_of_file(plan->arena, build->registry, input->handle, input->path, &found));
-    *is_same =
-        found->count == input->segments->count &&
-        memcmp(found->spans, input->segments->spans, found->count * sizeof *found->spans) == 0;
-    uint64_t size = found->count == 0 ? 0 : found->spans[0].size_bytes;
-    if (!*is_same || size > HEADER_BYTES_MAX || !input->segments->is_known[0])
+    *is_same = segments_have_same_cut(found, input->segments);
+    const struct hash128 *wanted = found->count == 0 ? NULL : segments_hash(input->segments, 0);
+    if (!*is_same || wanted == NULL || segments_at(found, 0).size_bytes > HEADER_BYTES_MAX)
         return NULL;
-    char *bytes = arena_alloc(plan->arena, (size_t)size + 1);
+    size_t size = (size_t)segments_at(found, 0).size_bytes;
+    char *bytes = arena_alloc(plan->arena, size + 1);
     TRY(memory_check(bytes));
-    TRY(file_read_at(input->handle, 0, bytes, (size_t)size));
-    struct hash128 hash = hash_bytes(bytes, (size_t)size);
-    *is_same = hash_equal(&hash, &input->segments->hashes[0]);
+    TRY(file_read_at(input->handle, 0, bytes, size));
+    struct hash128 hash = hash_bytes(bytes, size);
+    *is_same = hash_equal(&hash, wanted);
     return NULL;
 }
 
@@ -187,10 +187,11 @@ struct error *inputs_need_segments(struct plan *plan, struct plan_input *input)
     const struct segments *known = plan->build->files[input->file].segments;
     TRY(segments_of_file(
         plan->arena, plan->build->registry, input->handle, input->path, &input->segments));
-    for (uint32_t i = 0; known != NULL && known->count == input->segments->count &&
-                         !input->is_staged && i < known->count;
-         i++)
-        segments_set(input->segments, i, &known->hashes[i]);
+    if (known == NULL || input->is_staged || !segments_have_same_cut(known, input->segments))
+        return NULL;
+    TRY(segments_reserve(input->segments, 0, known->count));
+    for (uint32_t i = 0; i < known->count; i++)
+        segments_set(input->segments, i, segments_hash(known, i));
     return NULL;
 }
 
@@ -231,9 +232,10 @@ struct error *inputs_read_file(struct plan *plan, uint32_t file, const char *loc
         return NULL;
     struct segments *segments;
     TRY(segments_of_plan(&build->arena, build->registry, path, *out, out->length, &segments));
+    TRY(segments_reserve(segments, 0, segments->count));
     for (uint32_t i = 0; i < segments->count; i++) {
-        struct hash128 hash = hash_bytes(
-            out->bytes + segments->spans[i].offset, (size_t)segments->spans[i].size_bytes);
+        struct span span = segments_at(segments, i);
+        struct hash128 hash = hash_bytes(out->bytes + span.offset, (size_t)span.size_bytes);
         segments_set(segments, i, &hash);
     }
     return files_set_hashed(build, file, segments);

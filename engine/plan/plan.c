@@ -179,7 +179,7 @@ struct error *plan_read_header(
     struct plan_input *input;
     TRY(inputs_need(plan, role, index, &input));
     TRY(inputs_need_segments(plan, input));
-    uint64_t size = input->segments->count == 0 ? 0 : input->segments->spans[0].size_bytes;
+    uint64_t size = input->segments->count == 0 ? 0 : segments_at(input->segments, 0).size_bytes;
     if (size > HEADER_BYTES_MAX)
         return error_new(ERROR_FORMAT, "%s: its header of %llu bytes is too large", input->path,
             (unsigned long long)size);
@@ -190,8 +190,10 @@ struct error *plan_read_header(
     else
         TRY(file_read_at(input->handle, 0, bytes, (size_t)size));
     struct hash128 hash = hash_bytes(bytes, (size_t)size);
-    if (size > 0)
+    if (size > 0) {
+        TRY(segments_reserve(input->segments, 0, 1));
         segments_set(input->segments, 0, &hash);
+    }
     TRY(inputs_add_read(plan, READ_HEADER, input->file, "", &hash));
     *out = (struct text){bytes, (size_t)size};
     const struct node *producer = &plan->build->graph->nodes[input->producer];

@@ -8,26 +8,34 @@
 #include "engine/plan/staging.h"
 #include "engine/plan/takeover.h"
 
+/* The segments that are given as bytes. */
+static struct error *set_known(struct segments *segments, const struct plan_bytes *bytes)
+{
+    uint64_t end = bytes->offset + bytes->bytes.length;
+    for (uint32_t i = 0; i < segments->count; i++) {
+        struct span span = segments_at(segments, i);
+        if (span.offset < bytes->offset)
+            continue;
+        if (span.offset + span.size_bytes > end)
+            break;
+        struct hash128 hash =
+            hash_bytes(bytes->bytes.bytes + (span.offset - bytes->offset), (size_t)span.size_bytes);
+        TRY(segments_reserve(segments, i, i + 1));
+        segments_set(segments, i, &hash);
+    }
+    return NULL;
+}
+
 static struct error *cut_output(struct plan *plan, struct plan_output *output)
 {
     if (output->size_bytes == PLAN_SIZE_UNKNOWN || plan->is_streamed)
         return NULL;
     if (output->is_blocks)
-        return segments_of_blocks(plan->arena, output->size_bytes, &output->segments);
+        return segments_of_blocks(plan->arena, output->path, output->size_bytes, &output->segments);
     TRY(segments_of_plan(plan->arena, plan->build->registry, output->path, staging_head(output),
         output->size_bytes, &output->segments));
-    for (uint32_t i = 0; i < output->segments->count; i++) {
-        const struct span *span = &output->segments->spans[i];
-        for (uint32_t k = 0; k < output->byte_count; k++) {
-            const struct plan_bytes *bytes = &output->bytes[k];
-            if (span->offset < bytes->offset ||
-                span->offset + span->size_bytes > bytes->offset + bytes->bytes.length)
-                continue;
-            struct hash128 hash = hash_bytes(
-                bytes->bytes.bytes + (span->offset - bytes->offset), (size_t)span->size_bytes);
-            segments_set(output->segments, i, &hash);
-        }
-    }
+    for (uint32_t k = 0; k < output->byte_count; k++)
+        TRY(set_known(output->segments, &output->bytes[k]));
     return NULL;
 }
 
@@ -38,7 +46,17 @@ static struct error *task_mistake(const struct plan *plan, const char *what, con
         ERROR_FAILED, "task \"%s\" planned %s of %s", plan->node->type->name, what, path);
 }
 
-static struct error *check_piece(struct plan *plan, const struct piece *piece)
+/* One bit a segment of an output: given, or a piece's. */
+static bool take(unsigned char *taken, uint32_t segment)
+{
+    unsigned char bit = (unsigned char)(1u << segment % 8);
+    bool is_free = (taken[segment / 8] & bit) == 0;
+    taken[segment / 8] |= bit;
+    return is_free;
+}
+
+static struct error *check_piece(
+    struct plan *plan, const struct piece *piece, unsigned char *const *taken)
 {
     uint32_t begin, end;
     for (uint32_t i = 0; i < piece->input_count; i++) {
@@ -55,40 +73,64 @@ static struct error *check_piece(struct plan *plan, const struct piece *piece)
         if (!segments_range(output->segments, piece->outputs[i].offset,
                 piece->outputs[i].size_bytes, &begin, &end))
             return task_mistake(plan, "a piece that is no run of segments", output->path);
-        for (uint32_t s = begin; s < end; s++) {
-            if (output->segments->is_known[s])
+        for (uint32_t s = begin; s < end; s++)
+            if (!take(taken[piece->outputs[i].file], s))
                 return task_mistake(plan, "two pieces for one segment", output->path);
-            output->segments->is_known[s] = true; /* taken; unknown again below */
-        }
+    }
+    return NULL;
+}
+
+/* `taken`: bits for each output's segments. */
+static struct error *check_all_pieces(struct plan *plan, unsigned char **taken)
+{
+    for (uint32_t i = 0; i < plan->output_count; i++) {
+        const struct segments *segments = plan->outputs[i].segments;
+        taken[i] = segments == NULL ? NULL : memory_alloc(segments->count / 8 + 1);
+        if (segments == NULL)
+            continue;
+        TRY(memory_check(taken[i]));
+        memset(taken[i], 0, segments->count / 8 + 1);
+        for (uint32_t s = 0; s < segments->count && segments->known_count > 0; s++)
+            if (segments_hash(segments, s) != NULL)
+                take(taken[i], s);
+    }
+    for (uint32_t i = 0; i < plan->piece_count; i++) {
+        struct piece piece = plan_piece_of(plan, i);
+        TRY(check_piece(plan, &piece, taken));
+    }
+    for (uint32_t i = 0; i < plan->output_count; i++) {
+        const struct segments *segments = plan->outputs[i].segments;
+        for (uint32_t s = 0; segments != NULL && s < segments->count; s++)
+            if (take(taken[i], s))
+                return task_mistake(plan, "no piece for some bytes", plan->outputs[i].path);
     }
     return NULL;
 }
 
 static struct error *check_pieces(struct plan *plan)
 {
-    for (uint32_t i = 0; i < plan->piece_count; i++) {
-        struct piece piece = plan_piece_of(plan, i);
-        TRY(check_piece(plan, &piece));
+    unsigned char **taken = arena_array(plan->arena, plan->output_count, sizeof *taken);
+    TRY(memory_check(taken));
+    struct error *error = check_all_pieces(plan, taken);
+    for (uint32_t i = 0; i < plan->output_count; i++)
+        memory_free(taken[i]);
+    return error;
+}
+
+/* What is to be read and made needs room for its hashes; what is hashed anyway, its segments. */
+static struct error *reserve_hashes(struct plan *plan)
+{
+    bool is_dry = plan->build->options->is_dry;
+    for (uint32_t i = 0; i < plan->input_count; i++) {
+        struct plan_input *input = &plan->inputs[i];
+        if (input->is_numbered)
+            TRY(inputs_need_segments(plan, input));
+        if (!is_dry && input->segments != NULL)
+            TRY(segments_reserve(input->segments, 0, input->segments->count));
     }
-    for (uint32_t i = 0; i < plan->input_count; i++)
-        if (plan->inputs[i].is_numbered)
-            TRY(inputs_need_segments(plan, &plan->inputs[i])); /* hashed in any case */
-    for (uint32_t i = 0; i < plan->output_count; i++) {
-        const struct segments *segments = plan->outputs[i].segments;
-        for (uint32_t s = 0; segments != NULL && s < segments->count; s++)
-            if (!segments->is_known[s])
-                return task_mistake(plan, "no piece for some bytes", plan->outputs[i].path);
-    }
-    for (uint32_t i = 0; i < plan->piece_count; i++) {
-        struct piece piece = plan_piece_of(plan, i);
-        for (uint32_t k = 0; k < piece.output_count && !piece.is_streamed; k++) {
-            struct segments *segments = plan->outputs[piece.outputs[k].file].segments;
-            uint32_t begin, end;
-            if (segments_range(
-                    segments, piece.outputs[k].offset, piece.outputs[k].size_bytes, &begin, &end))
-                memset(segments->is_known + begin, 0, (end - begin) * sizeof *segments->is_known);
-        }
-    }
+    for (uint32_t i = 0; i < plan->output_count && !is_dry; i++)
+        if (plan->outputs[i].segments != NULL)
+            TRY(segments_reserve(plan->outputs[i].segments, 0, plan->outputs[i].segments->count));
     return NULL;
 }
 
@@ -98,8 +140,7 @@ static struct error *find_unchanged(struct plan *plan)
     struct build *build = plan->build;
     for (uint32_t i = 0; i < plan->output_count; i++) {
         struct plan_output *output = &plan->outputs[i];
-        if (output->segments == NULL || output->is_blocks ||
-            output->segments->known_count != output->segments->count)
+        if (output->segments == NULL || output->is_blocks || !segments_are_known(output->segments))
             continue;
         uint32_t file;
         struct hash128 tree = segments_tree(output->segments), now;
@@ -217,6 +258,7 @@ struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
     for (uint32_t i = 0; i < plan->output_count; i++)
         TRY(cut_output(plan, &plan->outputs[i]));
     TRY(check_pieces(plan));
+    TRY(reserve_hashes(plan));
     if (!plan->is_streamed && plan->piece_count > 0)
         TRY(takeover_find(plan));
     TRY(find_unchanged(plan));

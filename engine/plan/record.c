@@ -136,7 +136,7 @@ struct error *record_keep_tree(struct build *build, const struct plan_input *inp
 {
     struct hash128 now;
     if (input->segments == NULL || input->is_staged || input->is_awaited ||
-        input->segments->known_count != input->segments->count)
+        !segments_are_known(input->segments))
         return NULL;
     struct hash128 tree = segments_tree(input->segments);
     if (files_find_tree(build, input->path, &now))

@@ -32,8 +32,8 @@ static bool has_same_segments(
         end - begin != part->hash_count)
         return false;
     for (uint32_t s = begin; s < end; s++)
-        if (!input->segments->is_known[s] ||
-            !hash_equal(&input->segments->hashes[s], &part->hashes[s - begin]))
+        if (segments_hash(input->segments, s) == NULL ||
+            !hash_equal(segments_hash(input->segments, s), &part->hashes[s - begin]))
             return false;
     return true;
 }
@@ -196,17 +196,19 @@ static struct error *take_up_partial(struct plan *plan)
 }
 
 /* The recorded hashes of a piece that is taken over are those of its segments. */
-static void set_hashes(
+static struct error *set_hashes(
     struct segments *segments, const struct piece_range *range, const struct piece_part *part)
 {
     uint32_t begin, end;
     if (!segments_range(segments, range->offset, range->size_bytes, &begin, &end))
-        return;
+        return NULL;
+    TRY(segments_reserve(segments, begin, end));
     for (uint32_t s = begin; s < end && s - begin < part->hash_count; s++)
         segments_set(segments, s, &part->hashes[s - begin]);
+    return NULL;
 }
 
-static void adopt_hashes(struct plan *plan)
+static struct error *adopt_hashes(struct plan *plan)
 {
     for (uint32_t i = 0; i < plan->piece_count; i++) {
         struct planned_piece *planned = &plan->pieces[i];
@@ -215,12 +217,13 @@ static void adopt_hashes(struct plan *plan)
         struct piece piece = plan_piece_of(plan, i);
         planned->result = &planned->record->result;
         for (uint32_t k = 0; k < piece.output_count; k++)
-            set_hashes(plan->outputs[piece.outputs[k].file].segments, &piece.outputs[k],
-                &planned->record->outputs[k]);
+            TRY(set_hashes(plan->outputs[piece.outputs[k].file].segments, &piece.outputs[k],
+                &planned->record->outputs[k]));
         for (uint32_t k = 0; k < piece.input_count; k++)
-            set_hashes(plan->inputs[piece.inputs[k].file].segments, &piece.inputs[k],
-                &planned->record->inputs[k]);
+            TRY(set_hashes(plan->inputs[piece.inputs[k].file].segments, &piece.inputs[k],
+                &planned->record->inputs[k]));
     }
+    return NULL;
 }
 
 /* ---- copies: runs of pieces that lie together in both files ---- */
@@ -304,7 +307,7 @@ struct error *takeover_find(struct plan *plan)
     if (!plan->outputs[0].is_blocks) /* a download is not made of what was there before */
         TRY(take_over_previous(plan));
     TRY(take_up_partial(plan));
-    adopt_hashes(plan);
+    TRY(adopt_hashes(plan));
     return NULL;
 }
 

@@ -145,8 +145,7 @@ bool advance_wants_fill(struct build *build, const struct plan_input *input)
 {
     struct hash128 known;
     return input->segments != NULL && !input->is_staged && !input->is_done &&
-           input->segments->known_count != input->segments->count &&
-           !files_find_tree(build, input->path, &known);
+           !segments_are_known(input->segments) && !files_find_tree(build, input->path, &known);
 }
 
 static struct error *start_phase(struct schedule *schedule, uint32_t index)

@@ -88,6 +88,8 @@ static struct error *start_hashes(struct schedule *schedule, const struct stalen
                 &build->arena, build->registry, handle, known->path, &job->segments);
             file_close(handle);
         }
+        if (error == NULL)
+            error = segments_reserve(job->segments, 0, job->segments->count);
         if (error != NULL) {
             job_free(job);
             return error;

@@ -126,7 +126,7 @@ static struct error *is_the_same(
     struct build *build, const struct plan_output *output, uint64_t size_bytes, bool *out)
 {
     const struct segments *segments = output->segments;
-    bool is_known = segments != NULL && segments->known_count == segments->count;
+    bool is_known = segments != NULL && segments_are_known(segments);
     bool may_be = output->size_bytes == size_bytes || output->size_bytes == PLAN_SIZE_UNKNOWN;
     struct hash128 wanted = output->tree, tree;
     *out = false;

@@ -132,8 +132,8 @@ static bool find_changed(const struct piece_log *log, const char *path,
                 end - begin != part->hash_count)
                 continue;
             for (uint32_t s = begin; s < end; s++) {
-                uint64_t at = segments->spans[s].offset;
-                if (hash_equal(&segments->hashes[s], &part->hashes[s - begin]) ||
+                uint64_t at = segments_at(segments, s).offset;
+                if (hash_equal(segments_hash(segments, s), &part->hashes[s - begin]) ||
                     (is_found && at >= *offset))
                     continue;
                 *offset = at;
@@ -166,7 +166,7 @@ struct error *explain_data(
     struct piece_log *log;
     uint64_t offset = 0;
     const char *log_path;
-    if (segments != NULL && segments->known_count == segments->count) {
+    if (segments != NULL && segments_are_known(segments)) {
         TRY(places_log(&build->arena, node, &log_path));
         TRY(pieces_load(&build->arena, log_path, &log));
         if (find_changed(log, path, segments, &offset))

@@ -85,7 +85,9 @@ static struct error *check_header(
     struct build *build, const struct record_read *read, const char **reason)
 {
     const struct segments *segments = build->files[read->file].segments;
-    if (segments != NULL && segments->count > 0 && hash_equal(&segments->hashes[0], &read->hash))
+    const struct hash128 *hash =
+        segments == NULL || segments->count == 0 ? NULL : segments_hash(segments, 0);
+    if (hash != NULL && hash_equal(hash, &read->hash))
         return NULL;
     bool is_known = segments != NULL && segments->count > 1; /* else the header may be all of it */
     *reason = arena_format(&build->arena, "%s%s changed", is_known ? "the header of " : "",

@@ -77,9 +77,11 @@ static void hash_range(const struct segments *segments, const struct piece_range
     uint32_t begin, end;
     if (!segments_range(segments, range->offset, range->size_bytes, &begin, &end))
         return;
-    for (uint32_t s = begin; s < end; s++)
-        hashes[s - begin] = hash_bytes(bytes + (segments->spans[s].offset - range->offset),
-            (size_t)segments->spans[s].size_bytes);
+    for (uint32_t s = begin; s < end; s++) {
+        struct span span = segments_at(segments, s);
+        hashes[s - begin] =
+            hash_bytes(bytes + (span.offset - range->offset), (size_t)span.size_bytes);
+    }
 }
 
 struct error *work_read(struct work *work, size_t input, const void **bytes)
@@ -126,8 +128,8 @@ static struct error *hash_next(struct work *work, uint64_t offset, const char *b
         return error_new(ERROR_FAILED, "task \"%s\" wrote a piece of %s out of order",
             work->plan->node->type->name, work->plan->node->name);
     while (size > 0) {
-        const struct span *span = &segments->spans[begin + work->segment];
-        uint64_t rest = span->offset + span->size_bytes - (range->offset + work->position);
+        struct span span = segments_at(segments, begin + work->segment);
+        uint64_t rest = span.offset + span.size_bytes - (range->offset + work->position);
         size_t step = size < rest ? size : (size_t)rest;
         hash_stream_update(work->stream, bytes, step);
         work->position += step;
@@ -364,10 +366,9 @@ static struct error *verify_piece(struct job *job, struct pool_worker *worker)
             return NULL;
         }
         for (uint32_t s = begin; s < end; s++) {
-            const struct span *span = &output->segments->spans[s];
-            TRY(file_read_at(
-                output->handle, span->offset, worker->buffer, (size_t)span->size_bytes));
-            struct hash128 hash = hash_bytes(worker->buffer, (size_t)span->size_bytes);
+            struct span span = segments_at(output->segments, s);
+            TRY(file_read_at(output->handle, span.offset, worker->buffer, (size_t)span.size_bytes));
+            struct hash128 hash = hash_bytes(worker->buffer, (size_t)span.size_bytes);
             job->is_wrong |= !hash_equal(&hash, &part->hashes[s - begin]);
         }
     }
@@ -523,8 +524,10 @@ static uint64_t largest_segment(const struct plan *plan, const struct piece *pie
         uint32_t begin, end;
         if (segments_range(
                 segments, piece->outputs[i].offset, piece->outputs[i].size_bytes, &begin, &end))
-            for (uint32_t s = begin; s < end; s++)
-                most = segments->spans[s].size_bytes > most ? segments->spans[s].size_bytes : most;
+            for (uint32_t s = begin; s < end; s++) {
+                uint64_t size = segments_at(segments, s).size_bytes;
+                most = size > most ? size : most;
+            }
     }
     return most;
 }

@@ -586,71 +586,76 @@ out:
     return error;
 }
 
-/* ---- blocks and segments ---- */
+/* ---- rows and segments ---- */
 
-/* Of the matrix of the last two axes; a tensor of fewer than two axes is one row. */
-static uint64_t matrix_rows(const struct tensor *tensor)
+static const uint64_t segment_bytes_min = 4 << 10, segment_bytes_max = 4 << 20;
+static const uint64_t columns_max = 1 << 20; /* of a row; a longer one is cut itself */
+
+static struct tensor_rows rows_of_elements(const struct tensor *tensor)
 {
-    return tensor->rank < 2 ? 1 : tensor->shape[tensor->rank - 2];
+    uint64_t bytes = dtype_size_bytes(tensor->dtype), count = tensor->size_bytes / bytes;
+    return (struct tensor_rows){bytes, count, count, segment_bytes_max / bytes};
 }
 
-uint64_t safetensors_row_bytes(const struct tensor *tensor)
+/* 64 rows, doubled or halved. */
+static uint64_t rows_of_segment(uint64_t row_bytes)
 {
-    if (tensor->rank < 2 || tensor->size_bytes == 0)
-        return tensor->size_bytes;
-    return tensor->shape[tensor->rank - 1] * dtype_size_bytes(tensor->dtype);
+    uint64_t rows = 64;
+    while (rows * row_bytes < segment_bytes_min)
+        rows *= 2;
+    while (rows > 1 && rows * row_bytes > segment_bytes_max)
+        rows /= 2;
+    return rows;
 }
 
-uint64_t safetensors_row_count(const struct tensor *tensor)
+struct tensor_rows safetensors_rows(const struct tensor *tensor)
 {
-    return tensor->size_bytes == 0 ? 0 : tensor->size_bytes / safetensors_row_bytes(tensor);
+    uint64_t columns = 1, matrices = 1;
+    if (tensor->size_bytes == 0)
+        return (struct tensor_rows){0};
+    for (uint32_t axis = tensor->rank < 3 ? 1 : 2; axis < tensor->rank; axis++)
+        columns *= tensor->shape[axis];
+    if (tensor->rank < 2 || columns > columns_max)
+        return rows_of_elements(tensor);
+    uint64_t row_bytes = columns * dtype_size_bytes(tensor->dtype);
+    uint64_t matrix = tensor->shape[tensor->rank < 3 ? 0 : 1], segment = rows_of_segment(row_bytes);
+    uint64_t count = tensor->size_bytes / row_bytes;
+    while (2 * matrices <= segment / matrix)
+        matrices *= 2;
+    uint64_t joined = matrices * matrix < count ? matrices * matrix : count;
+    return (struct tensor_rows){row_bytes, count, joined, segment < matrix ? segment : joined};
 }
 
-static uint64_t blocks_of(uint64_t rows)
+uint64_t safetensors_next_border(const struct tensor_rows *rows, uint64_t row)
 {
-    return rows / SAFETENSORS_BLOCK_ROWS + (rows % SAFETENSORS_BLOCK_ROWS != 0);
-}
-
-uint64_t safetensors_block_count(const struct tensor *tensor)
-{
-    uint64_t rows = safetensors_row_count(tensor);
-    return rows == 0 ? 0 : rows / matrix_rows(tensor) * blocks_of(matrix_rows(tensor));
-}
-
-struct tensor_block safetensors_block(const struct tensor *tensor, uint64_t index)
-{
-    assert(index < safetensors_block_count(tensor));
-    uint64_t rows = matrix_rows(tensor), blocks = blocks_of(rows);
-    uint64_t matrix_begin = index / blocks * rows;
-    uint64_t begin = matrix_begin + index % blocks * SAFETENSORS_BLOCK_ROWS;
-    uint64_t left = matrix_begin + rows - begin;
-    uint64_t taken = left < SAFETENSORS_BLOCK_ROWS ? left : SAFETENSORS_BLOCK_ROWS;
-    uint64_t row_bytes = safetensors_row_bytes(tensor);
-    return (struct tensor_block){.row_begin = begin,
-        .row_end = begin + taken,
-        .span = {tensor->offset + begin * row_bytes, taken * row_bytes}};
+    uint64_t end = row - row % rows->period + rows->period;
+    end = end < rows->count ? end : rows->count;
+    return row + rows->segment < end ? row + rows->segment : end;
 }
 
 struct error *safetensors_segments(
-    const struct safetensors *file, struct arena *arena, size_t *count, struct span **out)
+    const struct safetensors *file, struct arena *arena, size_t *count, struct span_run **out)
 {
-    uint64_t wanted = 1;
-    for (size_t i = 0; i < file->count && wanted <= SAFETENSORS_SEGMENTS_MAX; i++)
-        wanted += safetensors_block_count(&file->tensors[i]);
-    if (wanted > SAFETENSORS_SEGMENTS_MAX)
-        return error_new(ERROR_FORMAT,
-            "%s: expected at most %u blocks of rows, found more in its tensors", file->path,
-            SAFETENSORS_SEGMENTS_MAX);
-    struct span *spans = arena_array(arena, (size_t)wanted, sizeof *spans);
-    TRY(memory_check(spans));
+    struct span_run *runs = arena_array(arena, file->count + 1, sizeof *runs);
+    TRY(memory_check(runs));
+    uint64_t segments = 1;
     size_t used = 0;
-    spans[used++] = (struct span){0, file->data_start};
+    runs[used++] = (struct span_run){0, file->data_start, file->data_start, file->data_start};
     for (size_t i = 0; i < file->count; i++) {
-        uint64_t blocks = safetensors_block_count(&file->tensors[i]);
-        for (uint64_t k = 0; k < blocks; k++)
-            spans[used++] = safetensors_block(&file->tensors[i], k).span;
+        struct tensor_rows rows = safetensors_rows(&file->tensors[i]);
+        if (rows.count == 0)
+            continue;
+        runs[used] = (struct span_run){.offset = file->tensors[i].offset,
+            .size_bytes = file->tensors[i].size_bytes,
+            .period_bytes = rows.period * rows.row_bytes,
+            .span_bytes = rows.segment * rows.row_bytes};
+        segments += span_run_count(&runs[used++]);
+        if (segments > SAFETENSORS_SEGMENTS_MAX)
+            return error_new(ERROR_FORMAT,
+                "%s: expected at most %u segments, found more in its tensors", file->path,
+                SAFETENSORS_SEGMENTS_MAX);
     }
     *count = used;
-    *out = spans;
+    *out = runs;
     return NULL;
 }

@@ -25,7 +25,6 @@ struct file;
 #define SAFETENSORS_HEADER_MAX UINT64_C(100000000) /* bytes of JSON, the library's own limit */
 #define SAFETENSORS_RANK_MAX 32
 #define SAFETENSORS_ALIGNMENT 4096u /* of data_start in what we write: file systems clone pages */
-#define SAFETENSORS_BLOCK_ROWS 64u  /* a constant of the format of our hashes: never change it */
 #define SAFETENSORS_SEGMENTS_MAX (1u << 24)
 
 struct tensor {
@@ -81,23 +80,29 @@ MUST_CHECK struct error *safetensors_layout(struct arena *arena, const char *pat
     struct tensor *tensors, size_t count, const struct safetensors_pair *metadata,
     size_t metadata_count, struct text *header);
 
-/* ---- blocks and segments ----
- * A row is the last axis. A tensor is cut into blocks of SAFETENSORS_BLOCK_ROWS rows that do not
- * cross the matrix of its last two axes; one of fewer than two axes is one block; an empty one has
- * none. So weights and what is made of them, codes, scales and biases, have the same borders. */
-struct tensor_block {
-    uint64_t row_begin, row_end; /* counted through all matrices of the tensor */
-    struct span span;
+/* ---- rows and segments ----
+ * Axes from the third on are joined: a tensor is a list of matrices, and what follows the second
+ * axis is a row. A segment is a power of two of rows: 64, doubled until it has 4 KiB, halved while
+ * it passes 4 MiB. Each matrix is cut on its own; matrices smaller than a segment are taken
+ * together, a power of two of them. So weights and what is made of them, codes, scales and biases,
+ * which have the same matrices and rows, have borders that nest: those of the coarsest are borders
+ * of all. A tensor of fewer than two axes, or with rows of more than 2^20 elements, is one matrix
+ * with an element as a row, in segments of 4 MiB. The rule is part of every stored hash. */
+struct tensor_rows {
+    uint64_t row_bytes;
+    uint64_t count;   /* of all matrices; 0 with the others when the tensor is empty */
+    uint64_t period;  /* rows after which the cut begins anew */
+    uint64_t segment; /* rows of one */
 };
 
-uint64_t safetensors_row_count(const struct tensor *tensor); /* 1 below two axes, 0 when empty */
-uint64_t safetensors_row_bytes(const struct tensor *tensor); /* 0 when empty */
-uint64_t safetensors_block_count(const struct tensor *tensor);
-struct tensor_block safetensors_block(const struct tensor *tensor, uint64_t index);
+struct tensor_rows safetensors_rows(const struct tensor *tensor);
+/* The row at which the segment ends that begins at `row`. */
+uint64_t safetensors_next_border(const struct tensor_rows *rows, uint64_t row);
 
-/* The segments of a file, which have a hash of their own: the header up to data_start, then the
- * blocks of each tensor; together the whole file. ERROR_FORMAT above SAFETENSORS_SEGMENTS_MAX. */
+/* The segments of a file, which have a hash of their own: the header up to data_start, then those
+ * of each tensor, a run each; together the whole file. ERROR_FORMAT above SAFETENSORS_SEGMENTS_MAX.
+ */
 MUST_CHECK struct error *safetensors_segments(
-    const struct safetensors *file, struct arena *arena, size_t *count, struct span **out);
+    const struct safetensors *file, struct arena *arena, size_t *count, struct span_run **out);
 
 #endif

@@ -41,8 +41,8 @@ static struct hash128 tree_by_hand(const struct segments *segments)
     unsigned char bytes[24 * 64];
     assert_true(segments->count <= 64);
     for (uint32_t i = 0; i < segments->count; i++) {
-        store_le64(bytes + 24 * i, segments->spans[i].size_bytes);
-        memcpy(bytes + 24 * i + 8, segments->hashes[i].bytes, 16);
+        store_le64(bytes + 24 * i, segments_at(segments, i).size_bytes);
+        memcpy(bytes + 24 * i + 8, segments_hash(segments, i)->bytes, 16);
     }
     return hash_bytes(bytes, 24 * segments->count);
 }
@@ -131,12 +131,12 @@ static void plain_files_are_cut_every_four_mebibytes(void **state)
         assert_int_equal(segments->known_count, rows[i].count);
         uint64_t at = 0;
         for (uint32_t s = 0; s < segments->count; s++) {
-            assert_int_equal(segments->spans[s].offset, at);
-            at += segments->spans[s].size_bytes;
+            assert_int_equal(segments_at(segments, s).offset, at);
+            at += segments_at(segments, s).size_bytes;
         }
         assert_int_equal(at, rows[i].size);
         if (rows[i].count > 0)
-            assert_int_equal(segments->spans[rows[i].count - 1].size_bytes, rows[i].last);
+            assert_int_equal(segments_at(segments, rows[i].count - 1).size_bytes, rows[i].last);
         struct hash128 tree = segments_tree(segments), want = tree_by_hand(segments);
         assert_true(hash_equal(&tree, &want));
         arena_end(&arena);
@@ -183,17 +183,17 @@ static size_t write_safetensors(const char *path, unsigned char seed)
     return 8 + sizeof json - 1;
 }
 
-static void safetensors_are_cut_at_the_header_and_every_64_rows(void **state)
+static void safetensors_are_cut_at_the_header_and_within_tensors(void **state)
 {
     struct arena arena = {0};
     (void)state;
     size_t header = write_safetensors("m.safetensors", 3);
-    static const uint64_t sizes[] = {4096, 4096, 128, 20, 256, 24, 256, 24, 256, 24};
+    static const uint64_t sizes[] = {4096, 4096, 128, 20, 840};
     struct segments *segments = hash_file(&arena, "m.safetensors");
     assert_int_equal(segments->count, 1 + COUNT(sizes));
-    assert_int_equal(segments->spans[0].size_bytes, header);
+    assert_int_equal(segments_at(segments, 0).size_bytes, header);
     for (size_t i = 0; i < COUNT(sizes); i++)
-        assert_int_equal(segments->spans[1 + i].size_bytes, sizes[i]);
+        assert_int_equal(segments_at(segments, (uint32_t)i + 1).size_bytes, sizes[i]);
     /* The same file under a name that says nothing is one block. */
     write_safetensors("m.bin", 3);
     assert_int_equal(hash_file(&arena, "m.bin")->count, 1);
@@ -217,25 +217,30 @@ static void the_tree_does_not_depend_on_how_it_was_filled(void **state)
         segments_of_plan(&arena, &registry, "m.safetensors", whole, whole.length, &backwards));
     assert_int_equal(planned->count, read->count);
     assert_int_equal(backwards->count, read->count);
+    assert_true(segments_have_same_cut(planned, read));
+    tree_assert_ok(segments_reserve(planned, 0, planned->count));
+    tree_assert_ok(segments_reserve(backwards, 0, planned->count));
     for (uint32_t i = 0; i < planned->count; i++) {
         uint32_t back = planned->count - 1 - i;
-        struct hash128 hash = hash_bytes(
-            whole.bytes + planned->spans[i].offset, (size_t)planned->spans[i].size_bytes);
+        struct span span = segments_at(planned, i);
+        struct hash128 hash = hash_bytes(whole.bytes + span.offset, (size_t)span.size_bytes);
+        assert_null(segments_hash(planned, i));
         segments_set(planned, i, &hash);
         segments_set(planned, i, &hash); /* twice is once */
-        hash = hash_bytes(
-            whole.bytes + backwards->spans[back].offset, (size_t)backwards->spans[back].size_bytes);
+        span = segments_at(backwards, back);
+        hash = hash_bytes(whole.bytes + span.offset, (size_t)span.size_bytes);
         segments_set(backwards, back, &hash);
     }
-    assert_int_equal(planned->known_count, planned->count);
+    assert_true(segments_are_known(planned));
     struct hash128 tree = segments_tree(planned);
     assert_true(hash_equal(&tree, &want));
     tree = segments_tree(backwards);
     assert_true(hash_equal(&tree, &want));
     tree_assert_ok(file_open("m.safetensors", &file));
     tree_assert_ok(segments_of_file(&arena, &registry, file, "m.safetensors", &partly));
+    tree_assert_ok(segments_reserve(partly, 0, partly->count));
     for (uint32_t i = 0; i < partly->count; i += 2)
-        segments_set(partly, i, &read->hashes[i]);
+        segments_set(partly, i, segments_hash(read, i));
     _Atomic uint64_t progress = 0;
     tree_assert_ok(segments_fill(partly, file, NULL, &progress));
     file_close(file);
@@ -243,7 +248,7 @@ static void the_tree_does_not_depend_on_how_it_was_filled(void **state)
     assert_true(hash_equal(&tree, &want));
     uint64_t rest = 0;
     for (uint32_t i = 1; i < partly->count; i += 2)
-        rest += partly->spans[i].size_bytes;
+        rest += segments_at(partly, i).size_bytes;
     assert_int_equal(progress, rest); /* what was known is not read again */
     arena_end(&arena);
 }
@@ -272,6 +277,19 @@ static void what_only_looks_like_safetensors_is_cut_in_blocks(void **state)
 
 /* ---- ranges ---- */
 
+/* Spans of 10, 20 and 5 bytes, in two runs. */
+static struct error *cut_thirty_five(struct arena *arena, const char *path, struct text header,
+    uint64_t file_size, struct span_run **runs, size_t *count)
+{
+    static const struct span_run cut[] = {{0, 10, 10, 10}, {10, 25, 20, 20}};
+    (void)path, (void)header, (void)file_size;
+    *runs = arena_array(arena, COUNT(cut), sizeof **runs);
+    TRY(memory_check(*runs));
+    memcpy(*runs, cut, sizeof cut);
+    *count = COUNT(cut);
+    return NULL;
+}
+
 static void ranges_are_runs_of_whole_segments(void **state)
 {
     static const struct {
@@ -295,24 +313,31 @@ static void ranges_are_runs_of_whole_segments(void **state)
         {10, UINT64_MAX - 9, false, 0, 0}, /* wraps round to 0, which is a border */
         {30, UINT64_MAX - 19, false, 0, 0},
     };
-    struct span spans[] = {{0, 10}, {10, 20}, {30, 5}};
-    struct segments segments = {.count = COUNT(spans), .spans = spans}, none = {.count = 0};
+    static const struct segmenter segmenter = {.suffix = ".cut", .segments = cut_thirty_five};
+    static const struct segmenter *const segmenters[] = {&segmenter, NULL};
+    static const struct registry cutting = {.segmenters = segmenters};
+    struct arena arena = {0};
+    struct segments *segments, *none;
     uint32_t begin, end;
     (void)state;
+    tree_assert_ok(
+        segments_of_plan(&arena, &cutting, "a.cut", TEXT_LITERAL("12345678"), 35, &segments));
+    tree_assert_ok(segments_of_plan(&arena, &cutting, "a", TEXT_EMPTY, 0, &none));
+    assert_int_equal(segments->count, 3);
+    assert_int_equal(none->count, 0);
     for (size_t i = 0; i < COUNT(rows); i++) {
         begin = end = 77;
-        bool found = segments_range(&segments, rows[i].offset, rows[i].size, &begin, &end);
+        bool found = segments_range(segments, rows[i].offset, rows[i].size, &begin, &end);
         if (found != rows[i].want)
             print_error("row %zu\n", i);
         assert_int_equal(found, rows[i].want);
         assert_int_equal(begin, found ? rows[i].begin : 77);
         assert_int_equal(end, found ? rows[i].end : 77);
     }
-    assert_false(segments_range(&none, 0, 0, &begin, &end));
-    assert_false(segments_range(&none, 0, 1, &begin, &end));
-    assert_int_equal(segments_find(&none, 0), UINT32_MAX);
-    assert_int_equal(segments_find(&segments, 30), 2);
-    assert_int_equal(segments_find(&segments, 31), UINT32_MAX);
+    assert_false(segments_range(none, 0, 0, &begin, &end));
+    assert_false(segments_range(none, 0, 1, &begin, &end));
+    assert_false(segments_have_same_cut(none, segments));
+    arena_end(&arena);
 }
 
 /* ---- errors ---- */
@@ -345,6 +370,7 @@ static void a_file_that_shrinks_while_it_is_hashed_is_an_error(void **state)
     tree_assert_ok(file_open("file", &file));
     tree_assert_ok(segments_of_file(&arena, &registry, file, "file", &segments));
     write_file("file", 40);
+    tree_assert_ok(segments_reserve(segments, 0, 1));
     tree_assert_report(segments_fill(segments, file, NULL, NULL),
         "file: truncated: expected 100 bytes at offset 0, found 40\n");
     assert_int_equal(segments->known_count, 0);
@@ -361,7 +387,7 @@ int main(void)
         cmocka_unit_test(hashes_do_not_depend_on_the_instruction_set),
         TREE_TEST(plain_files_are_cut_every_four_mebibytes),
         TREE_TEST(a_tree_hash_differs_by_size_and_by_every_byte),
-        TREE_TEST(safetensors_are_cut_at_the_header_and_every_64_rows),
+        TREE_TEST(safetensors_are_cut_at_the_header_and_within_tensors),
         TREE_TEST(the_tree_does_not_depend_on_how_it_was_filled),
         TREE_TEST(what_only_looks_like_safetensors_is_cut_in_blocks),
         cmocka_unit_test(ranges_are_runs_of_whole_segments),

@@ -333,24 +333,56 @@ static void layout_refuses_what_no_file_can_hold(void **state)
     arena_end(&arena);
 }
 
-static void blocks_are_64_rows_within_a_matrix(void **state)
+/* The run in bytes and the walk by rows have the same borders. */
+static void assert_same_borders(const struct tensor *tensor, const struct tensor_rows *rows)
 {
+    uint64_t row = 0, index = 0;
+    struct span_run run = {tensor->offset, tensor->size_bytes, rows->period * rows->row_bytes,
+        rows->segment * rows->row_bytes};
+    for (; row < rows->count; index++) {
+        struct span span = span_run_at(&run, index);
+        uint64_t next = safetensors_next_border(rows, row);
+        assert_int_equal(span.offset, tensor->offset + row * rows->row_bytes);
+        assert_int_equal(span.size_bytes, (next - row) * rows->row_bytes);
+        assert_int_equal(span_run_find(&run, span.offset), index);
+        assert_int_equal(
+            span_run_find(&run, span.offset + 1), span.size_bytes == 1 ? index + 1 : UINT64_MAX);
+        row = next;
+    }
+    assert_int_equal(index, span_run_count(&run));
+    assert_int_equal(span_run_find(&run, tensor->offset + tensor->size_bytes), index);
+    assert_int_equal(span_run_find(&run, tensor->offset + tensor->size_bytes + 1), UINT64_MAX);
+    assert_int_equal(span_run_find(&run, tensor->offset - 1), UINT64_MAX);
+}
+
+static void segments_are_powers_of_two_of_rows(void **state)
+{
+    enum { MIB = 1 << 20 };
     static const struct {
         uint32_t rank;
         uint64_t shape[4];
-        uint64_t rows, row_bytes, blocks, last_begin, last_end;
+        struct tensor_rows want; /* bytes of a row, rows, until the cut begins anew, of a segment */
     } cases[] = {
-        {0, {0}, 1, 2, 1, 0, 1},
-        {1, {1000}, 1, 2000, 1, 0, 1},
-        {1, {0}, 0, 0, 0, 0, 0},
-        {2, {64, 10}, 64, 20, 1, 0, 64},
-        {2, {65, 10}, 65, 20, 2, 64, 65},
-        {2, {1, 7}, 1, 14, 1, 0, 1},
-        {3, {3, 100, 8}, 300, 16, 6, 264, 300},
-        {3, {2, 64, 8}, 128, 16, 2, 64, 128},
-        {4, {2, 5, 70, 3}, 700, 6, 20, 694, 700},
-        {3, {4, 0, 8}, 0, 0, 0, 0, 0},
-        {3, {5, 1, 4}, 5, 8, 5, 4, 5},
+        {0, {0}, {2, 1, 1, 2 * MIB}},
+        {1, {1000}, {2, 1000, 1000, 2 * MIB}},
+        {1, {0}, {0, 0, 0, 0}},
+        {2, {64, 32}, {64, 64, 64, 64}},
+        {2, {300, 32}, {64, 300, 300, 64}},
+        {2, {300, 31}, {62, 300, 300, 128}}, /* doubled until it has 4 KiB */
+        {2, {300, 1}, {2, 300, 300, 300}},   /* one matrix is a segment at most */
+        {2, {5000, 1}, {2, 5000, 5000, 2048}},
+        {2, {300, 32 << 10}, {64 << 10, 300, 300, 64}},
+        {2, {300, (32 << 10) + 2}, {(64 << 10) + 4, 300, 300, 32}}, /* halved while over 4 MiB */
+        {2, {3, MIB}, {2 * MIB, 3, 3, 2}},
+        {2, {3, MIB + 1}, {2, 3 * MIB + 3, 3 * MIB + 3, 2 * MIB}}, /* cut by elements */
+        {3, {3, 100, 32}, {64, 300, 100, 64}},
+        {3, {7, 64, 32}, {64, 448, 64, 64}},
+        {3, {7, 33, 32}, {64, 231, 33, 33}}, /* two would be too many */
+        {3, {7, 20, 32}, {64, 140, 40, 40}}, /* two of three that have room */
+        {3, {3, 7, 32}, {64, 21, 21, 21}},
+        {3, {4096, 1, 4}, {8, 4096, 512, 512}},
+        {4, {32, 5760, 9, 16}, {288, 184320, 5760, 64}}, /* axes past the second are a row */
+        {3, {4, 0, 8}, {0, 0, 0, 0}},
     };
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -362,24 +394,41 @@ static void blocks_are_64_rows_within_a_matrix(void **state)
             .offset = 4096};
         assert_true(
             safetensors_shape_size(DTYPE_BF16, tensor.rank, tensor.shape, &tensor.size_bytes));
-        assert_int_equal(safetensors_row_count(&tensor), cases[i].rows);
-        assert_int_equal(safetensors_row_bytes(&tensor), cases[i].row_bytes);
-        assert_int_equal(safetensors_block_count(&tensor), cases[i].blocks);
-        uint64_t row = 0, offset = tensor.offset;
-        for (uint64_t k = 0; k < cases[i].blocks; k++) { /* they cover the tensor, in order */
-            struct tensor_block block = safetensors_block(&tensor, k);
-            assert_int_equal(block.row_begin, row);
-            assert_int_equal(block.span.offset, offset);
-            assert_in_range(block.row_end - block.row_begin, 1, SAFETENSORS_BLOCK_ROWS);
-            assert_int_equal(
-                block.span.size_bytes, (block.row_end - block.row_begin) * cases[i].row_bytes);
-            row = block.row_end;
-            offset += block.span.size_bytes;
-            if (k + 1 == cases[i].blocks)
-                assert_int_equal(block.row_begin, cases[i].last_begin);
+        struct tensor_rows rows = safetensors_rows(&tensor);
+        assert_memory_equal(&rows, &cases[i].want, sizeof rows);
+        if (rows.count > 0)
+            assert_same_borders(&tensor, &rows);
+    }
+}
+
+/* Weights, codes and scales have the same matrices and rows of other sizes. */
+static void borders_of_the_coarser_cut_are_borders_of_the_finer(void **state)
+{
+    static const uint64_t matrices[] = {1, 2, 3, 5, 8, 40, 700};
+    static const uint64_t heights[] = {1, 2, 3, 31, 64, 65, 90, 128, 720, 2049};
+    static const uint64_t widths[] = {1, 2, 3, 8, 16, 31, 32, 64, 90, 512, 4096, 40000, 1 << 20};
+    (void)state;
+    for (size_t i = 0; i < COUNT(matrices) * COUNT(heights); i++) {
+        uint64_t matrix_count = matrices[i % COUNT(matrices)],
+                 height = heights[i / COUNT(matrices)];
+        for (size_t k = 0; k < COUNT(widths) * COUNT(widths); k++) {
+            const uint64_t fine_shape[] = {matrix_count, height, widths[k / COUNT(widths)]};
+            const uint64_t coarse_shape[] = {matrix_count, height, widths[k % COUNT(widths)]};
+            struct tensor fine = {.rank = 3, .shape = fine_shape, .dtype = DTYPE_F32};
+            struct tensor coarse = {.rank = 3, .shape = coarse_shape, .dtype = DTYPE_U8};
+            assert_true(safetensors_shape_size(fine.dtype, 3, fine_shape, &fine.size_bytes));
+            assert_true(safetensors_shape_size(coarse.dtype, 3, coarse_shape, &coarse.size_bytes));
+            struct tensor_rows a = safetensors_rows(&fine), b = safetensors_rows(&coarse);
+            assert_int_equal(a.count, b.count);
+            if (a.segment > b.segment)
+                continue;
+            for (uint64_t row = 0, border = 0; border < b.count && border < 50000;) {
+                border = safetensors_next_border(&b, border);
+                while (row < border)
+                    row = safetensors_next_border(&a, row);
+                assert_int_equal(row, border);
+            }
         }
-        assert_int_equal(row, cases[i].last_end);
-        assert_int_equal(offset, tensor.offset + tensor.size_bytes);
     }
 }
 
@@ -391,19 +440,21 @@ static void segments_cover_the_file_in_order(void **state)
         "{" TENSOR("m", "U8", "[2,65,3]", "[4,394]") "," TENSOR(
             "a", "F32", "[]", "[0,4]") "," TENSOR("e", "F32", "[0,4]", "[4,4]") "}",
         394);
-    struct span *spans = NULL;
+    struct span_run *runs = NULL;
     size_t count = 0;
-    assert_null(safetensors_segments(file, &arena, &count, &spans));
-    static const uint64_t sizes[] = {0, 4, 192, 3, 192, 3};
+    assert_null(safetensors_segments(file, &arena, &count, &runs));
+    static const uint64_t sizes[] = {0, 4, 390};
     assert_int_equal(count, COUNT(sizes));
     uint64_t end = file->data_start;
-    assert_int_equal(spans[0].offset, 0);
-    assert_int_equal(spans[0].size_bytes, end);
+    assert_int_equal(runs[0].offset, 0);
+    assert_int_equal(runs[0].size_bytes, end);
+    assert_int_equal(span_run_count(&runs[0]), 1);
     for (size_t i = 1; i < count; i++) {
-        print_message("segment %zu\n", i);
-        assert_int_equal(spans[i].offset, end);
-        assert_int_equal(spans[i].size_bytes, sizes[i]);
-        end += spans[i].size_bytes;
+        print_message("run %zu\n", i);
+        assert_int_equal(runs[i].offset, end);
+        assert_int_equal(runs[i].size_bytes, sizes[i]);
+        assert_int_equal(span_run_count(&runs[i]), 1);
+        end += runs[i].size_bytes;
     }
     assert_int_equal(end, file->file_size);
     arena_end(&arena);
@@ -413,13 +464,13 @@ static void too_many_segments_are_refused(void **state)
 {
     (void)state;
     struct arena arena = {0};
-    struct safetensors *file =
-        parse_good(&arena, "{" TENSOR("m", "U8", "[16777216,1,1]", "[0,16777216]") "}", 16777216);
-    struct span *spans = NULL;
+    struct safetensors *file = parse_good(
+        &arena, "{" TENSOR("m", "U8", "[68719476736,1]", "[0,68719476736]") "}", UINT64_C(1) << 36);
+    struct span_run *runs = NULL;
     size_t count = 0;
-    expect_text(safetensors_segments(file, &arena, &count, &spans),
-        "x.safetensors: expected at most 16777216 blocks of rows, found more in its tensors");
-    assert_null(spans);
+    expect_text(safetensors_segments(file, &arena, &count, &runs),
+        "x.safetensors: expected at most 16777216 segments, found more in its tensors");
+    assert_null(runs);
     arena_end(&arena);
 }
 
@@ -457,10 +508,10 @@ static void files_of_the_reference_are_read(void **state)
         print_error("%s", error_report(error));
     assert_null(error);
     assert_true(file->count > 0);
-    struct span *spans = NULL;
+    struct span_run *runs = NULL;
     size_t count = 0;
-    assert_null(safetensors_segments(file, &arena, &count, &spans));
-    assert_int_equal(spans[count - 1].offset + spans[count - 1].size_bytes, file->file_size);
+    assert_null(safetensors_segments(file, &arena, &count, &runs));
+    assert_int_equal(runs[count - 1].offset + runs[count - 1].size_bytes, file->file_size);
     arena_end(&arena);
 }
 
@@ -506,7 +557,8 @@ int main(void)
         cmocka_unit_test(two_hundred_thousand_tensors_are_no_trouble),
         cmocka_unit_test(layout_is_compact_sorted_and_aligned),
         cmocka_unit_test(layout_refuses_what_no_file_can_hold),
-        cmocka_unit_test(blocks_are_64_rows_within_a_matrix),
+        cmocka_unit_test(segments_are_powers_of_two_of_rows),
+        cmocka_unit_test(borders_of_the_coarser_cut_are_borders_of_the_finer),
         cmocka_unit_test(segments_cover_the_file_in_order),
         cmocka_unit_test(too_many_segments_are_refused),
         cmocka_unit_test(shapes_are_spelled),

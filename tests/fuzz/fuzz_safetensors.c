@@ -29,19 +29,25 @@ static void check_error(struct error *error)
 
 static void check_segments(struct arena *arena, const struct safetensors *file)
 {
-    uint64_t blocks = 0;
-    for (size_t i = 0; i < file->count && blocks <= SEGMENTS_MAX; i++)
-        blocks += safetensors_block_count(&file->tensors[i]);
-    if (blocks > SEGMENTS_MAX)
-        return;
-    struct span *spans = NULL;
+    struct span_run *runs = NULL;
     size_t count = 0;
     uint64_t end = 0;
-    must(safetensors_segments(file, arena, &count, &spans) == NULL);
-    must(count == blocks + 1);
+    struct error *error = safetensors_segments(file, arena, &count, &runs);
+    if (error != NULL) {
+        check_error(error);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
-        must(spans[i].offset == end && spans[i].size_bytes > 0);
-        end += spans[i].size_bytes;
+        must(runs[i].offset == end && runs[i].size_bytes > 0);
+        uint64_t spans = span_run_count(&runs[i]);
+        must(spans > 0 && spans <= SEGMENTS_MAX);
+        for (uint64_t k = 0; k < spans && k < 1000; k++) {
+            struct span span = span_run_at(&runs[i], k), last = span_run_at(&runs[i], spans - 1);
+            must(span.size_bytes > 0 && span_run_find(&runs[i], span.offset) == k);
+            must(k > 0 || span.offset == end);
+            must(last.offset + last.size_bytes == end + runs[i].size_bytes);
+        }
+        end += runs[i].size_bytes;
     }
     must(end == file->file_size);
 }

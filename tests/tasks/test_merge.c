@@ -266,22 +266,24 @@ static void a_tensor_is_written_once(void **state)
 
 /* ---- runs ---- */
 
-static void runs_are_whole_blocks_of_about_half_a_megabyte(void **state)
+static void runs_are_whole_segments_of_about_half_a_megabyte(void **state)
 {
     static const struct {
         struct fake_tensor tensor;
         uint64_t row_ends[6]; /* ended by 0 */
     } cases[] = {
-        {{"norm", DTYPE_BF16, 1, {4096}}, {1}},
-        {{"huge", DTYPE_F32, 1, {1000000}}, {1}}, /* one block, whatever its size */
+        {{"norm", DTYPE_BF16, 1, {4096}}, {4096}},
+        {{"huge", DTYPE_F32, 1, {2500000}}, {1 << 20, 2 << 20, 2500000}}, /* 4 MiB each */
+        {{"long", DTYPE_F32, 2, {2, 1500000}}, {1 << 20, 2 << 20, 3000000}},
         {{"scalar", DTYPE_F32, 0, {0}}, {1}},
         {{"empty", DTYPE_F32, 2, {0, 8}}, {0}},
         {{"small", DTYPE_BF16, 2, {200, 128}}, {200}},
-        {{"wide", DTYPE_BF16, 2, {130, 4096}}, {64, 128, 130}}, /* a block is 512 KiB */
+        {{"wide", DTYPE_BF16, 2, {130, 4096}}, {64, 128, 130}}, /* a segment is 512 KiB */
         {{"wider", DTYPE_BF16, 2, {130, 5000}}, {64, 128, 130}},
         {{"half", DTYPE_BF16, 2, {256, 2048}}, {128, 256}},
-        {{"experts", DTYPE_BF16, 3, {2, 70, 2048}}, {70, 140}}, /* blocks end with a matrix */
+        {{"experts", DTYPE_BF16, 3, {2, 70, 2048}}, {70, 140}}, /* segments end with a matrix */
         {{"many", DTYPE_BF16, 3, {4, 3, 8}}, {12}},
+        {{"packed", DTYPE_U8, 4, {2, 600, 90, 16}}, {320, 664, 984, 1200}},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -292,10 +294,10 @@ static void runs_are_whole_blocks_of_about_half_a_megabyte(void **state)
             .offset = 100};
         assert_true(
             safetensors_shape_size(tensor.dtype, tensor.rank, tensor.shape, &tensor.size_bytes));
-        struct weights_run run = {0};
+        struct weights_run run = weights_begin_run(&tensor);
         uint64_t begin = 0, offset = tensor.offset;
         size_t count = 0;
-        for (; weights_next_run(&tensor, &run); count++) {
+        for (; weights_next_run(&run); count++) {
             struct piece_range range = weights_range(&tensor, 3, &run);
             assert_int_equal(run.row_begin, begin);
             assert_int_equal(run.row_end, cases[i].row_ends[count]);
@@ -306,7 +308,7 @@ static void runs_are_whole_blocks_of_about_half_a_megabyte(void **state)
         }
         assert_int_equal(cases[i].row_ends[count], 0);
         assert_int_equal(offset, tensor.offset + tensor.size_bytes);
-        assert_false(weights_next_run(&tensor, &run));
+        assert_false(weights_next_run(&run));
     }
 }
 
@@ -322,7 +324,7 @@ int main(void)
         cmocka_unit_test(an_index_must_say_what_the_shards_hold),
         cmocka_unit_test(files_are_filled_up_to_the_limit),
         cmocka_unit_test(a_tensor_is_written_once),
-        cmocka_unit_test(runs_are_whole_blocks_of_about_half_a_megabyte),
+        cmocka_unit_test(runs_are_whole_segments_of_about_half_a_megabyte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
