@@ -7,6 +7,7 @@
 #include "base/file_lock.h"
 #include "engine/machine/behind.h"
 #include "engine/state/cache.h"
+#include "engine/run/upgrade.h"
 #include "engine/stale/stale.h"
 #include "engine/stale/compiled.h"
 #include "engine/plan/staging.h"
@@ -81,7 +82,8 @@ static struct error *open_build(struct build *build)
     start = clock_now_ns();
     TRY(load_graph(build));
     build->stats.graph_ns = clock_now_ns() - start;
-    return begin_runs(build);
+    TRY(begin_runs(build));
+    return upgrade_trees(build);
 }
 
 struct error *build_open(

@@ -285,11 +285,12 @@ struct segmenter {
 };
 
 struct registry {
-    const struct task_type *const *types;      /* NULL-terminated */
-    const struct source_kind *const *sources;  /* NULL-terminated */
-    const struct segmenter *const *segmenters; /* NULL-terminated */
-    const char *fetch_task;                    /* the type of the nodes of source files: "fetch" */
-    const char *seal_last; /* the file without which nothing loads a directory: "config.json" */
+    const struct task_type *const *types;            /* NULL-terminated */
+    const struct source_kind *const *sources;        /* NULL-terminated */
+    const struct segmenter *const *segmenters;       /* NULL-terminated */
+    const struct segmenter *const *older_segmenters; /* as states up to version 2 have hashes */
+    const char *fetch_task; /* the type of the nodes of source files: "fetch" */
+    const char *seal_last;  /* the file without which nothing loads a directory: "config.json" */
     /* Computes the identity of a file on disk in the kind of `like` ("sha256:...", "git:..."). */
     MUST_CHECK struct error *(*identify)(
         struct arena *arena, const char *path, const char *like, char **out);

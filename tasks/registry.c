@@ -53,6 +53,15 @@ static struct error *segments(struct arena *arena, const char *path, struct text
     return file == NULL ? NULL : safetensors_segments(file, arena, count, runs);
 }
 
+static struct error *older_segments(struct arena *arena, const char *path, struct text header,
+    uint64_t file_size, struct span_run **runs, size_t *count)
+{
+    struct safetensors *file;
+    *count = 0;
+    TRY(parse(arena, path, header, file_size, &file));
+    return file == NULL ? NULL : safetensors_older_segments(file, arena, count, runs);
+}
+
 static struct error *name_part(struct arena *arena, const char *path, struct text header,
     uint64_t file_size, uint64_t offset, const char **name)
 {
@@ -72,7 +81,12 @@ static const struct segmenter safetensors = {.suffix = ".safetensors",
     .header_bytes = header_bytes,
     .segments = segments,
     .name_part = name_part};
+static const struct segmenter older_safetensors = {.suffix = ".safetensors",
+    .header_bytes = header_bytes,
+    .segments = older_segments,
+    .name_part = name_part};
 static const struct segmenter *const segmenters[] = {&safetensors, NULL};
+static const struct segmenter *const older_segmenters[] = {&older_safetensors, NULL};
 
 /* ---- identities ---- */
 
@@ -92,6 +106,7 @@ const struct registry registry = {
     .types = types,
     .sources = sources,
     .segmenters = segmenters,
+    .older_segmenters = older_segmenters,
     .fetch_task = "fetch",
     .seal_last = "config.json",
     .identify = identify,

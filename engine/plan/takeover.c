@@ -169,6 +169,9 @@ static struct error *take_up_partial(struct plan *plan)
         TRY(inputs_open(plan, &plan->inputs[i]));
     }
     TRY(pieces_load(plan->arena, path, &log));
+    if (log->is_older)
+        run_say(plan->build, EVENT_NOTE, plan->node->name,
+            "begun by an older psybuild in other pieces: it is begun again");
     if (log->count == 0 || plan->build->runs[plan->index].is_forced || !is_same_plan(plan, log))
         return NULL;
     uint32_t found = 0;

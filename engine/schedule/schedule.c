@@ -9,6 +9,7 @@
 
 #include "base/jobserver.h"
 #include "engine/run/files.h"
+#include "engine/run/upgrade.h"
 #include "engine/stale/stale.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/inputs.h"
@@ -484,7 +485,10 @@ static void fail_unfinished(void *context, const struct intent *intent, struct e
 static struct error *run_real(struct schedule *schedule)
 {
     struct build *build = schedule->build;
+    bool is_recovering = build->state->intent_count > 0;
     seal_recover(build, fail_unfinished, schedule);
+    if (is_recovering)
+        TRY(upgrade_trees(build)); /* what now has its name */
     TRY(pool_open(build->options->threads, build->options->connections,
         build->options->memory_bytes, &build->pool));
     TRY(open_jobserver(schedule));

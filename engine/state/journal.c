@@ -13,7 +13,7 @@
 
 enum { ENTRY_BYTES = 24 };
 /* The last byte is the version: journals are short-lived, but may hold an intent. */
-enum { JOURNAL_VERSION = 3 };
+enum { JOURNAL_VERSION = 4 };
 static const char journal_magic[16] = {
     'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'j', 'o', 'u', 'r', 'n', 'l', JOURNAL_VERSION};
 
@@ -177,12 +177,16 @@ struct error *journal_load(struct state *state, const char *path)
     if (version > JOURNAL_VERSION && version < 'a' &&
         memcmp(text.bytes, journal_magic, name_length) == 0)
         return codec_newer(path, version, JOURNAL_VERSION);
-    size_t compared = text.length < sizeof journal_magic ? text.length : sizeof journal_magic;
-    if (memcmp(text.bytes, journal_magic, compared) != 0 && state->warning == NULL)
+    bool is_older = version == JOURNAL_VERSION - 1; /* of other hashes alone */
+    bool is_ours = memcmp(text.bytes, journal_magic,
+                       text.length < name_length ? text.length : name_length) == 0 &&
+                   (text.length <= name_length || version == JOURNAL_VERSION || is_older);
+    if (!is_ours && state->warning == NULL)
         state->warning = "the journal of the last build is damaged: what it had made is compared "
                          "by content or made again";
-    if (memcmp(text.bytes, journal_magic, compared) != 0 || compared < sizeof journal_magic)
+    if (!is_ours || text.length < sizeof journal_magic)
         return NULL; /* or torn at its very first write */
+    state->is_older |= is_older;
     uint64_t at = sizeof journal_magic;
     while (text.length - at >= ENTRY_BYTES) {
         const char *entry = text.bytes + at;

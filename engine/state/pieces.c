@@ -1,6 +1,6 @@
 /* pieces.c - the log's bytes:
  *
- *   "psybuild pieces3" (16)  then entries: length u32  kind u32  XXH3-128 of the payload (16)
+ *   "psybuild pieces4" (16)  then entries: length u32  kind u32  XXH3-128 of the payload (16)
  *   payload of the head:  inputs (name, head) | outputs (name, size, head)
  *   of a piece:           key (16)  inputs u8  outputs u8  result (text)
  *                         parts: file u32  offset u64  size u64  hashes u32 and as many hashes
@@ -15,7 +15,7 @@
 
 enum { ENTRY_BYTES = 24, LOG_BYTES_MAX = 1 << 30 };
 static const char magic[16] = {
-    'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'p', 'i', 'e', 'c', 'e', 's', '3'};
+    'p', 's', 'y', 'b', 'u', 'i', 'l', 'd', ' ', 'p', 'i', 'e', 'c', 'e', 's', '4'};
 enum entry_kind { ENTRY_HEAD, ENTRY_PIECE, ENTRY_END };
 
 static void put_part(struct buffer *writer, const struct piece_part *part)
@@ -181,9 +181,16 @@ struct error *pieces_load(struct arena *arena, const char *path, struct piece_lo
     TRY(error_forgive(file_read_whole(arena, path, LOG_BYTES_MAX, &text), ERROR_MISSING));
     if (text.bytes == NULL)
         return NULL;
-    if (text.length < sizeof magic || memcmp(text.bytes, magic, sizeof magic) != 0)
+    bool is_older = text.length >= sizeof magic && text.bytes[sizeof magic - 1] == '3';
+    if (text.length < sizeof magic || memcmp(text.bytes, magic, sizeof magic - 1) != 0 ||
+        (text.bytes[sizeof magic - 1] != magic[sizeof magic - 1] && !is_older))
         return NULL;
-    return replay(*out, text);
+    TRY(replay(*out, text));
+    if (!is_older || (*out)->input_count == 0)
+        return NULL; /* a download is in blocks, then as now */
+    TRY(new_log(arena, out));
+    (*out)->is_older = true;
+    return NULL;
 }
 
 const struct piece_record *pieces_find(const struct piece_log *log, const struct hash128 *key)

@@ -48,6 +48,7 @@ struct piece_log {
     uint32_t count;
     size_t capacity;
     struct map by_key; /* hex of the key -> index */
+    bool is_older;     /* of pieces of other segments, and hence empty */
     bool is_ended;
     struct hash128 generation; /* of the outputs, when it was ended: state_generation's */
     const char *path;          /* of one that is written */
@@ -56,7 +57,7 @@ struct piece_log {
     uint64_t size_bytes;
 };
 
-/* An empty log without inputs when there is none, or none that can be read. */
+/* An empty log without inputs when there is none, or none that can be read or used. */
 MUST_CHECK struct error *pieces_load(struct arena *arena, const char *path, struct piece_log **out);
 const struct piece_record *pieces_find(const struct piece_log *log, const struct hash128 *key);
 

@@ -89,6 +89,7 @@ struct state {
     bool has_journal; /* one was there when the state was loaded: a build did not get to its end */
     uint32_t *places; /* files by the numbers of a journal entry; all UINT32_MAX between entries */
     size_t place_count;
+    bool is_older;           /* some hashes may be by the segments of the version before */
     const char *warning;     /* something was damaged and is rebuilt; NULL: nothing */
     struct intent **intents; /* seals that were not finished */
     uint32_t intent_count;

@@ -105,6 +105,7 @@ static struct error *load_state(struct state *state, const char *path)
     struct text payload = {text.bytes + HEADER_BYTES, text.length - HEADER_BYTES};
     struct hash128 hash = hash_text(payload);
     bool is_good = false;
+    state->is_older = version == 2;
     if (version >= 2 && version <= STATE_VERSION && load_le64(text.bytes + 24) == payload.length &&
         memcmp(hash.bytes, text.bytes + 32, sizeof hash.bytes) == 0)
         TRY(parse_payload(state, version, payload, &is_good));

@@ -633,8 +633,29 @@ uint64_t safetensors_next_border(const struct tensor_rows *rows, uint64_t row)
     return row + rows->segment < end ? row + rows->segment : end;
 }
 
-struct error *safetensors_segments(
-    const struct safetensors *file, struct arena *arena, size_t *count, struct span_run **out)
+typedef struct span_run cut_function(const struct tensor *tensor);
+
+static struct span_run cut_by_rows(const struct tensor *tensor)
+{
+    struct tensor_rows rows = safetensors_rows(tensor);
+    return (struct span_run){tensor->offset, tensor->size_bytes, rows.period * rows.row_bytes,
+        rows.segment * rows.row_bytes};
+}
+
+static struct span_run cut_by_older_rows(const struct tensor *tensor)
+{
+    struct span_run run = {
+        tensor->offset, tensor->size_bytes, tensor->size_bytes, tensor->size_bytes};
+    if (tensor->rank < 2)
+        return run;
+    uint64_t row_bytes = tensor->shape[tensor->rank - 1] * dtype_size_bytes(tensor->dtype);
+    run.period_bytes = tensor->shape[tensor->rank - 2] * row_bytes;
+    run.span_bytes = 64 * row_bytes;
+    return run;
+}
+
+static struct error *cut_file(const struct safetensors *file, struct arena *arena,
+    cut_function *cut, size_t *count, struct span_run **out)
 {
     struct span_run *runs = arena_array(arena, file->count + 1, sizeof *runs);
     TRY(memory_check(runs));
@@ -642,13 +663,9 @@ struct error *safetensors_segments(
     size_t used = 0;
     runs[used++] = (struct span_run){0, file->data_start, file->data_start, file->data_start};
     for (size_t i = 0; i < file->count; i++) {
-        struct tensor_rows rows = safetensors_rows(&file->tensors[i]);
-        if (rows.count == 0)
+        if (file->tensors[i].size_bytes == 0)
             continue;
-        runs[used] = (struct span_run){.offset = file->tensors[i].offset,
-            .size_bytes = file->tensors[i].size_bytes,
-            .period_bytes = rows.period * rows.row_bytes,
-            .span_bytes = rows.segment * rows.row_bytes};
+        runs[used] = cut(&file->tensors[i]);
         segments += span_run_count(&runs[used++]);
         if (segments > SAFETENSORS_SEGMENTS_MAX)
             return error_new(ERROR_FORMAT,
@@ -658,4 +675,16 @@ struct error *safetensors_segments(
     *count = used;
     *out = runs;
     return NULL;
+}
+
+struct error *safetensors_segments(
+    const struct safetensors *file, struct arena *arena, size_t *count, struct span_run **out)
+{
+    return cut_file(file, arena, cut_by_rows, count, out);
+}
+
+struct error *safetensors_older_segments(
+    const struct safetensors *file, struct arena *arena, size_t *count, struct span_run **out)
+{
+    return cut_file(file, arena, cut_by_older_rows, count, out);
 }

@@ -104,5 +104,9 @@ uint64_t safetensors_next_border(const struct tensor_rows *rows, uint64_t row);
  */
 MUST_CHECK struct error *safetensors_segments(
     const struct safetensors *file, struct arena *arena, size_t *count, struct span_run **out);
+/* As up to version 2 of the state: 64 rows of the last axis within a matrix of the last two; a
+ * tensor of fewer than two axes is one. */
+MUST_CHECK struct error *safetensors_older_segments(
+    const struct safetensors *file, struct arena *arena, size_t *count, struct span_run **out);
 
 #endif

@@ -216,8 +216,9 @@ static void a_log_is_the_old_one_until_it_is_published(void **state)
 
 static void what_is_no_log_is_an_empty_one(void **state)
 {
-    static const char *const rows[] = {"", "psybuild pie", "psybuild pieces2", "psybuild pieces3",
-        "psybuild pieces3and then some text that is no entry at all", "a text of another kind"};
+    static const char *const rows[] = {"", "psybuild pie", "psybuild pieces2", "psybuild pieces4",
+        "psybuild pieces3", "psybuild pieces4and then some text that is no entry at all",
+        "a text of another kind"};
     struct arena arena = {0};
     (void)state;
     check_empty(load(&arena)); /* absent */

@@ -545,9 +545,9 @@ static void a_newer_journal_is_refused(void **state)
     struct arena arena = {0};
     struct state *found = NULL;
     (void)state;
-    tree_write_bytes("s/journal", "psybuild journl\x04", 16);
+    tree_write_bytes("s/journal", "psybuild journl\x05", 16);
     tree_assert_report(state_load(&arena, "s", &found),
-        "s/journal: written by a newer psybuild (format 4, this one knows up to 3); remove it to "
+        "s/journal: written by a newer psybuild (format 5, this one knows up to 4); remove it to "
         "start afresh\n");
     arena_end(&arena);
 }

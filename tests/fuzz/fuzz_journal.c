@@ -101,7 +101,7 @@ static void wrap_compiled(struct buffer *out, const uint8_t *bytes, size_t size)
 /* Entries, each from a byte (its type), two (its length) and a payload. */
 static void wrap_entries(struct buffer *out, const char *magic, const uint8_t *bytes, size_t size)
 {
-    bool is_journal = strcmp(magic, "psybuild journl\x03") == 0;
+    bool is_journal = strcmp(magic, "psybuild journl\x04") == 0;
     buffer_put(out, magic, 16);
     for (uint64_t sequence = 0; size >= 3; sequence++) {
         uint32_t type = bytes[0], length = load_le16(bytes + 1);
@@ -272,7 +272,7 @@ static void check_compiled(const uint8_t *bytes, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static const char *const magics[] = {
-        "psybuild state\n\0", "psybuild journl\x03", "psybuild pieces3", "psybuild graph\n\0"};
+        "psybuild state\n\0", "psybuild journl\x04", "psybuild pieces4", "psybuild graph\n\0"};
     static const char *const paths[] = {"s/state", "s/journal", "log", "s/compiled"};
     struct buffer out = {0};
     if (size == 0)

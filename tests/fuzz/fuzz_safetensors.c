@@ -12,8 +12,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-enum { SEGMENTS_MAX = 1 << 12 }; /* larger tables would only cost time */
-
 static void must(bool holds)
 {
     if (!holds)
@@ -40,7 +38,7 @@ static void check_segments(struct arena *arena, const struct safetensors *file)
     for (size_t i = 0; i < count; i++) {
         must(runs[i].offset == end && runs[i].size_bytes > 0);
         uint64_t spans = span_run_count(&runs[i]);
-        must(spans > 0 && spans <= SEGMENTS_MAX);
+        must(spans > 0 && spans <= SAFETENSORS_SEGMENTS_MAX);
         for (uint64_t k = 0; k < spans && k < 1000; k++) {
             struct span span = span_run_at(&runs[i], k), last = span_run_at(&runs[i], spans - 1);
             must(span.size_bytes > 0 && span_run_find(&runs[i], span.offset) == k);
