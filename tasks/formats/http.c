@@ -255,6 +255,8 @@ struct hop {
     struct error *error; /* born in a callback */
     bool is_transient;
     uint64_t sent_ns, last_ns; /* when the request left; when the last byte came */
+    uint64_t span_begin_ns;    /* of the time over which the rate is measured */
+    uint64_t span_bytes;       /* that came in it */
 };
 
 /* What may be shown of an address that a server may have chosen: without query, and without the
@@ -451,7 +453,7 @@ static struct error *take_header_line(struct hop *hop, const char *line, size_t 
     bool is_end = length == 0 || line[0] == '\r' || line[0] == '\n';
     if (is_end && hop->status >= 200) {
         hop->has_header = true;
-        hop->last_ns = clock_now_ns();
+        hop->last_ns = hop->span_begin_ns = clock_now_ns();
         return judge_answer(hop);
     }
     if (memchr(line, '\0', length) != NULL)
@@ -529,11 +531,14 @@ static struct error *take_body(struct hop *hop, const char *bytes, size_t length
 static size_t on_body(char *bytes, size_t size, size_t count, void *context)
 {
     struct hop *hop = context;
+    uint64_t begin_ns = clock_now_ns();
     if (hop->error == NULL)
         hop->error = take_body(hop, bytes, size * count);
     if (hop->error == NULL)
         hop->error = keep_rate(hop->get->client, size * count);
     hop->last_ns = clock_now_ns(); /* after the callback: its time is not the server's */
+    hop->span_begin_ns += hop->last_ns - begin_ns;
+    hop->span_bytes += size * count;
     return hop->error == NULL && !hop->is_enough ? size * count : 0;
 }
 
@@ -651,6 +656,24 @@ static struct error *stall_error(struct hop *hop, const char *what, uint64_t ms)
     return error_new(ERROR_NETWORK, "%s: %s within %g s", hop->shown, what, (double)ms / 1000);
 }
 
+/* A byte now and then is no life. */
+static struct error *check_rate(struct hop *hop, uint64_t now)
+{
+    const struct http_policy *policy = &hop->get->client->policy;
+    uint64_t span_ms = now > hop->span_begin_ns ? (now - hop->span_begin_ns) / 1000000 : 0;
+    if (policy->rate_bytes_min == 0 || span_ms < policy->rate_span_ms)
+        return NULL;
+    if ((double)hop->span_bytes * 1000 < (double)policy->rate_bytes_min * (double)span_ms) {
+        hop->is_transient = true;
+        return error_new(ERROR_NETWORK, "%s: less than %llu bytes a second arrived in %g s",
+            hop->shown, (unsigned long long)policy->rate_bytes_min,
+            (double)policy->rate_span_ms / 1000);
+    }
+    hop->span_begin_ns = now;
+    hop->span_bytes = 0;
+    return NULL;
+}
+
 /* A byte of the header does not start its time anew: a server that dribbles must not hold us. */
 static struct error *check_time(struct hop *hop)
 {
@@ -659,7 +682,7 @@ static struct error *check_time(struct hop *hop)
     if (hop->has_header) {
         if (now > hop->last_ns && (now - hop->last_ns) / 1000000 >= policy->body_ms_max)
             return stall_error(hop, "no byte arrived", policy->body_ms_max);
-        return NULL;
+        return check_rate(hop, now);
     }
     if (hop->sent_ns == 0) {
         double seconds = 0; /* until the request was about to leave; 0: not yet connected */

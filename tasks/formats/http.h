@@ -6,8 +6,9 @@
  *  - https never leads to http. At most HTTP_HOPS_MAX redirects.
  *  - Every request says Accept-Encoding: identity; an encoded body is an error.
  *  - A 206 must be the range that was asked for; a 200 to a range is read from the start and cut.
- *  - What is transient (no connection, a stall, a break, 408 429 500 502 503 504, a refused signed
- *    address) is tried again from the request's URL, going on at the first byte not yet delivered.
+ *  - What is transient (no connection, a stall, a trickle, a break, 408 429 500 502 503 504, a
+ * refused signed address) is tried again from the request's URL, going on at the first byte not yet
+ * delivered.
  *  - Bytes of a file that changed meanwhile are never joined: ETags of one host must agree.
  *  - No error text and no `url` or `origin` of an answer holds the token or a query string, and all
  *    remote text in it is printable.
@@ -38,6 +39,8 @@ struct http_policy {
     uint64_t wait_ms_refused; /* a server that asks for a longer wait than this is an error */
     uint64_t header_ms_max;   /* for a connection, and again for a whole header block */
     uint64_t body_ms_max;     /* without a single byte of the body */
+    uint64_t rate_bytes_min;  /* a second, of each body over `rate_span_ms` of waiting; 0: any */
+    uint64_t rate_span_ms;
     /* Waits instead of sleeping; `why` is one line. NULL: sleeps, looking at `cancel`. */
     void (*wait)(void *context, uint64_t wait_ms, const char *why);
     void *context;

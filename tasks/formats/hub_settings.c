@@ -53,6 +53,15 @@ static struct error *read_seconds(struct arena *arena, const char *name, uint64_
     return NULL;
 }
 
+static struct error *read_size(struct arena *arena, const char *name, uint64_t *bytes)
+{
+    const char *value = NULL;
+    TRY(read_variable(arena, name, &value));
+    if (value != NULL && !size_parse(text_of(value), bytes))
+        return error_new(ERROR_USAGE, "%s: must be a size such as 4K, or 0", name);
+    return NULL;
+}
+
 /* The variable's name behind a "$", in `$NAME` or `${NAME}`; returns how long the whole is, or 0.
  */
 static size_t cut_variable(const char *text, struct text *name)
@@ -191,6 +200,7 @@ struct error *hub_settings_read(struct arena *arena, struct hub_settings *out)
 {
     struct hub_settings settings = {.header_ms_max = HTTP_POLICY_DEFAULT.header_ms_max,
         .body_ms_max = HTTP_POLICY_DEFAULT.body_ms_max,
+        .rate_bytes_min = HTTP_POLICY_DEFAULT.rate_bytes_min,
         .page_count_max = HUB_PAGES_MAX};
     bool is_tokenless = false;
     TRY(find_endpoint(arena, &settings.endpoint));
@@ -201,6 +211,7 @@ struct error *hub_settings_read(struct arena *arena, struct hub_settings *out)
         TRY(find_token(arena, &settings));
     TRY(read_seconds(arena, "HF_HUB_ETAG_TIMEOUT", &settings.header_ms_max));
     TRY(read_seconds(arena, "HF_HUB_DOWNLOAD_TIMEOUT", &settings.body_ms_max));
+    TRY(read_size(arena, "PSYBUILD_RATE_MIN", &settings.rate_bytes_min));
     TRY(read_variable(arena, "CURL_CA_BUNDLE", &settings.ca_file));
     if (settings.ca_file == NULL)
         TRY(read_variable(arena, "SSL_CERT_FILE", &settings.ca_file));
@@ -220,6 +231,7 @@ void hub_settings_apply(const struct hub_settings *settings, struct http_policy 
 {
     policy->header_ms_max = settings->header_ms_max;
     policy->body_ms_max = settings->body_ms_max;
+    policy->rate_bytes_min = settings->rate_bytes_min;
     policy->agent_more = settings->agent_more;
     policy->ca_file = settings->ca_file;
 }

@@ -392,6 +392,44 @@ static void silence_is_noticed(void **state)
     assert_true(text_ends_with(text_of(fixture->why[0]), ": no byte arrived within 0.15 s"));
 }
 
+static void want_rate(struct hub_fixture *fixture, uint64_t bytes, uint64_t span_ms)
+{
+    http_client_close(fixture->client);
+    fixture->policy.rate_bytes_min = bytes;
+    fixture->policy.rate_span_ms = span_ms;
+    assert_null(http_client_open(&fixture->policy, &fixture->client));
+}
+
+static void a_trickle_is_no_life(void **state)
+{
+    static const struct hub_fault trickle = {
+        .kind = HUB_FAULT_TRICKLE, .target = "/storage/", .count = 1};
+    struct hub_fixture *fixture = *state;
+    want_rate(fixture, 10000, 100);
+    struct http_request request = range_for(fixture, large, 0, FIXTURE_LARGE_BYTES);
+    struct http_reply reply;
+    hub_server_add_fault(fixture->server, &trickle);
+    hub_fixture_assert(fixture, "floor", get(fixture, &request, &reply), NULL);
+    assert_true(hub_fixture_body_is_range(fixture, 0, FIXTURE_LARGE_BYTES));
+    assert_int_equal(fixture->wait_count, 1);
+    assert_true(text_ends_with(
+        text_of(fixture->why[0]), ": less than 10000 bytes a second arrived in 0.1 s"));
+    assert_int_equal(hub_server_log_count(fixture->server, "Range: bytes=0-"), 2);
+}
+
+static void without_a_floor_a_trickle_is_life(void **state)
+{
+    struct hub_fixture *fixture = *state;
+    want_rate(fixture, 0, 1);
+    struct http_request request = request_for(fixture, small);
+    struct http_reply reply;
+    hub_server_add_fault(
+        fixture->server, &(struct hub_fault){.kind = HUB_FAULT_TRICKLE, .target = "-cache/"});
+    hub_fixture_assert(fixture, "any", get(fixture, &request, &reply), NULL);
+    assert_int_equal(fixture->body_count, 9);
+    assert_int_equal(fixture->wait_count, 0);
+}
+
 static void a_file_that_changes_between_two_tries_is_an_error(void **state)
 {
     struct hub_fixture *fixture = *state;
@@ -446,6 +484,8 @@ static void a_rate_is_kept(void **state)
     struct hub_fixture *fixture = *state;
     http_client_close(fixture->client);
     fixture->policy.rate_bytes = 10 * 1000 * 1000;
+    fixture->policy.rate_bytes_min = 20 * 1000 * 1000; /* our own slowness is not the server's */
+    fixture->policy.rate_span_ms = 250;
     assert_null(http_client_open(&fixture->policy, &fixture->client));
     struct http_request request = range_for(fixture, large, 0, FIXTURE_LARGE_BYTES);
     struct http_reply reply;
@@ -454,6 +494,7 @@ static void a_rate_is_kept(void **state)
     uint64_t passed_ms = (clock_now_ns() - begin_ns) / 1000000;
     assert_true(hub_fixture_body_is_range(fixture, 0, FIXTURE_LARGE_BYTES));
     assert_true(passed_ms > 250); /* without it, 5 */
+    assert_int_equal(fixture->wait_count, 0);
 }
 
 static void the_token_stays_at_home(void **state)
@@ -644,6 +685,8 @@ int main(void)
         TEST(the_first_location_counts),
         TEST(an_unknown_host_is_tried_again),
         TEST(silence_is_noticed),
+        TEST(a_trickle_is_no_life),
+        TEST(without_a_floor_a_trickle_is_life),
         TEST(a_file_that_changes_between_two_tries_is_an_error),
         TEST(a_direct_address_is_asked_first_and_left_when_it_refuses),
         TEST(a_rate_is_kept),

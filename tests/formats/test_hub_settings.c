@@ -33,19 +33,23 @@ static void settings_come_from_the_environment(void **state)
     assert_null(settings.token);
     assert_false(settings.is_offline);
     assert_int_equal(settings.body_ms_max, 10000);
+    assert_int_equal(settings.rate_bytes_min, 1024);
     setenv("HF_ENDPOINT", " https://mirror.example/hub// ", 1);
     setenv("HF_HUB_OFFLINE", "Yes", 1);
     setenv("HF_HUB_ETAG_TIMEOUT", "3", 1);
     setenv("HF_HUB_DOWNLOAD_TIMEOUT", "44", 1);
+    setenv("PSYBUILD_RATE_MIN", "2M", 1);
     setenv("HF_HUB_USER_AGENT_ORIGIN", "lab\n7", 1);
     hub_fixture_assert(fixture, "all", hub_settings_read(&fixture->arena, &settings), NULL);
     assert_string_equal(settings.endpoint, "https://mirror.example/hub");
     assert_true(settings.is_offline);
     assert_int_equal(settings.header_ms_max, 3000);
     assert_int_equal(settings.body_ms_max, 44000);
+    assert_int_equal(settings.rate_bytes_min, 2 << 20);
     assert_string_equal(settings.agent_more, "origin/lab\\x0A7");
     setenv("HF_ENDPOINT", "  ", 1);
     setenv("HF_HUB_OFFLINE", "0", 1);
+    setenv("PSYBUILD_RATE_MIN", "0", 1);
     setenv("TRANSFORMERS_OFFLINE", "TRUE", 1);
     hub_fixture_assert(fixture, "blank", hub_settings_read(&fixture->arena, &settings), NULL);
     assert_string_equal(settings.endpoint, "https://huggingface.co");
@@ -136,6 +140,7 @@ static void senseless_settings_are_named_but_not_shown(void **state)
             "HF_HUB_ETAG_TIMEOUT: must be a number of seconds, 1 to 86400"},
         {"HF_HUB_DOWNLOAD_TIMEOUT", "0",
             "HF_HUB_DOWNLOAD_TIMEOUT: must be a number of seconds, 1 to 86400"},
+        {"PSYBUILD_RATE_MIN", "-1", "PSYBUILD_RATE_MIN: must be a size such as 4K, or 0"},
     };
     struct hub_fixture *fixture = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

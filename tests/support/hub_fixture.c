@@ -60,9 +60,10 @@ static void clear_environment(void)
 {
     static const char *const names[] = {"HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
         "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN",
-        "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_USER_AGENT_ORIGIN",
-        "SSL_CERT_FILE", "CURL_CA_BUNDLE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "http_proxy",
-        "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
+        "HF_HUB_ETAG_TIMEOUT", "PSYBUILD_RATE_MIN", "HF_HUB_DOWNLOAD_TIMEOUT",
+        "HF_HUB_USER_AGENT_ORIGIN", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
+        "ALL_PROXY"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unsetenv(names[i]);
     setenv("HF_HOME", "/nonexistent", 1);

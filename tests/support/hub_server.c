@@ -477,13 +477,18 @@ static void send_range(
     bool is_cut = fault_is(exchange, HUB_FAULT_STALL) || fault_is(exchange, HUB_FAULT_TRUNCATE) ||
                   fault_is(exchange, HUB_FAULT_RESET);
     uint64_t stop = is_cut && end - begin > fault->at ? begin + fault->at : end;
-    char *buffer = must(malloc(PIECE_BYTES));
+    bool is_trickle = fault_is(exchange, HUB_FAULT_TRICKLE);
+    size_t size_max = is_trickle ? 1 : PIECE_BYTES;
+    char *buffer = must(malloc(size_max));
     int descriptor = open(file->real, O_RDONLY);
     if (descriptor < 0)
         die(file->real);
     while (begin < stop) {
         uint64_t left = stop - begin;
-        size_t size = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
+        size_t size = left < size_max ? (size_t)left : size_max;
+        struct pollfd wake = {.fd = exchange->server->wake[0], .events = POLLIN};
+        if (is_trickle && poll(&wake, 1, 10) != 0)
+            break;
         ssize_t count = pread(descriptor, buffer, size, (off_t)begin);
         if (count <= 0)
             break;
@@ -1119,6 +1124,7 @@ bool hub_fault_kind_of(const char *name, enum hub_fault_kind *out)
         [HUB_FAULT_STALL] = "stall",
         [HUB_FAULT_SILENCE] = "silence",
         [HUB_FAULT_DRIBBLE] = "dribble",
+        [HUB_FAULT_TRICKLE] = "trickle",
         [HUB_FAULT_TRUNCATE] = "truncate",
         [HUB_FAULT_RESET] = "reset",
         [HUB_FAULT_FLIP] = "flip",

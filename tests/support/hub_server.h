@@ -45,6 +45,7 @@ enum hub_fault_kind {
     HUB_FAULT_STALL,       /* nothing more after `at` bytes of the body */
     HUB_FAULT_SILENCE,     /* takes the request and says nothing */
     HUB_FAULT_DRIBBLE,     /* a header that never ends, byte by byte */
+    HUB_FAULT_TRICKLE,     /* a byte of the body every 10 ms */
     HUB_FAULT_TRUNCATE,    /* closes after `at` bytes of the body */
     HUB_FAULT_RESET,       /* resets the connection after `at` bytes of the body */
     HUB_FAULT_FLIP,        /* the byte at `at` of the file is another, or those there are `text` */
