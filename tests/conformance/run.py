@@ -8,6 +8,7 @@ README.md beside this file says what is compared.
 import argparse
 import fcntl
 import os
+import subprocess
 import sys
 import time
 
@@ -15,6 +16,9 @@ sys.dont_write_bytecode = True
 import environment  # noqa: E402
 import hub  # noqa: E402
 import suite  # noqa: E402
+
+
+RULES = "rules", "model-classes"
 
 
 def arguments():
@@ -43,10 +47,24 @@ def enter_environment(options):
     os.execv(python, [python, os.path.abspath(__file__), *sys.argv[1:], "--inside"])
 
 
+def run_rules(psybuild, report):
+    """check_rules.py, in a process of its own: manifests/rules against the model classes."""
+    program = os.path.join(os.path.dirname(psybuild), "tests", "rules_dump")
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "check_rules.py")
+    result = subprocess.run([sys.executable, script, "--program", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, check=False)
+    lines = result.stdout.splitlines()
+    failures = [line for line in lines if line.startswith("FAIL")]
+    if result.returncode == 0:
+        report.ok(" ".join(RULES), lines[-1])
+    else:
+        report.fail(" ".join(RULES), failures or lines[-8:] or [f"check_rules.py ended with {result.returncode}"])
+
+
 def main():
     options = arguments()
     if options.list:
-        for model, name in [case[:2] for case in suite.planned()] + list(hub.planned()):
+        for model, name in [case[:2] for case in suite.planned()] + [RULES] + list(hub.planned()):
             print(model, name)
         return 0
     options.work, options.psybuild = os.path.abspath(options.work), os.path.abspath(options.psybuild)
@@ -71,6 +89,11 @@ def main():
             report.skip(f"{model} {name}", without)
         else:
             runner.run(model, name, parameters)
+    if runner.wanted(*RULES):
+        if without:
+            report.skip(" ".join(RULES), without)
+        else:
+            run_rules(options.psybuild, report)
     client = hub.Hub(options.psybuild, options.work, report)
     for model, name in hub.planned():
         if not runner.wanted(model, name):
