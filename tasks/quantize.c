@@ -112,6 +112,17 @@ static struct error *check_config_is_plain(struct conversion *conversion)
     return NULL;
 }
 
+/* The reference looks into it for a quantization whatever the type, and fails where it cannot. */
+static struct error *check_text_config(struct conversion *conversion)
+{
+    const struct json *value = plan_json_get(conversion->config, "text_config");
+    if (value == NULL || json_is(value, JSON_OBJECT) ||
+        plan_json_get(conversion->config, "quantization_config") != NULL)
+        return NULL;
+    return json_error(
+        value, "\"text_config\" must be an object, not %s", json_show(conversion->arena, value));
+}
+
 /* Its Python code decides what the model is, whatever "model_type" says. */
 static struct error *check_class_is_known(struct conversion *conversion)
 {
@@ -606,6 +617,7 @@ static struct error *read_inputs(struct conversion *conversion)
     conversion->keeps_nonfinite = strcmp(plan_param_text(plan, "nonfinite", "error"), "keep") == 0;
     TRY(plan_read_json(plan, "config", 0, &conversion->config));
     TRY(is_back ? read_quantization(conversion) : check_config_is_plain(conversion));
+    TRY(check_text_config(conversion));
     TRY(check_class_is_known(conversion));
     read_dtype(conversion);
     TRY(bind_rules(conversion));

@@ -30,7 +30,7 @@ def dense(layers, hidden=5120, intermediate=25600, heads=64, kv_heads=8, vocabul
 def dense_config(layers):
     return {"model_type": "qwen3", "hidden_size": 5120, "intermediate_size": 25600, "num_hidden_layers": layers,
             "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": HEAD_DIM, "vocab_size": 151936,
-            "tie_word_embeddings": False, "torch_dtype": "bfloat16"}
+            "rms_norm_eps": 1e-06, "max_position_embeddings": 40960, "rope_theta": 1000000, "tie_word_embeddings": False, "torch_dtype": "bfloat16"}
 
 
 EXPERTS = {"hidden_size": 7168, "width": 1024, "num_hidden_layers": 58, "num_experts": 517, "vocab_size": 129280}

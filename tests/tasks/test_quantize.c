@@ -625,6 +625,11 @@ static void wrong_configurations_are_refused(void **state)
         {"{\"text_config\": {\"quantization_config\": {}}}",
             "in/config.json:1:41: the checkpoint must not be quantized, but has "
             "\"text_config.quantization_config\": start from the original weights"},
+        {"{\"text_config\": null}",
+            "in/config.json:1:17: \"text_config\" must be an object, not null"},
+        {"{\"text_config\": 3}", "in/config.json:1:17: \"text_config\" must be an object, not 3"},
+        {"{\"text_config\": null, \"quantization_config\": null}",
+            "in/config.json: expected a \"model_type\", found nothing"},
         {"{\"model_type\": \"toy\", \"model_file\": \"toy.py\"}",
             "in/config.json:1:37: the checkpoint must not bring its own model class, but has "
             "\"model_file\": \"toy.py\""},
