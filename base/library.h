@@ -1,9 +1,9 @@
 /* library.h - shared libraries, loaded when they are first needed.
  *
- * libcurl, libcrypto and libcjson are compiled against but never linked: a run that downloads
- * nothing, or reads no JSON, does not map them. A module that needs one keeps a struct of function
- * pointers (its table) and has it filled here, once. A library stays loaded until the process ends.
- * configure writes the file names to config.h. */
+ * libcurl, libcrypto, libcjson and libyaml are compiled against but never linked: a run that
+ * downloads nothing, or reads no JSON and no card, does not map them. A module that needs one keeps
+ * a struct of function pointers (its table) and has it filled here, once. A library stays loaded
+ * until the process ends. configure writes the file names to config.h. */
 #ifndef PSYBUILD_BASE_LIBRARY_H
 #define PSYBUILD_BASE_LIBRARY_H
 
@@ -41,6 +41,14 @@
 #define LIBCJSON_SONAME "libcjson.1.dylib"
 #else
 #define LIBCJSON_SONAME "libcjson.so.1"
+#endif
+#endif
+
+#ifndef LIBYAML_SONAME
+#ifdef __APPLE__
+#define LIBYAML_SONAME "libyaml-0.2.dylib"
+#else
+#define LIBYAML_SONAME "libyaml-0.so.2"
 #endif
 #endif
 

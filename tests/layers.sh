@@ -97,6 +97,9 @@ tr '\n' '\0' <"$work/files" | xargs -0 awk '
     /^[ \t]*#[ \t]*include[ \t]*<(cjson\/)?cJSON\.h>/ && FILENAME != "base/json.c" {
         breach("only base/json.c uses cJSON")
     }
+    /^[ \t]*#[ \t]*include[ \t]*<yaml\.h>/ && FILENAME != "tasks/formats/yaml_read.c" {
+        breach("only tasks/formats/yaml_read.c uses libyaml")
+    }
 
     {
         code = blank($0)

@@ -1,10 +1,7 @@
-/* yaml.h - the YAML of model cards: enough to read a front matter and to write it as PyYAML does.
+/* yaml.h - the values of a YAML document, as a Python program that has read it would hold them.
  *
- * Understood are block maps and lists, flow ones, plain and quoted scalars of one line, comments.
- * What is not (anchors, tags, block scalars, scalars of several lines, exotic numbers) makes the
- * top-level member that holds it verbatim: its lines are carried over as they are. Scalars are
- * resolved as YAML 1.1 has it, so `no` is false, and written in block style with PyYAML's quoting
- * and folding, so that the text equals what the hub's own library writes. */
+ * Nodes are shared as Python's objects are: an alias is the node itself, so what is written can
+ * say so again. A tree may be a graph, and even hold itself: whoever walks it bounds the depth. */
 #ifndef PSYBUILD_TASKS_FORMATS_YAML_H
 #define PSYBUILD_TASKS_FORMATS_YAML_H
 
@@ -13,41 +10,60 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/map.h"
 #include "base/text.h"
 
-#define YAML_DEPTH_MAX 64
+enum {
+    YAML_DEPTH_MAX = 64,     /* collections in collections */
+    YAML_NODES_MAX = 250000, /* of a document: scalars, collections, aliases, and what is merged */
+};
 
 enum yaml_kind {
+    YAML_NULL,
+    YAML_BOOL,
+    YAML_INTEGER,
+    YAML_FLOAT,
+    YAML_TIME, /* a date, or a date and a time */
     YAML_STRING,
-    YAML_OTHER,    /* null, a boolean, a number or a date: `text` is how it is written */
-    YAML_LIST,     /* values */
-    YAML_MAP,      /* keys and values: scalars in order of appearance */
-    YAML_VERBATIM, /* a member of the top-level map: `text` holds its lines, the key's included */
+    YAML_MERGE, /* the key "<<"; never in a tree */
+    YAML_VALUE, /* the key "="; never in a tree */
+    YAML_LIST,  /* values */
+    YAML_MAP,   /* keys, which are scalars and differ, and values, in order of appearance */
 };
 
 struct yaml {
     enum yaml_kind kind;
-    struct text text;
-    struct yaml *keys, *values;
+    unsigned anchor;  /* the writer's own */
+    size_t offset;    /* where it begins in the file that was read; else 0 */
+    struct text text; /* of a scalar: as it is written, "true", "12", "1.5", ".nan", "2024-01-02" */
+    struct yaml **keys, **values;
     size_t count, capacity;
+    struct map *index; /* of a map: keys to places */
 };
 
-/* A block map; `*is_understood` is false, and the map empty, when the text is no such thing at all.
- * ERROR_MEMORY only. */
-MUST_CHECK struct error *yaml_parse_map(
-    struct arena *arena, struct text text, struct yaml *out, bool *is_understood);
+/* A new node; NULL when out of memory, which the functions below take for an error. */
+struct yaml *yaml_new(struct arena *arena, enum yaml_kind kind, struct text text);
+struct yaml *yaml_string(struct arena *arena, const char *string);
 
-bool yaml_is_null(const struct yaml *value);
-struct yaml yaml_string(const char *string);
-/* The member with that string as its key; NULL when there is none. */
-struct yaml *yaml_get(struct yaml *map, const char *key);
-/* A key that is there keeps its place. */
+/* As `if value:` in Python. */
+bool yaml_is_true(const struct yaml *value);
+/* The member with that string as its key, or NULL: at a key that is not there, and at null. */
+struct yaml *yaml_get(const struct yaml *map, const char *key);
+bool yaml_has(const struct yaml *map, const char *key); /* be it null */
+/* As a Python dict is filled: the last of equal keys counts, at the first one's place. */
+MUST_CHECK struct error *yaml_put(
+    struct arena *arena, struct yaml *map, struct yaml *key, struct yaml *value);
 MUST_CHECK struct error *yaml_set(
-    struct arena *arena, struct yaml *map, const char *key, struct yaml value);
-MUST_CHECK struct error *yaml_append(struct arena *arena, struct yaml *list, struct yaml value);
+    struct arena *arena, struct yaml *map, const char *key, struct yaml *value);
+MUST_CHECK struct error *yaml_append(struct arena *arena, struct yaml *list, struct yaml *value);
+/* A pair behind the others, whatever its key is: for what is no map yet. */
+MUST_CHECK struct error *yaml_add_pair(
+    struct arena *arena, struct yaml *pairs, struct yaml *key, struct yaml *value);
 
-/* A block map without a last line break. `line_break` is "\n", "\r\n" or "\r". */
-MUST_CHECK struct error *yaml_write_map(
-    struct arena *arena, const struct yaml *map, const char *line_break, struct text *out);
+/* A text that is the same for those values that Python finds equal: 1, 1.0 and true are. It takes
+ * its length from `*bytes_left`; NULL in `*out` when that does not suffice, or the value is too
+ * deep. */
+MUST_CHECK struct error *yaml_identity(
+    struct arena *arena, const struct yaml *value, size_t *bytes_left, const char **out);
 
 #endif

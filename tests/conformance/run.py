@@ -13,6 +13,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
+import cards  # noqa: E402
 import environment  # noqa: E402
 import hub  # noqa: E402
 import suite  # noqa: E402
@@ -64,7 +65,7 @@ def run_rules(psybuild, report):
 def main():
     options = arguments()
     if options.list:
-        for model, name in [case[:2] for case in suite.planned()] + [RULES] + list(hub.planned()):
+        for model, name in [case[:2] for case in suite.planned()] + [RULES] + [*hub.planned(), *cards.planned()]:
             print(model, name)
         return 0
     options.work, options.psybuild = os.path.abspath(options.work), os.path.abspath(options.psybuild)
@@ -102,6 +103,13 @@ def main():
             report.skip(f"{model} {name}", without)
         else:
             client.run(name)
+    for model, name in cards.planned():
+        if not runner.wanted(model, name):
+            continue
+        if without:
+            report.skip(f"{model} {name}", without)
+        else:
+            cards.run(name, options.psybuild, options.work, report)
     if report.skipped:
         print(f"SKIPPED {report.skipped} CASES: they were not compared with the reference. {without}")
     print(f"{time.monotonic() - begin:.0f} seconds")

@@ -31,7 +31,7 @@ static const struct {
     {"config", 1, "343f414e04e95b0fff2e0b074cc083c3"},
     {"tokenizer", 1, "80540cb90036a37ee5e9a41f3def83ef"},
     {"chat-template", 1, "0b0f4666a54dbf33acd9858445c48dd1"},
-    {"card", 1, "51df7427277b1f62daec783a8267991c"},
+    {"card", 2, "51df7427277b1f62daec783a8267991c"},
     {"exec", 1, "4680a3fb05979ec31b667bbd7cc19750"},
 };
 
