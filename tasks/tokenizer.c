@@ -113,26 +113,44 @@ static struct error *read_decoder(
     return NULL;
 }
 
-/* Both by id. `*is_same`: nothing of `extra` is new. */
+/* Both by id: whether each token of `base` is in `extra`, too, under its id. */
+static bool covers(const struct added_tokens *extra, const struct added_tokens *base)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < base->count; i++) {
+        while (k < extra->count && extra->items[k].id < base->items[i].id)
+            k++;
+        if (k == extra->count || extra->items[k].id != base->items[i].id ||
+            !text_equal(extra->items[k].content, base->items[i].content))
+            return false;
+    }
+    return true;
+}
+
+/* Both by id. `*is_same`: nothing of `extra` is new. `adds` false: flags alone are taken over, of
+ * tokens that `base` has under the same id. */
 static struct error *unite(struct arena *arena, const struct added_tokens *base,
-    const struct added_tokens *extra, struct added_tokens *out, bool *is_same)
+    const struct added_tokens *extra, bool adds, struct added_tokens *out, bool *is_same)
 {
     struct added_tokens tokens = {
         .items = arena_array(arena, base->count + extra->count, sizeof *tokens.items)};
     TRY(memory_check(tokens.items));
     *is_same = true;
     for (size_t i = 0, k = 0; i < base->count || k < extra->count;) {
-        bool takes_base =
-            k == extra->count || (i < base->count && base->items[i].id < extra->items[k].id);
-        if (takes_base) {
-            tokens.items[tokens.count++] = base->items[i++];
+        const struct added_token *old = i < base->count ? &base->items[i] : NULL;
+        const struct added_token *new = k < extra->count ? &extra->items[k] : NULL;
+        if (new == NULL || (old != NULL && old->id < new->id)) {
+            tokens.items[tokens.count++] = *old;
+            i++;
             continue;
         }
-        bool is_known = i < base->count && tokens_equal(&base->items[i], &extra->items[k]);
-        *is_same &= is_known;
-        if (i < base->count && base->items[i].id == extra->items[k].id)
-            i++;
-        tokens.items[tokens.count++] = extra->items[k++];
+        bool is_listed = old != NULL && old->id == new->id;
+        bool takes_new = adds || (is_listed && text_equal(old->content, new->content));
+        if (takes_new || is_listed)
+            tokens.items[tokens.count++] = takes_new ? *new : *old;
+        *is_same &= !takes_new || (is_listed && tokens_equal(old, new));
+        i += is_listed;
+        k++;
     }
     *out = tokens;
     return NULL;
@@ -231,32 +249,40 @@ static struct error *insert_list(
     return splice(arena, whole, (struct text){whole.bytes + begin, 0}, text_of(member), out);
 }
 
+/* The list at "added_tokens" of tokenizer.json; `value` is its span, empty without. */
+static struct error *read_base(
+    struct arena *arena, const char *path, struct text value, struct added_tokens *out)
+{
+    const struct json_document *document;
+    *out = (struct added_tokens){0};
+    if (value.length == 0)
+        return NULL;
+    char *name = arena_format(arena, "%s: \"added_tokens\"", path);
+    TRY(memory_check(name));
+    TRY(json_parse(arena, name, value, JSON_TOLERANT, &document));
+    if (document->root.kind != JSON_ARRAY)
+        return json_error(&document->root, "expected a list");
+    return read_list(arena, &document->root, out);
+}
+
 struct error *tokenizer_merge_added(struct arena *arena, const char *path, struct text tokenizer,
-    const struct json *decoder, struct text *out)
+    const struct json *decoder, struct text *out, bool *keeps_decoder)
 {
     struct text value, list_text;
-    struct added_tokens base = {0}, extra = {0}, all = {0};
+    struct added_tokens base, extra = {0}, all = {0};
     bool is_same = false;
     TRY(find_value(path, tokenizer, "added_tokens", &value));
-    if (decoder == NULL) {
-        *out = tokenizer;
+    if (decoder != NULL)
+        TRY(read_decoder(arena, decoder, &extra));
+    if (decoder != NULL)
+        TRY(read_base(arena, path, value, &base));
+    *keeps_decoder = decoder != NULL && (extra.count == 0 || !covers(&extra, &base));
+    *out = tokenizer;
+    if (decoder == NULL)
         return NULL;
-    }
-    TRY(read_decoder(arena, decoder, &extra));
-    if (value.length > 0) {
-        const struct json_document *document;
-        char *name = arena_format(arena, "%s: \"added_tokens\"", path);
-        TRY(memory_check(name));
-        TRY(json_parse(arena, name, value, JSON_TOLERANT, &document));
-        if (document->root.kind != JSON_ARRAY)
-            return json_error(&document->root, "expected a list");
-        TRY(read_list(arena, &document->root, &base));
-    }
-    TRY(unite(arena, &base, &extra, &all, &is_same));
-    if (is_same) {
-        *out = tokenizer;
+    TRY(unite(arena, &base, &extra, !*keeps_decoder, &all, &is_same));
+    if (is_same)
         return NULL;
-    }
     TRY(write_list(arena, &all, &list_text));
     if (value.length == 0)
         return insert_list(arena, tokenizer, list_text, out);
@@ -419,20 +445,19 @@ const char *tokenizer_parser_of_tokens(const bool is_found[TOKENIZER_PARSER_TOKE
 
 /* ---- tokenizer_config.json ---- */
 
-/* An empty decoder is in no list of tokenizer.json, and yet counts: nothing is added then. */
-static bool is_dropped(const struct json *config, struct text key)
+static bool is_dropped(const struct json *config, struct text key, bool keeps_decoder)
 {
     if (text_is(key, "chat_template"))
         return true;
     if (text_is(key, "added_tokens_decoder"))
-        return json_get(config, "added_tokens_decoder")->count > 0;
+        return !keeps_decoder;
     const struct json *class = json_get(config, "tokenizer_class");
     return text_is(key, "legacy") && json_is(class, JSON_STRING) &&
            (text_is(class->text, "LlamaTokenizer") || text_is(class->text, "LlamaTokenizerFast"));
 }
 
-struct error *tokenizer_render_config(
-    struct arena *arena, const struct json *config, const char *tool_parser, struct text *out)
+struct error *tokenizer_render_config(struct arena *arena, const struct json *config,
+    bool keeps_decoder, const char *tool_parser, struct text *out)
 {
     if (config != NULL && config->kind != JSON_OBJECT)
         return json_error(config, "expected an object, not %s", json_kind_name(config->kind));
@@ -446,7 +471,7 @@ struct error *tokenizer_render_config(
     for (size_t i = 0; i < count; i++) {
         const struct json_member *member = &config->members[i];
         bool is_parser = text_is(member->key, "tool_parser_type");
-        if (is_dropped(config, member->key) ||
+        if (is_dropped(config, member->key, keeps_decoder) ||
             (is_parser && member->value.kind == JSON_NULL && tool_parser != NULL))
             continue;
         is_unset &= !is_parser;
@@ -488,35 +513,48 @@ static struct error *read_config(struct plan *plan, struct plan_json **out)
     return plan_input_count(plan, "config") > 0 ? plan_read_json(plan, "config", 0, out) : NULL;
 }
 
+/* tokenizer.json as it will be, NULL bytes without one; the decoder is tokenizer_config.json's. */
+static struct error *read_merged(
+    struct plan *plan, const struct json *decoder, struct text *out, bool *keeps_decoder)
+{
+    struct text text;
+    *out = (struct text){NULL, 0};
+    *keeps_decoder = true;
+    if (plan_input_count(plan, "tokenizer") == 0)
+        return NULL;
+    TRY(plan_read_text(plan, "tokenizer", 0, TOKENIZER_BYTES_MAX, &text));
+    return tokenizer_merge_added(
+        plan_arena(plan), plan_input_path(plan, "tokenizer", 0), text, decoder, out, keeps_decoder);
+}
+
 static struct error *plan_tokenizer(struct plan *plan)
 {
     if (plan_input_count(plan, "tokenizer") == 0)
         return missing_tokenizer(plan);
     struct plan_json *config;
-    struct text text, merged;
+    struct text merged;
+    bool keeps_decoder;
     TRY(read_config(plan, &config));
-    TRY(plan_read_text(plan, "tokenizer", 0, TOKENIZER_BYTES_MAX, &text));
-    TRY(tokenizer_merge_added(plan_arena(plan), plan_input_path(plan, "tokenizer", 0), text,
-        config == NULL ? NULL : plan_json_get(config, "added_tokens_decoder"), &merged));
+    TRY(read_merged(plan, config == NULL ? NULL : plan_json_get(config, "added_tokens_decoder"),
+        &merged, &keeps_decoder));
     return plan_output_text(plan, plan_name(plan), merged);
 }
 
-static struct error *infer_parser(
-    struct plan *plan, const struct json *decoder, const char **parser)
+static struct error *parser_of_chat_template(struct plan *plan, const char **parser)
 {
     struct chat_templates templates;
     TRY(chat_templates_read(plan, &templates));
     const struct chat_template *single = chat_templates_single(&templates);
     *parser = single == NULL ? NULL : tokenizer_parser_of_template(single->text);
-    if (*parser != NULL || plan_input_count(plan, "tokenizer") == 0)
-        return NULL;
-    struct text text, merged;
+    return NULL;
+}
+
+static struct error *parser_of_vocabulary(
+    struct plan *plan, struct text merged, const char **parser)
+{
     bool is_found[TOKENIZER_PARSER_TOKENS];
-    const char *path = plan_input_path(plan, "tokenizer", 0);
-    TRY(plan_read_text(plan, "tokenizer", 0, TOKENIZER_BYTES_MAX, &text));
-    TRY(tokenizer_merge_added(plan_arena(plan), path, text, decoder, &merged));
-    TRY(tokenizer_find_tokens(
-        path, merged, tokenizer_parser_tokens, TOKENIZER_PARSER_TOKENS, is_found));
+    TRY(tokenizer_find_tokens(plan_input_path(plan, "tokenizer", 0), merged,
+        tokenizer_parser_tokens, TOKENIZER_PARSER_TOKENS, is_found));
     *parser = tokenizer_parser_of_tokens(is_found);
     return NULL;
 }
@@ -527,11 +565,17 @@ static struct error *plan_config(struct plan *plan)
     TRY(read_config(plan, &json));
     const struct json *config = json == NULL ? NULL : plan_json_get(json, "");
     const struct json *given = json_get(config, "tool_parser_type");
+    const struct json *decoder = json_get(config, "added_tokens_decoder");
+    bool infers = !(given != NULL && given->kind != JSON_NULL), keeps_decoder = false;
     const char *parser = NULL;
-    if (given == NULL || given->kind == JSON_NULL)
-        TRY(infer_parser(plan, json_get(config, "added_tokens_decoder"), &parser));
-    struct text text;
-    TRY(tokenizer_render_config(plan_arena(plan), config, parser, &text));
+    struct text text, merged = {NULL, 0};
+    if (infers)
+        TRY(parser_of_chat_template(plan, &parser));
+    if (decoder != NULL || (infers && parser == NULL))
+        TRY(read_merged(plan, decoder, &merged, &keeps_decoder));
+    if (infers && parser == NULL && merged.bytes != NULL)
+        TRY(parser_of_vocabulary(plan, merged, &parser));
+    TRY(tokenizer_render_config(plan_arena(plan), config, keeps_decoder, parser, &text));
     return plan_output_text(plan, plan_name(plan), text);
 }
 
@@ -580,7 +624,7 @@ static const struct role_spec tokenizer_roles[] = {
 const struct task_type task_tokenizer = {
     .name = "tokenizer",
     .help = "one of the tokenizer's files, as the node's name says",
-    .version = 1,
+    .version = 2,
     .roles = tokenizer_roles,
     .plan = tokenizer_plan,
 };

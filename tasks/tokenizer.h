@@ -12,10 +12,11 @@
 enum { TOKENIZER_BYTES_MAX = 256 << 20 };
 
 /* tokenizer.json with the entries of `decoder` ("added_tokens_decoder" of tokenizer_config.json;
- * NULL: none) in its "added_tokens". The text itself when they are there already. ERROR_FORMAT when
- * either is malformed. */
+ * NULL: none) in its "added_tokens". The text itself when they are there already, and when the
+ * decoder lacks a token of the list, or is empty: what such a token means depends on the
+ * tokenizer's class, so both stay (`*keeps_decoder`). ERROR_FORMAT when either is malformed. */
 MUST_CHECK struct error *tokenizer_merge_added(struct arena *arena, const char *path,
-    struct text tokenizer, const struct json *decoder, struct text *out);
+    struct text tokenizer, const struct json *decoder, struct text *out, bool *keeps_decoder);
 
 /* Whether each of `count` tokens is in the vocabulary or among the added tokens. */
 MUST_CHECK struct error *tokenizer_find_tokens(const char *path, struct text tokenizer,
@@ -30,7 +31,7 @@ extern const char *const tokenizer_parser_tokens[TOKENIZER_PARSER_TOKENS];
 const char *tokenizer_parser_of_tokens(const bool is_found[TOKENIZER_PARSER_TOKENS]);
 
 /* tokenizer_config.json. `config` may be NULL (no such file); `tool_parser` NULL adds none. */
-MUST_CHECK struct error *tokenizer_render_config(
-    struct arena *arena, const struct json *config, const char *tool_parser, struct text *out);
+MUST_CHECK struct error *tokenizer_render_config(struct arena *arena, const struct json *config,
+    bool keeps_decoder, const char *tool_parser, struct text *out);
 
 #endif

@@ -42,7 +42,7 @@ static void added_tokens_of_the_config_are_written_in(void **state)
         {"an empty decoder", as_it_is, "{}", NULL},
         {"a new one, by id", as_it_is,
             "{\"10\":{\"content\":\"<c>\"},\"1\":{\"content\":\"\\u00e9\","
-            "\"special\":true}}",
+            "\"special\":true},\"2\":{\"content\":\"<b>\",\"special\":true}}",
             "{ \"version\":\"1.0\",\n\"added_tokens\":[\n" TOKEN("1", "\xC3\xA9", "true",
                 "false") ",\n" TOKEN("2", "<b>", "true", "false") ",\n" TOKEN("10", "<c>", "false",
                 "true") "\n  ] ,\t\"model\":{\"vocab\":{\"a\":0}}}"},
@@ -78,7 +78,9 @@ static void added_tokens_of_the_config_are_written_in(void **state)
         struct text tokenizer = text_of(rows[i].tokenizer);
         const struct json *decoder =
             rows[i].decoder == NULL ? NULL : parse(&arena, "c.json", rows[i].decoder);
-        struct error *error = tokenizer_merge_added(&arena, "t.json", tokenizer, decoder, &made);
+        bool keeps_decoder;
+        struct error *error =
+            tokenizer_merge_added(&arena, "t.json", tokenizer, decoder, &made, &keeps_decoder);
         bool is_same = error == NULL && made.bytes == tokenizer.bytes;
         const char *got = error != NULL ? take_message(&arena, error)
                                         : arena_copy(&arena, made.bytes, made.length);
@@ -86,6 +88,62 @@ static void added_tokens_of_the_config_are_written_in(void **state)
             fail_msg("%s: %s", rows[i].name, got);
         arena_end(&arena);
     }
+}
+
+/* A class that builds its tokenizer anew has the decoder's tokens only, others those of the list.
+ */
+static void a_decoder_that_lacks_listed_tokens_stays_and_so_does_the_list(void **state)
+{
+    static const char list[] =
+        "{\"added_tokens\":[{\"id\":2,\"content\":\"<b>\"},{\"id\":5,\"content\":\"<e>\"}]}";
+    static const struct {
+        const char *tokenizer, *decoder;
+        bool keeps_decoder, is_as_it_was;
+    } rows[] = {
+        {list, NULL, false, true},
+        {list, "{}", true, true},
+        {"{}", "{}", true, true},
+        {list, "{\"2\":{\"content\":\"<b>\"}}", true, true},
+        {list, "{\"5\":{\"content\":\"<e>\"}}", true, true},
+        {list, "{\"1\":{\"content\":\"<a>\"},\"5\":{\"content\":\"<e>\"}}", true, true},
+        {list, "{\"2\":{\"content\":\"<x>\"},\"5\":{\"content\":\"<e>\"}}", true, true},
+        {list, "{\"5\":{\"content\":\"<b>\"},\"2\":{\"content\":\"<e>\"}}", true, true},
+        {list, "{\"5\":{\"content\":\"<e>\"},\"2\":{\"content\":\"<b>\"}}", false, true},
+        {list,
+            "{\"3\":{\"content\":\"<c>\"},\"5\":{\"content\":\"<e>\"},\"2\":{\"content\":\"<b>\"}}",
+            false, false},
+        {"{}", "{\"3\":{\"content\":\"<c>\"}}", false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct arena arena = {0};
+        struct text made = TEXT_EMPTY, tokenizer = text_of(rows[i].tokenizer);
+        const struct json *decoder =
+            rows[i].decoder == NULL ? NULL : parse(&arena, "c.json", rows[i].decoder);
+        bool keeps_decoder = !rows[i].keeps_decoder;
+        assert_null(
+            tokenizer_merge_added(&arena, "t.json", tokenizer, decoder, &made, &keeps_decoder));
+        if (keeps_decoder != rows[i].keeps_decoder ||
+            (made.bytes == tokenizer.bytes) != rows[i].is_as_it_was)
+            fail_msg("row %zu: %d, %s", i, keeps_decoder, made.bytes);
+        arena_end(&arena);
+    }
+}
+
+static void flags_of_a_decoder_that_stays_are_taken_over(void **state)
+{
+    (void)state;
+    struct arena arena = {0};
+    struct text made, list = TEXT_LITERAL("{\"added_tokens\":[{\"id\":2,\"content\":\"<b>\"},"
+                                          "{\"id\":5,\"content\":\"<e>\"}]}");
+    const struct json *decoder = parse(&arena, "c.json",
+        "{\"1\":{\"content\":\"<a>\"},\"2\":{\"content\":\"<b>\",\"special\":true}}");
+    bool keeps_decoder = false;
+    assert_null(tokenizer_merge_added(&arena, "t.json", list, decoder, &made, &keeps_decoder));
+    assert_true(keeps_decoder);
+    assert_string_equal(made.bytes, "{\"added_tokens\":[\n" TOKEN("2", "<b>", "true",
+                                        "false") ",\n" TOKEN("5", "<e>", "false", "true") "\n  ]}");
+    arena_end(&arena);
 }
 
 static void tokens_are_found_wherever_they_are(void **state)
@@ -193,7 +251,6 @@ static void config_loses_what_lies_elsewhere(void **state)
             NULL,
             "{\n  \"a\": {\n    \"b\": [],\n    \"c\": \"\xC3\xA9\"\n  },\n  \"model_max_length\": "
             "1000000000000000019884624838656,\n  \"z\": 1\n}\n"},
-        {"{\"added_tokens_decoder\":{}}", NULL, "{\n  \"added_tokens_decoder\": {}\n}\n"},
         {"{\"legacy\":true,\"tokenizer_class\":\"LlamaTokenizerFast\"}", NULL,
             "{\n  \"tokenizer_class\": \"LlamaTokenizerFast\"\n}\n"},
         {"{\"legacy\":true,\"tokenizer_class\":\"T5Tokenizer\"}", NULL,
@@ -209,7 +266,7 @@ static void config_loses_what_lies_elsewhere(void **state)
         struct text text;
         const struct json *config =
             rows[i].config == NULL ? NULL : parse(&arena, "c.json", rows[i].config);
-        struct error *error = tokenizer_render_config(&arena, config, rows[i].parser, &text);
+        struct error *error = tokenizer_render_config(&arena, config, false, rows[i].parser, &text);
         const char *got = error == NULL ? text.bytes : take_message(&arena, error);
         if (strcmp(got, rows[i].want) != 0)
             fail_msg("row %zu: %s", i, got);
@@ -217,15 +274,29 @@ static void config_loses_what_lies_elsewhere(void **state)
     }
 }
 
+static void a_decoder_that_counts_is_written(void **state)
+{
+    (void)state;
+    struct arena arena = {0};
+    struct text text;
+    const struct json *config = parse(&arena, "c.json", "{\"added_tokens_decoder\":{\"0\":7}}");
+    assert_null(tokenizer_render_config(&arena, config, true, NULL, &text));
+    assert_string_equal(text.bytes, "{\n  \"added_tokens_decoder\": {\n    \"0\": 7\n  }\n}\n");
+    arena_end(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(added_tokens_of_the_config_are_written_in),
+        cmocka_unit_test(a_decoder_that_lacks_listed_tokens_stays_and_so_does_the_list),
+        cmocka_unit_test(flags_of_a_decoder_that_stays_are_taken_over),
         cmocka_unit_test(tokens_are_found_wherever_they_are),
         cmocka_unit_test(broken_vocabulary_is_an_error),
         cmocka_unit_test(tool_parser_is_the_reference_s),
         cmocka_unit_test(tool_parser_follows_from_the_vocabulary),
         cmocka_unit_test(config_loses_what_lies_elsewhere),
+        cmocka_unit_test(a_decoder_that_counts_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
