@@ -661,7 +661,7 @@ static struct error *check_rate(struct hop *hop, uint64_t now)
 {
     const struct http_policy *policy = &hop->get->client->policy;
     uint64_t span_ms = now > hop->span_begin_ns ? (now - hop->span_begin_ns) / 1000000 : 0;
-    if (policy->rate_bytes_min == 0 || span_ms < policy->rate_span_ms)
+    if (span_ms < policy->rate_span_ms)
         return NULL;
     if ((double)hop->span_bytes * 1000 < (double)policy->rate_bytes_min * (double)span_ms) {
         hop->is_transient = true;
@@ -858,10 +858,8 @@ static struct error *note_reply(struct hop *hop)
     struct text etag = http_header(&answer, "ETag");
     get->reply->status = get->is_complete ? 200 : hop->status;
     get->reply->is_home = hop->is_home;
-    const char *origin = url_origin(arena, hop->url);
-    TRY(memory_check(origin));
     get->reply->url = show_url(arena, get->request, hop->url);
-    get->reply->origin = show_url(arena, get->request, origin);
+    get->reply->origin = url_origin(arena, hop->url);
     get->reply->etag = arena_copy(arena, etag.bytes, etag.length);
     get->reply->address = arena_copy(arena, hop->url, strlen(hop->url));
     bool has_all = get->reply->url != NULL && get->reply->origin != NULL &&

@@ -10,8 +10,8 @@
  * refused signed address) is tried again from the request's URL, going on at the first byte not yet
  * delivered.
  *  - Bytes of a file that changed meanwhile are never joined: ETags of one host must agree.
- *  - No error text and no `url` or `origin` of an answer holds the token or a query string, and all
- *    remote text in it is printable.
+ *  - No error text and no `url` of an answer holds the token or a query string, and all remote text
+ *    in it is printable.
  * Proxies and their exceptions come from the environment, as curl reads it. libcurl is loaded by
  * the first request over a network. A client, its arena and its requests belong to one thread. */
 #ifndef PSYBUILD_TASKS_FORMATS_HTTP_H

@@ -46,6 +46,12 @@ static void settings_come_from_the_environment(void **state)
     assert_int_equal(settings.header_ms_max, 3000);
     assert_int_equal(settings.body_ms_max, 44000);
     assert_int_equal(settings.rate_bytes_min, 2 << 20);
+    struct http_policy policy = HTTP_POLICY_DEFAULT;
+    hub_settings_apply(&settings, &policy);
+    assert_int_equal(policy.header_ms_max, 3000);
+    assert_int_equal(policy.body_ms_max, 44000);
+    assert_int_equal(policy.rate_bytes_min, 2 << 20);
+    assert_string_equal(policy.agent_more, "origin/lab\\x0A7");
     assert_string_equal(settings.agent_more, "origin/lab\\x0A7");
     setenv("HF_ENDPOINT", "  ", 1);
     setenv("HF_HUB_OFFLINE", "0", 1);
