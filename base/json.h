@@ -8,7 +8,8 @@
  * STRICT is for the user's own texts (manifest, recipe, rules, lock): comments allowed (blanked
  * before parsing, so that offsets stay true), duplicate keys and integers past 2^53 refused,
  * ERROR_USAGE. TOLERANT is for model files as the reference reads them: no comments, the last
- * duplicate wins at the first's position, NaN and Infinity accepted, ERROR_FORMAT. */
+ * duplicate wins at the first's position, NaN and Infinity accepted, lone surrogates kept (in three
+ * bytes that are no UTF-8), ERROR_FORMAT. */
 #ifndef PSYBUILD_BASE_JSON_H
 #define PSYBUILD_BASE_JSON_H
 

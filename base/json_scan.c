@@ -332,7 +332,8 @@ static uint32_t escaped_unit(const char *bytes)
     return value;
 }
 
-/* The code point of a checked \u escape at the start of `raw`, a pair taken together. */
+/* The code point of a checked \u escape at the start of `raw`, a pair taken together; of half a
+ * pair its own number. */
 static uint32_t escaped_code_point(struct text raw, size_t *length)
 {
     uint32_t unit = escaped_unit(raw.bytes);
@@ -346,10 +347,11 @@ static uint32_t escaped_code_point(struct text raw, size_t *length)
             return 0x10000 + ((unit - 0xD800) << 10) + (second - 0xDC00);
         }
     }
-    return 0xFFFD;
+    return unit;
 }
 
-struct text json_unescape(struct arena *arena, struct text raw, bool has_escapes)
+static struct text unescape(
+    struct arena *arena, struct text raw, bool has_escapes, bool keeps_surrogates)
 {
     if (!has_escapes)
         return raw;
@@ -364,7 +366,9 @@ struct text json_unescape(struct arena *arena, struct text raw, bool has_escapes
         } else if (raw.bytes[i + 1] == 'u') {
             size_t length;
             struct text rest = text_from(raw, i);
-            used += text_encode(escaped_code_point(rest, &length), out + used);
+            uint32_t code_point = escaped_code_point(rest, &length);
+            bool is_lone = code_point >= 0xD800 && code_point <= 0xDFFF;
+            used += text_encode(is_lone && !keeps_surrogates ? 0xFFFD : code_point, out + used);
             i += length;
         } else {
             const char *letter = strchr(letters, raw.bytes[i + 1]);
@@ -373,4 +377,14 @@ struct text json_unescape(struct arena *arena, struct text raw, bool has_escapes
         }
     }
     return (struct text){out, used};
+}
+
+struct text json_unescape(struct arena *arena, struct text raw, bool has_escapes)
+{
+    return unescape(arena, raw, has_escapes, false);
+}
+
+struct text json_unescape_python(struct arena *arena, struct text raw, bool has_escapes)
+{
+    return unescape(arena, raw, has_escapes, true);
 }

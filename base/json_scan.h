@@ -63,5 +63,7 @@ const char *json_scan_found(const struct json_scan *scan, char buffer[JSON_FOUND
 /* Resolves the escapes of a raw string; lone surrogates become U+FFFD; NUL is kept. NUL-terminated
  * in the arena, or `raw` itself when there are none. bytes is NULL when out of memory. */
 struct text json_unescape(struct arena *arena, struct text raw, bool has_escapes);
+/* The same, but lone surrogates stay as Python has them, in three bytes that are no UTF-8. */
+struct text json_unescape_python(struct arena *arena, struct text raw, bool has_escapes);
 
 #endif

@@ -147,8 +147,13 @@ static void put_quoted(struct json_writer *writer, struct text text)
     for (size_t i = 0, length; i < text.length; i += length) {
         uint32_t code_point = 0xFFFD;
         length = text_decode(text_from(text, i), &code_point);
+        bool is_surrogate = false;
+        if (length == 0) {
+            length = text_decode_surrogate(text_from(text, i), &code_point);
+            is_surrogate = length > 0;
+        }
         bool is_invalid = length == 0;
-        if (!is_invalid && !must_escape(writer, code_point))
+        if (!is_invalid && !is_surrogate && !must_escape(writer, code_point))
             continue;
         put(writer, text.bytes + plain, i - plain);
         length = is_invalid ? 1 : length;

@@ -35,7 +35,8 @@ void json_write_object_end(struct json_writer *writer); /* empty: {} */
 void json_write_array_begin(struct json_writer *writer);
 void json_write_array_end(struct json_writer *writer);
 void json_write_key(struct json_writer *writer, struct text key);
-void json_write_text(struct json_writer *writer, struct text text); /* bad UTF-8 as U+FFFD */
+/* Lone surrogates as \uXXXX in any style, other bad UTF-8 as U+FFFD. */
+void json_write_text(struct json_writer *writer, struct text text);
 void json_write_string(struct json_writer *writer, const char *string);
 void json_write_u64(struct json_writer *writer, uint64_t number);
 void json_write_i64(struct json_writer *writer, int64_t number);

@@ -115,6 +115,16 @@ size_t text_decode(struct text text, uint32_t *code_point)
     return length;
 }
 
+size_t text_decode_surrogate(struct text text, uint32_t *code_point)
+{
+    const unsigned char *bytes = (const unsigned char *)text.bytes;
+    if (text.length < 3 || bytes[0] != 0xED || bytes[1] < 0xA0 || bytes[1] > 0xBF ||
+        (bytes[2] & 0xC0) != 0x80)
+        return 0;
+    *code_point = 0xD000 | (bytes[1] & 0x3Fu) << 6 | (bytes[2] & 0x3Fu);
+    return 3;
+}
+
 size_t text_encode(uint32_t code_point, char out[4])
 {
     static const unsigned char marks[] = {0, 0, 0xC0, 0xE0, 0xF0};

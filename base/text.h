@@ -35,6 +35,8 @@ bool text_is_utf8(struct text text);            /* strict: no surrogates, no ove
 /* The first character: its length in bytes and its code point; 0 when empty or not UTF-8. */
 size_t text_decode(struct text text, uint32_t *code_point);
 size_t text_encode(uint32_t code_point, char out[4]); /* how many bytes of UTF-8 it is */
+/* Half of a pair in three bytes, as Python's "surrogatepass" has it: 3, or 0 if there is none. */
+size_t text_decode_surrogate(struct text text, uint32_t *code_point);
 
 /* Of ASCII alone, and of any int: end of text may be -1. */
 bool char_is_digit(int c);

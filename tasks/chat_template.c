@@ -18,19 +18,29 @@ bool chat_template_name_is_safe(struct text name)
 }
 
 static struct error *add(
-    struct arena *arena, struct chat_templates *set, const char *name, struct text text)
+    struct arena *arena, struct chat_templates *set, const struct chat_template *template)
 {
     if (set->items == NULL)
         set->items = arena_array(arena, CHAT_TEMPLATES_MAX, sizeof *set->items);
     TRY(memory_check(set->items));
     for (size_t i = 0; i < set->count; i++) {
-        if (strcmp(set->items[i].name, name) == 0) { /* Python's dict: the last one counts */
-            set->items[i].text = text;
+        if (strcmp(set->items[i].name, template->name) == 0) { /* Python's dict: the last counts */
+            set->items[i] = *template;
             return NULL;
         }
     }
-    set->items[set->count++] = (struct chat_template){name, text};
+    set->items[set->count++] = *template;
     return NULL;
+}
+
+/* A template of tokenizer_config.json; half of a pair could not be written to its file. */
+static struct error *add_value(
+    struct arena *arena, struct chat_templates *set, const char *name, const struct json *template)
+{
+    if (!text_is_utf8(template->text))
+        return json_error(template,
+            "the template \"%s\" must be text that UTF-8 has, and holds a lone surrogate", name);
+    return add(arena, set, &(struct chat_template){name, template->text, template->text});
 }
 
 static struct error *add_named(struct arena *arena, struct chat_templates *set,
@@ -45,7 +55,7 @@ static struct error *add_named(struct arena *arena, struct chat_templates *set,
             text_printable(arena, name));
     if (set->count == CHAT_TEMPLATES_MAX)
         return json_error(place, "more than %d chat templates", CHAT_TEMPLATES_MAX);
-    return add(arena, set, name.bytes, template->text);
+    return add_value(arena, set, name.bytes, template);
 }
 
 struct error *chat_templates_from_config(
@@ -57,7 +67,7 @@ struct error *chat_templates_from_config(
         return NULL;
     }
     if (value->kind == JSON_STRING)
-        TRY(add(arena, &set, "default", value->text));
+        TRY(add_value(arena, &set, "default", value));
     else if (value->kind != JSON_ARRAY && value->kind != JSON_OBJECT)
         return json_error(value,
             "\"chat_template\" must be a string, a list or an object of templates, not %s",
@@ -82,16 +92,33 @@ const struct chat_template *chat_templates_single(const struct chat_templates *t
     return templates->count == 1 && !templates->is_set ? &templates->items[0] : NULL;
 }
 
+/* Python's universal newlines. */
+static struct error *read_lines(struct arena *arena, struct text text, struct text *out)
+{
+    char *read = arena_copy(arena, text.bytes, text.length);
+    TRY(memory_check(read));
+    size_t used = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.bytes[i] == '\n' && i > 0 && text.bytes[i - 1] == '\r')
+            continue;
+        read[used++] = text.bytes[i] == '\r' ? '\n' : text.bytes[i];
+    }
+    read[used] = '\0';
+    *out = (struct text){read, used};
+    return NULL;
+}
+
 /* A file that is no text could be copied, but not loaded. */
-static struct error *read_file(struct plan *plan, const char *role, size_t index, struct text *out)
+static struct error *read_file(
+    struct plan *plan, const char *role, size_t index, const char *name, struct chat_template *out)
 {
     struct text text;
     TRY(plan_read_text(plan, role, index, CHAT_TEMPLATE_BYTES_MAX, &text));
     if (!text_is_utf8(text))
         return error_new(ERROR_FORMAT, "%s: expected a chat template in UTF-8, found other bytes",
             plan_input_path(plan, role, index));
-    *out = text;
-    return NULL;
+    *out = (struct chat_template){.name = name, .text = text};
+    return read_lines(plan_arena(plan), text, &out->read);
 }
 
 static struct error *read_additional(struct plan *plan, struct chat_templates *set)
@@ -111,9 +138,9 @@ static struct error *read_additional(struct plan *plan, struct chat_templates *s
         if (set->count == CHAT_TEMPLATES_MAX)
             return error_new(
                 ERROR_FORMAT, "%s: more than %d chat templates", path, CHAT_TEMPLATES_MAX);
-        struct text text;
-        TRY(read_file(plan, role, i, &text));
-        TRY(add(plan_arena(plan), set, name, text));
+        struct chat_template template;
+        TRY(read_file(plan, role, i, name, &template));
+        TRY(add(plan_arena(plan), set, &template));
         set->is_set = true;
     }
     return NULL;
@@ -122,16 +149,16 @@ static struct error *read_additional(struct plan *plan, struct chat_templates *s
 struct error *chat_templates_read(struct plan *plan, struct chat_templates *out)
 {
     struct chat_templates set = {0};
-    struct text text;
+    struct chat_template template;
     if (plan_input_count(plan, "template") > 0) {
-        TRY(read_file(plan, "template", 0, &text));
-        TRY(add(plan_arena(plan), &set, "default", text));
+        TRY(read_file(plan, "template", 0, "default", &template));
+        TRY(add(plan_arena(plan), &set, &template));
         *out = set;
         return NULL;
     }
     if (plan_input_count(plan, "chat_template") > 0) {
-        TRY(read_file(plan, "chat_template", 0, &text));
-        TRY(add(plan_arena(plan), &set, "default", text));
+        TRY(read_file(plan, "chat_template", 0, "default", &template));
+        TRY(add(plan_arena(plan), &set, &template));
     }
     TRY(read_additional(plan, &set));
     if (set.count == 1 && strcmp(set.items[0].name, "default") == 0)
@@ -180,7 +207,7 @@ static const struct role_spec chat_template_roles[] = {
 const struct task_type task_chat_template = {
     .name = "chat-template",
     .help = "the chat template (chat_template.jinja) or, for a pattern, the additional ones",
-    .version = 1,
+    .version = 2,
     .roles = chat_template_roles,
     .plan = chat_template_plan,
 };

@@ -14,7 +14,8 @@ enum { CHAT_TEMPLATE_BYTES_MAX = 4 << 20, CHAT_TEMPLATES_MAX = 256 };
 
 struct chat_template {
     const char *name; /* "default": chat_template.jinja; others lie in additional_chat_templates/ */
-    struct text text;
+    struct text text; /* what is written: the file's bytes */
+    struct text read; /* what Python reads: in a file "\r\n" and "\r" are "\n" */
 };
 
 struct chat_templates {

@@ -260,7 +260,7 @@ static const struct role_spec config_roles[] = {
 const struct task_type task_config = {
     .name = "config",
     .help = "config.json of an MLX model directory",
-    .version = 1,
+    .version = 2,
     .roles = config_roles,
     .plan = config_plan,
 };

@@ -41,6 +41,8 @@ static struct error *read_token(const struct json *value, int64_t id, struct add
     const struct json *content = json_get(value, "content");
     if (!json_is(content, JSON_STRING))
         return json_error(value, "an added token must be an object with a \"content\"");
+    if (!text_is_utf8(content->text))
+        return json_error(content, "an added token must be UTF-8, and holds a lone surrogate");
     struct added_token token = {.id = id, .content = content->text};
     TRY(read_flag(value, "single_word", false, &token.single_word));
     TRY(read_flag(value, "lstrip", false, &token.lstrip));
@@ -545,7 +547,7 @@ static struct error *parser_of_chat_template(struct plan *plan, const char **par
     struct chat_templates templates;
     TRY(chat_templates_read(plan, &templates));
     const struct chat_template *single = chat_templates_single(&templates);
-    *parser = single == NULL ? NULL : tokenizer_parser_of_template(single->text);
+    *parser = single == NULL ? NULL : tokenizer_parser_of_template(single->read);
     return NULL;
 }
 

@@ -135,6 +135,26 @@ static void writer_puts_commas_and_colons(void **state)
     arena_end(&arena);
 }
 
+static void lone_surrogates_are_written_as_they_were_read(void **state)
+{
+    static const char text[] = "{\"\\ud800\":\"a\\udfff\\ud83d\\ud83d\\ude00\\udc00\\uffff\"}";
+    static const char *const wants[] = {
+        text, "{\"\\ud800\":\"a\\udfff\\ud83d\xF0\x9F\x98\x80\\udc00\xEF\xBF\xBF\"}"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct arena arena = {0};
+        struct text out;
+        const struct json_document *document;
+        assert_null(json_parse(&arena, "t.json", text_of(text), JSON_TOLERANT, &document));
+        struct json_writer *writer =
+            json_writer_new(&arena, &(struct json_style){.is_ascii = i == 0});
+        json_write_value(writer, &document->root);
+        assert_null(json_writer_finish(writer, &out));
+        assert_string_equal(out.bytes, wants[i]);
+        arena_end(&arena);
+    }
+}
+
 static void writer_holds_long_and_deep_texts(void **state)
 {
     enum { DEPTH = 300, ITEMS = 20000 };
@@ -241,6 +261,7 @@ int main(void)
         cmocka_unit_test(canonical_form_is_one_for_equal_texts),
         cmocka_unit_test(keys_sort_by_code_point_in_large_objects),
         cmocka_unit_test(writer_puts_commas_and_colons),
+        cmocka_unit_test(lone_surrogates_are_written_as_they_were_read),
         cmocka_unit_test(writer_holds_long_and_deep_texts),
         cmocka_unit_test(nothing_written_is_the_empty_text),
         cmocka_unit_test(doubles_are_spelled_as_python_does),

@@ -44,6 +44,12 @@ static void templates_come_as_string_list_or_object(void **state)
             "default=b;!"},
         {"{\"rag\":\"r\"}", "rag=r;!"},
         {"[]", "!"},
+        {"\"a\\ud800\"",
+            "t.json:1:1: the template \"default\" must be text that UTF-8 has, and holds "
+            "a lone surrogate"},
+        {"{\"a\":\"\\udfff\"}",
+            "t.json:1:6: the template \"a\" must be text that UTF-8 has, and holds "
+            "a lone surrogate"},
         {"7",
             "t.json:1:1: \"chat_template\" must be a string, a list or an object of templates, not "
             "7"},
@@ -125,6 +131,29 @@ static void a_template_that_is_no_text_is_refused(void **state)
     }
 }
 
+/* Python reads the file as text; what is written are its bytes. */
+static void line_ends_of_a_file_are_line_feeds_for_what_is_recognised(void **state)
+{
+    static const char *const ends[] = {"\n", "\r\n", "\r", "\n\r", "\r\r"};
+    (void)state;
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct project_run run = {0};
+        tree_write(
+            "in.jinja", arena_format(&run.arena, "a\r\nb<tool_call>%s<function=\r", ends[i]));
+        tree_write("psybuild.json",
+            "{\"psybuild\": 1, \"artifacts\": {\"tokenizer_config.json\": {\"task\": "
+            "\"tokenizer\", \"in\": {\"chat_template\": \"in.jinja\"}}, \"chat_template.jinja\": {"
+            "\"task\": \"chat-template\", \"in\": {\"chat_template\": \"in.jinja\"}}}}");
+        tree_assert_ok(project_run(&run));
+        bool is_one = i < 3;
+        assert_string_equal(tree_read(&run.arena, "tokenizer_config.json").bytes,
+            is_one ? "{\n  \"tool_parser_type\": \"qwen3_coder\"\n}\n" : "{}\n");
+        assert_true(text_equal(
+            tree_read(&run.arena, "chat_template.jinja"), tree_read(&run.arena, "in.jinja")));
+        project_run_end(&run);
+    }
+}
+
 static void a_file_with_an_unsafe_name_is_refused(void **state)
 {
     (void)state;
@@ -149,6 +178,8 @@ int main(void)
         cmocka_unit_test(too_many_templates_are_refused),
         cmocka_unit_test_setup_teardown(
             a_template_that_is_no_text_is_refused, tree_begin, tree_end),
+        cmocka_unit_test_setup_teardown(
+            line_ends_of_a_file_are_line_feeds_for_what_is_recognised, tree_begin, tree_end),
         cmocka_unit_test_setup_teardown(
             a_file_with_an_unsafe_name_is_refused, tree_begin, tree_end),
     };

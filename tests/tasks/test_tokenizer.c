@@ -68,6 +68,8 @@ static void added_tokens_of_the_config_are_written_in(void **state)
             "c.json:1:2: a key of \"added_tokens_decoder\" must be a token's number"},
         {"a token that is a string", as_it_is, "{\"3\":\"x\"}",
             "c.json:1:6: an added token must be an object with a \"content\""},
+        {"half of a pair", as_it_is, "{\"3\":{\"content\":\"\\udc00\"}}",
+            "c.json:1:17: an added token must be UTF-8, and holds a lone surrogate"},
         {"a flag that is none", as_it_is, "{\"3\":{\"content\":\"x\",\"lstrip\":0}}",
             "c.json:1:30: \"lstrip\" of an added token must be true or false"},
     };

@@ -28,9 +28,9 @@ static const struct {
     {"merge", 1, "55d1942917d151583fd3df230c68ff4e"},
     {"quantize", 1, "b29710a3138ce1656f7e04148e6f96b3"},
     {"index", 1, "89ba60c07fbe92d04762e1675c641304"},
-    {"config", 1, "343f414e04e95b0fff2e0b074cc083c3"},
+    {"config", 2, "343f414e04e95b0fff2e0b074cc083c3"},
     {"tokenizer", 2, "80540cb90036a37ee5e9a41f3def83ef"},
-    {"chat-template", 1, "0b0f4666a54dbf33acd9858445c48dd1"},
+    {"chat-template", 2, "0b0f4666a54dbf33acd9858445c48dd1"},
     {"card", 2, "51df7427277b1f62daec783a8267991c"},
     {"exec", 1, "4680a3fb05979ec31b667bbd7cc19750"},
 };
