@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/owner.h"
 
 #if defined(__linux__) && !defined(PSYBUILD_PORTABLE)
 #define USE_LINUX 1
@@ -135,6 +136,7 @@ static struct error *make_directory(
         return NULL;
     if (code != 0)
         return error_new_errno(code, path, "make the directory");
+    owner_give_directory(path);
     if (!is_synced)
         return NULL;
     char *parent = file_parent(arena, path);

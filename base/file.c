@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/fault.h"
+#include "base/owner.h"
 #include "base/text.h"
 
 #if defined(__linux__) && !defined(PSYBUILD_PORTABLE)
@@ -156,6 +157,8 @@ static struct error *open_path(
     pthread_mutex_init(&file->turn, NULL);
     file->size_bytes = (uint64_t)status.st_size;
     if (S_ISREG(status.st_mode)) {
+        if (file->is_staged)
+            owner_give(file->descriptor, path);
         *out = file;
         return NULL;
     }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/owner.h"
 #include "base/stamp.h"
 
 struct file_lock {
@@ -77,6 +78,7 @@ static int lock_path(const char *path, bool wait, int *out, long *holder, const 
         *out = descriptor;
         if (code != 0)
             return code;
+        owner_give(descriptor, path);
         *doing = "lock";
         code = lock_open_file(descriptor, wait, holder);
         if (code == 0)

@@ -17,6 +17,7 @@
 #include "base/file_lock.h"
 #include "base/file_whole.h"
 #include "base/json_write.h"
+#include "base/owner.h"
 #include "cli/option.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
@@ -303,6 +304,7 @@ static struct error *check_staging(struct conversion *conversion)
 
 static struct error *enter_staging(struct conversion *conversion)
 {
+    TRY(owner_check(conversion->staging));
     TRY(check_staging(conversion));
     TRY(file_make_directories(conversion->staging));
     TRY(file_change_directory(conversion->staging));

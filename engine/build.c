@@ -5,6 +5,7 @@
 
 #include "base/directory.h"
 #include "base/file_lock.h"
+#include "base/owner.h"
 #include "engine/machine/behind.h"
 #include "engine/state/cache.h"
 #include "engine/run/upgrade.h"
@@ -41,6 +42,7 @@ struct error *build_is_null(
 {
     struct validity validity = make_validity(options);
     *out = false;
+    TRY(owner_check(STATE_DIRECTORY));
     if (options->is_forced)
         return NULL;
     return compiled_is_null(&validity, STATE_DIRECTORY, targets, target_count, out);
@@ -75,6 +77,7 @@ static struct error *load_graph(struct build *build)
 static struct error *open_build(struct build *build)
 {
     uint64_t start = clock_now_ns();
+    TRY(owner_check(STATE_DIRECTORY));
     TRY(state_load(&build->arena, STATE_DIRECTORY, &build->state));
     build->stats.load_ns = clock_now_ns() - start;
     if (build->state->warning != NULL)
@@ -145,6 +148,7 @@ static struct error *take_lock(const struct build_options *options, struct file_
 {
     const char *path = STATE_DIRECTORY "/lock";
     long holder = 0;
+    TRY(owner_check(STATE_DIRECTORY));
     TRY(file_make_directories_synced(STATE_DIRECTORY));
     TRY(file_lock_take(path, false, out, &holder));
     if (*out != NULL)

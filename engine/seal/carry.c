@@ -75,6 +75,72 @@ static struct error *find_lost(
     return NULL;
 }
 
+/* ---- what an intent may name ---- */
+
+/* Below a directory of psybuild's own, or where a source's downloads grow. */
+static bool is_own_place(const struct build *build, const char *path)
+{
+    size_t length = strlen(STATE_DIRECTORY);
+    for (const char *at = path; at != NULL; at = strchr(at, '/')) {
+        at += *at == '/';
+        if (strncmp(at, STATE_DIRECTORY, length) == 0 && at[length] == '/')
+            return true;
+    }
+    for (uint32_t i = 0; i < build->graph->node_count; i++) {
+        const struct node *node = &build->graph->nodes[i];
+        if (node->source != NULL && node->source->partial != NULL &&
+            path_is_below(path, node->source_directory) &&
+            path_is_below(path + strlen(node->source_directory) + 1, node->source->partial))
+            return true;
+    }
+    return false;
+}
+
+static bool is_named(const struct build *build, const struct intent *intent, const char *path)
+{
+    if (graph_find_producer(build->graph, path) != NODE_NONE)
+        return true;
+    uint32_t file = map_get(&build->state->file_by_path, path);
+    bool is_made = false;
+    for (uint32_t i = 0; i < intent->record_count && !is_made; i++)
+        for (uint32_t k = 0; k < intent->records[i].made_count; k++)
+            is_made |= intent->records[i].made[k].file == file;
+    for (uint32_t i = 0; i < build->state->record_count && !is_made; i++)
+        for (uint32_t k = 0; k < build->state->records[i].made_count; k++)
+            is_made |= build->state->records[i].made[k].file == file;
+    return file != MAP_NONE && is_made;
+}
+
+static bool may_name(const struct build *build, const struct intent *intent, const char *path)
+{
+    return path_is_normal(path) && (is_own_place(build, path) || is_named(build, intent, path));
+}
+
+/* Where something goes: nowhere, to such a name, or into the cache. */
+static bool may_go_to(const struct build *build, const struct intent *intent, const char *path)
+{
+    bool is_entry = build->cache.path != NULL && path_is_below(path, build->cache.path) &&
+                    strchr(path + strlen(build->cache.path) + 1, '/') == NULL;
+    return path[0] == '\0' || is_entry || may_name(build, intent, path);
+}
+
+struct error *carry_check(struct build *build, const struct intent *intent)
+{
+    for (uint32_t i = 0; i < intent->move_count; i++) {
+        const struct move *move = &intent->moves[i];
+        const char *wrong = !may_name(build, intent, move->from)     ? move->from
+                            : !may_go_to(build, intent, move->to)    ? move->to
+                            : !may_go_to(build, intent, move->place) ? move->place
+                                                                     : NULL;
+        if (wrong != NULL)
+            return error_new(ERROR_FORMAT,
+                STATE_DIRECTORY "/journal: an unfinished rename names \"%s\", which is not "
+                                "psybuild's: if you trust this directory, remove the journal",
+                text_printable(&build->arena, text_of(wrong)));
+    }
+    return NULL;
+}
+
 /* ---- single moves ---- */
 
 static struct error *make_directory_of(struct build *build, const char *path)

@@ -9,6 +9,11 @@
 
 #include "engine/run/run.h"
 
+/* ERROR_FORMAT unless the moves of an intent that another build left are within what psybuild has
+ * to move: names within the tree that a node or a record has, places of its own, and entries of the
+ * cache. A journal that somebody made up can name anything. */
+MUST_CHECK struct error *carry_check(struct build *build, const struct intent *intent);
+
 /* From the first move to the records. After an error the intent is the state's still, and the next
  * build goes on with it; unless `*is_given_up`: then the error says what is gone. */
 MUST_CHECK struct error *carry_out(struct build *build, struct intent *intent, bool *is_given_up);

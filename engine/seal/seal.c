@@ -302,6 +302,7 @@ static struct error *check_unchanged(struct build *build, const struct node_run 
 static struct error *finish(struct build *build, struct intent *intent)
 {
     bool is_given_up;
+    TRY(carry_check(build, intent));
     run_say(build, EVENT_NOTE, NULL, "finishing what an interrupted build had begun to rename");
     struct error *error = carry_out(build, intent, &is_given_up);
     if (error != NULL && !is_given_up)

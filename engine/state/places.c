@@ -4,13 +4,15 @@
 #include <string.h>
 
 #include "base/directory.h"
+#include "base/owner.h"
 
 static struct error *find_base(struct arena *arena, const struct node *node, const char **out)
 {
     bool is_same;
     TRY(file_same_device(STATE_DIRECTORY, node->directory, &is_same));
     *out = is_same ? STATE_DIRECTORY : path_join(arena, node->directory, STATE_DIRECTORY);
-    return memory_check(*out);
+    TRY(memory_check(*out));
+    return is_same ? NULL : owner_check(*out);
 }
 
 static const char *name_of(const struct node *node, char hex[HASH_HEX_BYTES])

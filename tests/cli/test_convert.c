@@ -220,6 +220,28 @@ static void another_ones_directory_is_not_staged_in(void **state)
     assert_string_equal(tree_read(&arena, STAGING "/source/mine").bytes, "my own");
 }
 
+/* Whoever can write beside the target could leave a journal there. */
+static void the_staging_directory_of_another_user_is_not_obeyed(void **state)
+{
+    enum { STRANGER = 54321 };
+    char *here;
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("skipped: only root can give a directory to another user\n");
+        skip();
+    }
+    copy_miniature("models/source");
+    tree_write(STAGING "/.psybuild/journal", "forged");
+    assert_int_equal(lchown(STAGING, STRANGER, STRANGER), 0);
+    assert_int_equal(lchown(STAGING "/.psybuild", STRANGER, STRANGER), 0);
+    tree_assert_ok(file_current_directory(&arena, &here));
+    assert_said(CONVERT("--hf-path", "models/source", "--mlx-path", "models/x"), 2,
+        arena_format(&arena,
+            "psybuild: error: %s/" STAGING " belongs to another user (54321, you are 0): what it "
+            "says is not obeyed; remove it, or run psybuild as that user\n",
+            here));
+}
+
 static void wrong_flags_end_with_2_and_say_why(void **state)
 {
     static const struct {
@@ -462,6 +484,7 @@ int main(void)
         TEST(a_dry_run_leaves_nothing),
         TEST(an_existing_path_is_refused_and_left),
         TEST(another_ones_directory_is_not_staged_in),
+        TEST(the_staging_directory_of_another_user_is_not_obeyed),
         TEST(wrong_flags_end_with_2_and_say_why),
         TEST(flags_of_quantization_do_nothing_without_q),
         TEST(a_source_that_is_no_model_leaves_nothing),
