@@ -10,6 +10,7 @@
 #include "base/directory.h"
 #include "base/file_lock.h"
 #include "base/json.h"
+#include "base/library.h"
 #include "tests/support/program.h"
 #include "tests/support/tree.h"
 
@@ -511,6 +512,27 @@ static void help_and_version_need_no_manifest(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, tree_begin, end)
 
+/* Another libyaml lies where the program looks first, and is none. */
+static void a_card_without_libyaml_names_it(void **state)
+{
+    static const char *const arguments[] = {"-q", "card/README.md", NULL};
+    static const char *const environment[] = {"LD_LIBRARY_PATH", "broken", NULL};
+    (void)state;
+#ifdef __APPLE__ /* hands no such variable on */
+    skip();
+#endif
+    tree_write("broken/" LIBYAML_SONAME, "no library");
+    tree_write("README.md", "---\nlicense: mit\n---\n");
+    tree_write("psybuild.json",
+        MANIFEST("\"card/README.md\": {\"task\": \"card\", \"in\": {\"readme\": \"README.md\"},"
+                 " \"with\": {\"base_model\": \"org/name\"}}"));
+    assert_said(program_run(&arena, arguments, environment), 1,
+        "psybuild: error: " LIBYAML_SONAME
+        ": no such library on this machine; model cards (Debian's"
+        " package libyaml-0-2, brew's libyaml) need it\n"
+        "    while planning card/README.md\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,6 +562,7 @@ int main(void)
         TEST(a_missing_output_is_damage),
         TEST(what_is_no_safetensors_file_cannot_be_inspected),
         TEST(help_and_version_need_no_manifest),
+        TEST(a_card_without_libyaml_names_it),
     };
     program_find();
     return cmocka_run_group_tests(tests, NULL, NULL);

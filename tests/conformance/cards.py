@@ -1,6 +1,5 @@
 """Model cards: what psybuild writes for a checkpoint's README.md, and what the reference does, byte for byte."""
 import json
-import logging
 import os
 import random
 import shutil
@@ -209,7 +208,8 @@ def planned():
 
 
 def run(kind, psybuild, work, report):
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    from huggingface_hub.utils import logging
+    logging.set_verbosity_error()
     cards = realistic() if kind == "realistic" else generated()
     names = [name for name, _ in cards]
     base = os.path.join(work, "psybuild", "cards", kind)
