@@ -54,6 +54,33 @@ void memory_prepare_threads(void)
 #endif
 }
 
+bool memory_budget_take(struct memory_budget *budget, size_t size)
+{
+    if (size > budget->bytes_max - budget->bytes) {
+        budget->is_exceeded = true;
+        return false;
+    }
+    budget->bytes += size;
+    return true;
+}
+
+void memory_budget_give(struct memory_budget *budget, size_t size)
+{
+    budget->bytes -= size;
+}
+
+struct error *memory_budget_check(
+    struct memory_budget *budget, const char *what, struct error *error)
+{
+    if (!budget->is_exceeded || error == NULL || error_kind_of(error) != ERROR_MEMORY)
+        return error;
+    char most[SIZE_TEXT_MAX];
+    error_free(error);
+    budget->is_exceeded = false;
+    return error_new(
+        ERROR_FORMAT, "%s needs more than %s of memory", what, size_print(most, budget->bytes_max));
+}
+
 static unsigned char *block_bytes(struct arena_block *block)
 {
     return (unsigned char *)block + HEADER_BYTES;
@@ -69,7 +96,11 @@ static struct arena_block *add_block(struct arena *arena, size_t size_min)
         size = size_min;
     if (size > SIZE_MAX - HEADER_BYTES)
         return NULL;
+    if (arena->budget != NULL && !memory_budget_take(arena->budget, size))
+        return NULL;
     struct arena_block *block = memory_alloc(size + HEADER_BYTES);
+    if (block == NULL && arena->budget != NULL)
+        memory_budget_give(arena->budget, size);
     if (block == NULL)
         return NULL;
     *block = (struct arena_block){.next = arena->blocks, .size = size};
@@ -133,10 +164,10 @@ char *arena_copy(struct arena *arena, const char *bytes, size_t length)
     return copy;
 }
 
-/* For at least eight items, twice as many as before; 0: too many. */
+/* Twice as many items as before: most lists are of one; 0: too many. */
 static size_t next_capacity(size_t capacity, size_t item_size)
 {
-    size_t wanted = capacity < 8 ? 8 : capacity * 2;
+    size_t wanted = capacity == 0 ? 1 : capacity * 2;
     return wanted < capacity || wanted > SIZE_MAX / item_size ? 0 : wanted;
 }
 
@@ -154,13 +185,19 @@ void *arena_grow(struct arena *arena, void *items, size_t count, size_t *capacit
     return grown;
 }
 
-void *memory_grow(void *items, size_t count, size_t *capacity, size_t item_size)
+void *memory_grow(
+    struct memory_budget *budget, void *items, size_t count, size_t *capacity, size_t item_size)
 {
     if (count < *capacity)
         return items;
     size_t wanted = next_capacity(*capacity, item_size);
-    void *grown = wanted == 0 ? NULL : memory_resize(items, wanted * item_size);
-    if (grown != NULL)
+    size_t more = (wanted - *capacity) * item_size;
+    if (wanted == 0 || !memory_budget_take(budget, more))
+        return NULL;
+    void *grown = memory_resize(items, wanted * item_size);
+    if (grown == NULL)
+        memory_budget_give(budget, more);
+    else
         *capacity = wanted;
     return grown;
 }
@@ -170,18 +207,22 @@ void arena_reset(struct arena *arena)
     struct arena_block *kept = arena->blocks; /* the newest is the largest */
     if (kept == NULL)
         return;
-    struct arena rest = {.blocks = kept->next};
+    struct arena rest = *arena;
+    rest.blocks = kept->next;
     arena_end(&rest);
     kept->next = NULL;
     kept->used = 0;
-    *arena = (struct arena){.blocks = kept, .size_bytes = kept->size};
+    arena->size_bytes = kept->size;
 }
 
 void arena_end(struct arena *arena)
 {
     for (struct arena_block *block = arena->blocks, *next; block != NULL; block = next) {
         next = block->next;
+        if (arena->budget != NULL)
+            memory_budget_give(arena->budget, block->size);
         memory_free(block);
     }
-    *arena = (struct arena){0};
+    arena->blocks = NULL;
+    arena->size_bytes = 0;
 }

@@ -20,7 +20,11 @@ static struct error *begin_runs(struct build *build)
     build->runs = arena_array(&build->arena, build->graph->node_count, sizeof *build->runs);
     build->file_capacity = build->state->file_count;
     build->files = arena_array(&build->arena, build->file_capacity, sizeof *build->files);
-    return build->runs == NULL || build->files == NULL ? error_memory() : NULL;
+    if (build->runs == NULL || build->files == NULL)
+        return error_memory();
+    for (uint32_t i = 0; i < build->graph->node_count; i++)
+        build->runs[i].arena.budget = &build->planning;
+    return NULL;
 }
 
 static void say_note(void *context, const char *line)
@@ -83,7 +87,9 @@ static struct error *open_build(struct build *build)
     if (build->state->warning != NULL)
         run_say(build, EVENT_WARNING, NULL, build->state->warning);
     start = clock_now_ns();
-    TRY(load_graph(build));
+    build->arena.budget = &build->planning;
+    TRY(memory_budget_check(&build->planning, build->options->manifest, load_graph(build)));
+    build->arena.budget = NULL; /* what it holds now stays, and what is found out is written down */
     build->stats.graph_ns = clock_now_ns() - start;
     TRY(begin_runs(build));
     return upgrade_trees(build);
@@ -97,7 +103,10 @@ struct error *build_open(
         file_lock_release(lock);
         return error_memory();
     }
-    *build = (struct build){.options = options, .registry = options->registry, .lock = lock};
+    *build = (struct build){.options = options,
+        .registry = options->registry,
+        .lock = lock,
+        .planning = {.bytes_max = PLANNING_BYTES_MAX}};
     struct error *error = open_build(build);
     if (error != NULL)
         build_close(build);

@@ -94,6 +94,8 @@ struct task_type {
 };
 
 const char *node_name(const struct node *node);
+/* What a source says of a fetched file. */
+const struct source_file *node_source(const struct node *node);
 /* The parameter as the manifest or the source's listing gives it; NULL when it is unset. */
 const struct json *node_param(const struct node *node, const char *name);
 
@@ -244,7 +246,7 @@ struct source_file {
     const char *path;     /* within the source's directory, normal */
     const char *identity; /* "sha256:HEX" or "git:HEX": all that its key covers, with the name */
     uint64_t size_bytes;
-    const struct json *parameters; /* object; how to get it: no part of the key */
+    const struct json *parameters; /* object; how to get it: no part of the key; may be shared */
     const char *partial; /* where it grows, within the source's directory; NULL: in .psybuild */
 };
 

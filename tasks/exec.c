@@ -14,7 +14,11 @@
 #include "base/wire.h"
 #include "engine/task.h"
 
-enum { DEPFILE_BYTES_MAX = 64 << 20 };
+enum {
+    DEPFILE_BYTES_MAX = 16 << 20,
+    DEPFILE_PATHS_MAX = 100 * 1000, /* targets among them */
+    SHOWN_BYTES_MAX = 1024,         /* of a command that failed: more than what is printed of it */
+};
 
 /* ---- filling in ---- */
 
@@ -197,7 +201,7 @@ struct error *exec_parse_depfile(
 {
     struct depfile depfile = {.text = text};
     const char **list = NULL;
-    size_t listed = 0, capacity = 0;
+    size_t listed = 0, capacity = 0, word_count = 0;
     bool is_behind_colon = false, has_words = false;
     for (;;) {
         skip_blanks(&depfile);
@@ -214,6 +218,9 @@ struct error *exec_parse_depfile(
         }
         struct text word;
         size_t begin = depfile.position;
+        if (word_count++ == DEPFILE_PATHS_MAX)
+            return error_new_at(ERROR_FORMAT, name, text.bytes, text.length, begin,
+                "a depfile must name at most %d paths", DEPFILE_PATHS_MAX);
         TRY(read_word(&depfile, arena, &word));
         if (depfile.position == begin || memchr(word.bytes, '\0', word.length) != NULL)
             return error_new_at(
@@ -375,13 +382,19 @@ static struct error *place_files(
     return NULL;
 }
 
-/* "python3 eval.py -o ...", on one line and safe to print. */
+/* "python3 eval.py -o ...", on one line and safe to print, which shows its beginning. */
 static const char *show_command(struct arena *arena, char *const *arguments)
 {
-    char *line = arena_copy(arena, arguments[0], strlen(arguments[0]));
-    for (size_t i = 1; line != NULL && arguments[i] != NULL; i++)
-        line = arena_format(arena, "%s %s", line, arguments[i]);
-    const char *shown = line == NULL ? NULL : text_printable(arena, text_of(line));
+    struct buffer line = {.arena = arena};
+    struct text text;
+    buffer_put_string(&line, arguments[0]);
+    for (size_t i = 1; arguments[i] != NULL && line.count < SHOWN_BYTES_MAX; i++) {
+        buffer_put_string(&line, " ");
+        buffer_put_string(&line, arguments[i]);
+    }
+    struct error *error = buffer_text(&line, &text);
+    const char *shown = error != NULL ? NULL : text_printable(arena, text);
+    error_free(error);
     return shown == NULL ? arguments[0] : shown;
 }
 

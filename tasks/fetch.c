@@ -35,6 +35,7 @@ enum {
     RANGE_BYTES_MIN = PIECE_BYTES_MAX, /* whole blocks of the engine's */
     HINT_FILE_BYTES_MIN = 4 << 20,     /* a smaller file is here as soon as its header is */
     HINT_BYTES = 64 << 10,             /* of a safetensors file: most headers are shorter */
+    HINT_BYTES_MAX = 4 << 20,          /* a file with a longer header is read when it is here */
 };
 #define ADDRESS_BYTES_MAX ((uint64_t)1 << 40) /* that a stranger's word is planned for */
 
@@ -79,14 +80,14 @@ static struct request request_of(const struct node *node)
 {
     const struct json *offline = node_param(node, "offline");
     bool is_dataset = strcmp(text_param(node, "type", "model"), "dataset") == 0;
+    const struct source_file *source = node_source(node);
     struct request request = {.name = node_name(node),
-        .identity = text_param(node, "identity", NULL),
+        .identity = source->identity,
         .url = text_param(node, "url", NULL),
         .repo = {is_dataset ? HUB_DATASET : HUB_MODEL, text_param(node, "hub", NULL)},
         .directory = text_param(node, "directory", NULL),
         .commit = text_param(node, "commit", NULL),
-        .file = {.path = text_param(node, "path", node_name(node)),
-            .size_bytes = number_param(node, "size", HTTP_SIZE_UNKNOWN)},
+        .file = {.path = source->path, .size_bytes = source->size_bytes},
         .rate_bytes = number_param(node, "rate", 0),
         .is_offline = offline != NULL && offline->boolean};
     set_identity(&request.file, request.identity);
@@ -591,8 +592,8 @@ static struct error *give_head(struct work *work, const struct request *request,
 {
     TRY(get_head(work, request, head, HINT_BYTES));
     uint64_t length = load_le64(head->bytes);
-    if (length > SAFETENSORS_HEADER_MAX || length > request->file.size_bytes - 8)
-        return NULL; /* no such file */
+    if (length > HINT_BYTES_MAX || length > request->file.size_bytes - 8)
+        return NULL; /* no such file, or none that plans are made ahead from */
     if (8 + length > head->count)
         TRY(get_head(work, request, head, 8 + length));
     return work_hint(work, head->bytes, (size_t)(8 + length));

@@ -10,7 +10,7 @@
 #include "base/stamp.h"
 #include "tasks/formats/hub_reply.h"
 
-#define SIZE_BYTES_MAX (UINT64_C(1) << 53) /* what JSON's readers keep exact */
+#define SIZE_BYTES_MAX (UINT64_C(1) << 40) /* of one file: a listing's word is planned for */
 
 /* Elsewhere names that differ in case only are two files. */
 #ifdef __APPLE__
@@ -59,8 +59,8 @@ static struct error *read_string(struct arena *arena, const struct json *object,
         return NULL;
     if (!json_is(value, JSON_STRING) || strlen(value->text.bytes) != value->text.length)
         return must_be(arena, object, key, value, what);
-    *out = value->text.bytes;
-    return NULL;
+    *out = arena_copy(arena, value->text.bytes, value->text.length);
+    return memory_check(*out);
 }
 
 static struct error *read_patterns(struct arena *arena, const struct json *object, const char *key,
@@ -79,7 +79,8 @@ static struct error *read_patterns(struct arena *arena, const struct json *objec
         const struct json *item = &list->items[i];
         if (item->kind != JSON_STRING || strlen(item->text.bytes) != item->text.length)
             return must_be(arena, object, key, item, "a list of patterns");
-        patterns[i] = item->text.bytes;
+        patterns[i] = arena_copy(arena, item->text.bytes, item->text.length);
+        TRY(memory_check(patterns[i]));
     }
     *out = patterns;
     *count = list->count;
@@ -177,12 +178,25 @@ static struct error *read_file(
     if (sha256 != NULL &&
         !(sha256->kind == JSON_STRING && text_is_hex(sha256->text, HUB_HASH_MAX - 1)))
         return must_be(arena, object, "sha256", sha256, "64 lower-case hex digits");
-    *out = (struct hub_file){.path = member->key.bytes, .size_bytes = (uint64_t)size_bytes};
+    const char *path = arena_copy(arena, member->key.bytes, member->key.length);
+    TRY(memory_check(path));
+    *out = (struct hub_file){.path = path, .size_bytes = (uint64_t)size_bytes};
     if (git != NULL)
         memcpy(out->git, git->text.bytes, sizeof out->git);
     else
         memcpy(out->sha256, sha256->text.bytes, sizeof out->sha256);
     return NULL;
+}
+
+static struct error *select_files(
+    struct arena *scratch, struct arena *arena, const struct json *files, struct hub_files *out)
+{
+    struct hub_file *items = arena_array(scratch, files->count, sizeof *items);
+    TRY(memory_check(items));
+    for (size_t i = 0; i < files->count; i++)
+        TRY(read_file(arena, files, i, &items[i]));
+    struct error *error = lock_select(arena, &(struct hub_files){items, files->count}, NULL, out);
+    return error == NULL ? NULL : error_wrap(error, "reading %s", files->document->name);
 }
 
 static struct error *read_files(
@@ -193,12 +207,10 @@ static struct error *read_files(
         return must_be(arena, object, "files", files, "an object");
     if (files->count == 0)
         return json_error(files, "\"files\" must hold at least one file");
-    struct hub_file *items = arena_array(arena, files->count, sizeof *items);
-    TRY(memory_check(items));
-    for (size_t i = 0; i < files->count; i++)
-        TRY(read_file(arena, files, i, &items[i]));
-    struct error *error = lock_select(arena, &(struct hub_files){items, files->count}, NULL, out);
-    return error == NULL ? NULL : error_wrap(error, "reading %s", object->document->name);
+    struct arena scratch = {0};
+    struct error *error = select_files(&scratch, arena, files, out);
+    arena_end(&scratch);
+    return error;
 }
 
 /* ---- the whole ---- */
@@ -209,8 +221,10 @@ static struct error *read_source(struct arena *arena, const struct json *sources
     static const char *const known[] = {
         "commit", "exclude", "files", "hub", "include", "revision", "type", NULL};
     const struct json *object = &member->value;
-    struct lock_source source = {.directory = member->key.bytes};
+    struct lock_source source = {
+        .directory = arena_copy(arena, member->key.bytes, member->key.length)};
     const char *commit, *revision;
+    TRY(memory_check(source.directory));
     if (strlen(source.directory) != member->key.length || !path_is_normal(source.directory))
         return json_error_key(
             sources, member, "a source's name must be a path, not \"%s\"", source.directory);
@@ -251,21 +265,33 @@ static struct error *read_sources(struct arena *arena, const struct json *root, 
     return NULL;
 }
 
-struct error *lock_read(struct arena *arena, const char *path, struct lock *out)
+/* The text, in memory of its own, is several times as long as what is taken from it. */
+static struct error *read_lock(
+    struct arena *scratch, struct arena *arena, const char *path, struct lock *out)
 {
-    struct lock lock = {0};
-    enum file_kind kind;
-    struct file_stamp stamp;
     struct text text;
     const struct json_document *document;
-    TRY(file_stat(path, &kind, &stamp));
-    if (kind != FILE_ABSENT) {
-        TRY(file_read_whole(arena, path, JSON_BYTES_MAX, &text));
-        TRY(json_parse(arena, path, text, JSON_STRICT, &document));
-        TRY(read_sources(arena, &document->root, &lock));
-    }
+    struct lock lock = {0};
+    TRY(file_read_whole(scratch, path, JSON_BYTES_MAX, &text));
+    TRY(json_parse(scratch, path, text, JSON_STRICT, &document));
+    TRY(read_sources(arena, &document->root, &lock));
     *out = lock;
     return NULL;
+}
+
+struct error *lock_read(struct arena *arena, const char *path, struct lock *out)
+{
+    enum file_kind kind;
+    struct file_stamp stamp;
+    TRY(file_stat(path, &kind, &stamp));
+    if (kind == FILE_ABSENT) {
+        *out = (struct lock){0};
+        return NULL;
+    }
+    struct arena scratch = {.budget = arena->budget};
+    struct error *error = read_lock(&scratch, arena, path, out);
+    arena_end(&scratch);
+    return error;
 }
 
 /* The place of a directory: of its entry, or of where it would stand. */

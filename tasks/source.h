@@ -8,7 +8,7 @@
 
 #include "engine/task.h"
 
-enum { SOURCE_PARAMETERS_MAX = 9 };
+enum { SOURCE_PARAMETERS_MAX = 6 };
 
 /* An object built member by member, placed where its source is declared. */
 struct source_parameters {

@@ -75,7 +75,6 @@ static struct error *describe_url_file(struct source_context *context, const str
     TRY(check_url_file(context->arena, object));
     struct source_parameters *parameters = source_parameters_new(context, object);
     TRY(memory_check(parameters));
-    source_add_string(parameters, "identity", json_get(object, "hash")->text.bytes);
     source_add_string(parameters, "url", json_get(object, "url")->text.bytes);
     *out = (struct source_file){.path = member->key.bytes,
         .identity = json_get(object, "hash")->text.bytes,

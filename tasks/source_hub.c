@@ -13,27 +13,17 @@ static const char *type_word(enum hub_type type)
     return type == HUB_DATASET ? "dataset" : "model";
 }
 
-static struct error *describe_file(struct source_context *context, const struct json *declaration,
-    const struct lock_source *source, const struct hub_file *file, struct source_file *out)
+static struct error *describe_file(struct arena *arena, const struct json *parameters,
+    const struct hub_file *file, struct source_file *out)
 {
-    struct arena *arena = context->arena;
     bool is_lfs = file->sha256[0] != '\0';
-    struct source_parameters *parameters = source_parameters_new(context, declaration);
     const char *identity =
         arena_format(arena, "%s:%s", is_lfs ? "sha256" : "git", is_lfs ? file->sha256 : file->git);
-    if (parameters == NULL || identity == NULL)
-        return error_memory();
-    source_add_string(parameters, "directory", source->directory);
-    source_add_string(parameters, "hub", source->repo.id);
-    source_add_string(parameters, "type", type_word(source->repo.type));
-    source_add_string(parameters, "commit", source->commit);
-    source_add_string(parameters, "path", file->path);
-    source_add_string(parameters, "identity", identity);
-    TRY(source_add_number(arena, parameters, "size", file->size_bytes));
+    TRY(memory_check(identity));
     *out = (struct source_file){.path = file->path,
         .identity = identity,
         .size_bytes = file->size_bytes,
-        .parameters = &parameters->object,
+        .parameters = parameters,
         .partial = HUB_LOCAL_DIRECTORY "/psybuild"}; /* where hub tools expect such things */
     return NULL;
 }
@@ -43,11 +33,16 @@ static struct error *describe_files(struct source_context *context, const struct
 {
     struct lock_source *kept = arena_alloc(context->arena, sizeof *kept);
     struct source_file *items = arena_array(context->arena, source->files.count, sizeof *items);
-    if (kept == NULL || items == NULL)
+    struct source_parameters *parameters = source_parameters_new(context, declaration);
+    if (kept == NULL || items == NULL || parameters == NULL)
         return error_memory();
     *kept = *source; /* parameters point to its commit */
+    source_add_string(parameters, "directory", kept->directory);
+    source_add_string(parameters, "hub", kept->repo.id);
+    source_add_string(parameters, "type", type_word(kept->repo.type));
+    source_add_string(parameters, "commit", kept->commit);
     for (size_t i = 0; i < kept->files.count; i++)
-        TRY(describe_file(context, declaration, kept, &kept->files.items[i], &items[i]));
+        TRY(describe_file(context->arena, &parameters->object, &kept->files.items[i], &items[i]));
     *files = items;
     *count = kept->files.count;
     return NULL;

@@ -12,7 +12,7 @@ struct disk_file {
 };
 
 struct builder {
-    struct arena *arena;
+    struct arena *arena, scratch; /* of one node's declaration */
     struct graph *graph;
     const struct manifest *manifest;
     struct source_context *context;
@@ -21,7 +21,6 @@ struct builder {
     struct map file_by_path, group_by_directory;
     size_t node_capacity, watch_capacity, group_capacity, environment_capacity;
     const struct manifest_node **declared; /* by node index; NULL for fetched files */
-    size_t declared_capacity;
     size_t pattern_capacity;
 };
 
@@ -30,6 +29,8 @@ MUST_CHECK struct error *sources_add_watch(struct builder *builder, struct watch
 MUST_CHECK struct error *sources_stat_lock(struct builder *builder, struct file_stamp *out);
 MUST_CHECK struct error *sources_watch_lock(
     struct builder *builder, const struct file_stamp *before);
+/* Room for so many nodes more. */
+MUST_CHECK struct error *sources_reserve_nodes(struct builder *builder, size_t count);
 MUST_CHECK struct error *sources_add_node(
     struct builder *builder, const struct node *node, const struct manifest_node *declared);
 MUST_CHECK struct error *sources_list(

@@ -35,6 +35,7 @@ static struct error *add_all_declared(struct builder *builder)
     const struct manifest *manifest = builder->manifest;
     bool *is_added = arena_array(builder->arena, manifest->node_count, sizeof *is_added);
     TRY(memory_check(is_added));
+    TRY(sources_reserve_nodes(builder, manifest->node_count));
     for (bool is_growing = true; is_growing;) {
         is_growing = false;
         for (size_t i = 0; i < manifest->node_count; i++) {
@@ -61,6 +62,28 @@ static struct error *add_all(struct builder *builder)
     return add_all_declared(builder);
 }
 
+static struct error *build_all(struct builder *builder)
+{
+    struct graph *graph = builder->graph;
+    TRY(add_all(builder));
+    TRY(nodes_check_patterns(builder));
+    TRY(graph_fill_groups(builder->arena, graph));
+    for (uint32_t i = 0; i < graph->node_count; i++)
+        TRY(roles_resolve(builder, i));
+    for (uint32_t i = 0; i < graph->node_count; i++)
+        TRY(order_collect_needs(builder, i));
+    TRY(order_sort(builder));
+    for (uint32_t at = 0; at < graph->node_count; at++) {
+        struct node *node = &graph->nodes[graph->order[at]];
+        TRY(keys_declare(builder, node));
+        node->key = hash_text(node->declaration);
+        TRY(roles_see_through(builder, node));
+        node->need_count = 0;
+        TRY(order_collect_needs(builder, graph->order[at]));
+    }
+    return order_check_groups(builder); /* what is seen through a view of the group stays inside */
+}
+
 struct error *graph_build(struct arena *arena, const struct manifest *manifest,
     const struct registry *registry, const char *data_directory, struct source_context *context,
     struct graph **out)
@@ -75,25 +98,12 @@ struct error *graph_build(struct arena *arena, const struct manifest *manifest,
         .graph = graph,
         .manifest = manifest,
         .context = context,
+        .scratch = {.budget = arena->budget},
         .file_by_path = {.arena = arena},
         .group_by_directory = {.arena = arena}};
-    TRY(add_all(&builder));
-    TRY(nodes_check_patterns(&builder));
-    TRY(graph_fill_groups(arena, builder.graph));
-    for (uint32_t i = 0; i < graph->node_count; i++)
-        TRY(roles_resolve(&builder, i));
-    for (uint32_t i = 0; i < graph->node_count; i++)
-        TRY(order_collect_needs(&builder, i));
-    TRY(order_sort(&builder));
-    for (uint32_t at = 0; at < graph->node_count; at++) {
-        struct node *node = &graph->nodes[graph->order[at]];
-        TRY(keys_declare(&builder, node));
-        node->key = hash_text(node->declaration);
-        TRY(roles_see_through(&builder, node));
-        node->need_count = 0;
-        TRY(order_collect_needs(&builder, graph->order[at]));
-    }
-    TRY(order_check_groups(&builder)); /* what is seen through a view of the group stays inside */
+    struct error *error = build_all(&builder);
+    arena_end(&builder.scratch);
+    TRY(error);
     *out = graph;
     return NULL;
 }

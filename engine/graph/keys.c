@@ -62,7 +62,7 @@ static int compare_hex(const void *a, const void *b)
 static struct error *write_views(
     struct builder *builder, struct json_writer *writer, const struct node *node)
 {
-    char(*keys)[HASH_HEX_BYTES] = arena_array(builder->arena, node->need_count, sizeof *keys);
+    char(*keys)[HASH_HEX_BYTES] = arena_array(&builder->scratch, node->need_count, sizeof *keys);
     uint32_t count = 0;
     TRY(memory_check(keys));
     for (uint32_t k = 0; k < node->need_count; k++)
@@ -80,8 +80,8 @@ static struct error *write_views(
  * before they are seen through. */
 struct error *keys_declare(struct builder *builder, struct node *node)
 {
-    struct json_writer *writer = json_writer_new(builder->arena, &JSON_STYLE_CANONICAL);
-    struct node_input *sorted = arena_array(builder->arena, node->input_count, sizeof *sorted);
+    struct json_writer *writer = json_writer_new(&builder->scratch, &JSON_STYLE_CANONICAL);
+    struct node_input *sorted = arena_array(&builder->scratch, node->input_count, sizeof *sorted);
     if (writer == NULL || sorted == NULL)
         return error_memory();
     if (node->input_count > 0)
@@ -122,6 +122,10 @@ struct error *keys_declare(struct builder *builder, struct node *node)
     }
     TRY(write_environment(builder, writer, node));
     json_write_object_end(writer);
-    TRY(json_writer_finish(writer, &node->declaration));
-    return NULL;
+    struct text written;
+    TRY(json_writer_finish(writer, &written));
+    char *kept = arena_copy(builder->arena, written.bytes, written.length);
+    node->declaration = (struct text){kept, written.length};
+    arena_reset(&builder->scratch);
+    return memory_check(kept);
 }

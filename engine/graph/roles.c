@@ -141,12 +141,24 @@ struct error *roles_resolve(struct builder *builder, uint32_t index)
 
 /* ---- views ---- */
 
+static bool has_view(const struct builder *builder, const struct node_input *input)
+{
+    for (uint32_t k = 0; k < input->ref_count; k++) {
+        uint32_t producer = input->refs[k].producer;
+        if (producer != NODE_NONE && builder->graph->nodes[producer].is_view)
+            return true;
+    }
+    return false;
+}
+
 /* In order, so that a view of a view is already resolved. */
 struct error *roles_see_through(struct builder *builder, struct node *node)
 {
     for (uint32_t i = 0; i < node->input_count; i++) {
         struct node_input *input = &node->inputs[i];
         struct refs refs = {0};
+        if (!has_view(builder, input))
+            continue;
         for (uint32_t k = 0; k < input->ref_count; k++) {
             const struct node_ref *ref = &input->refs[k];
             const struct node *view =

@@ -1,6 +1,9 @@
 /* sources.c - the files of the sources, and what is watched. */
 #include "engine/graph/builder.h"
 
+#include <assert.h>
+#include <string.h>
+
 #include "base/directory.h"
 #include "engine/manifest/params.h"
 
@@ -86,16 +89,31 @@ static struct error *list_disk(
     return NULL;
 }
 
+struct error *sources_reserve_nodes(struct builder *builder, size_t count)
+{
+    struct graph *graph = builder->graph;
+    if (count <= builder->node_capacity - graph->node_count)
+        return NULL;
+    size_t capacity = graph->node_count + count;
+    struct node *nodes = arena_array(builder->arena, capacity, sizeof *nodes);
+    const struct manifest_node **declared = arena_array(builder->arena, capacity, sizeof *declared);
+    if (nodes == NULL || declared == NULL)
+        return error_memory();
+    if (graph->node_count > 0) {
+        memcpy(nodes, graph->nodes, graph->node_count * sizeof *nodes);
+        memcpy(declared, builder->declared, graph->node_count * sizeof *declared);
+    }
+    graph->nodes = nodes;
+    builder->declared = declared;
+    builder->node_capacity = capacity;
+    return NULL;
+}
+
 struct error *sources_add_node(
     struct builder *builder, const struct node *node, const struct manifest_node *declared)
 {
     struct graph *graph = builder->graph;
-    graph->nodes = arena_grow(builder->arena, graph->nodes, graph->node_count,
-        &builder->node_capacity, sizeof *graph->nodes);
-    builder->declared = arena_grow(builder->arena, builder->declared, graph->node_count,
-        &builder->declared_capacity, sizeof *builder->declared);
-    if (graph->nodes == NULL || builder->declared == NULL)
-        return error_memory();
+    assert(graph->node_count < builder->node_capacity);
     if (map_get(&graph->node_by_name, node->name) != MAP_NONE) {
         if (node->place != NULL)
             return json_error(node->place, "two nodes make \"%s\"", node->name);
@@ -141,6 +159,7 @@ struct error *sources_list(struct builder *builder, const struct manifest_source
         builder->context, source->directory, source->declaration, &files, &count);
     if (error != NULL)
         return error_wrap(error, "listing source %s", source->directory);
+    TRY(sources_reserve_nodes(builder, count));
     for (size_t i = 0; i < count; i++)
         TRY(add_fetched(builder, source, &files[i]));
     return NULL;

@@ -18,6 +18,8 @@ const struct json *json_new_string(
     return value;
 }
 
+enum { STRING_BYTES_MAX = 1 << 20 }; /* of a string with variables in it */
+
 static bool is_runtime_name(struct text name)
 {
     return text_is(name, "out") || text_starts_with(name, "in.");
@@ -85,6 +87,9 @@ static struct error *finish_string(
     struct json *made = arena_alloc(parts->arena, sizeof *made);
     TRY(memory_check(made));
     *made = *value;
+    if (parts->count > STRING_BYTES_MAX)
+        return json_error(
+            value, "its variables make more than %d bytes of this string", STRING_BYTES_MAX);
     TRY(buffer_text(parts, &made->text));
     *out = made;
     return NULL;
@@ -142,13 +147,12 @@ static struct error *expand_string(struct arena *arena, const struct scope *scop
     return finish_string(&parts, value, out);
 }
 
+/* What holds no variables is not copied. */
 static struct error *expand_array(struct arena *arena, const struct scope *scope,
     const struct json *value, const struct json **out)
 {
-    struct json *made = arena_alloc(arena, sizeof *made);
-    struct json *items = arena_array(arena, value->count, sizeof *items);
-    if (made == NULL || items == NULL)
-        return error_memory();
+    struct json *made = NULL, *items = NULL;
+    *out = value;
     for (size_t i = 0; i < value->count; i++) {
         const struct json *item;
         TRY(expand_value(arena, scope, &value->items[i], &item));
@@ -156,11 +160,21 @@ static struct error *expand_array(struct arena *arena, const struct scope *scope
             *out = NULL; /* a list with an unset variable is unset */
             return NULL;
         }
+        if (made == NULL && item == &value->items[i])
+            continue;
+        if (made == NULL) {
+            made = arena_alloc(arena, sizeof *made);
+            items = arena_array(arena, value->count, sizeof *items);
+            if (made == NULL || items == NULL)
+                return error_memory();
+            if (i > 0)
+                memcpy(items, value->items, i * sizeof *items);
+            *made = *value;
+            made->items = items;
+            *out = made;
+        }
         items[i] = *item;
     }
-    *made = *value;
-    made->items = items;
-    *out = made;
     return NULL;
 }
 
@@ -168,25 +182,34 @@ static struct error *expand_array(struct arena *arena, const struct scope *scope
 static struct error *expand_members(struct arena *arena, const struct scope *scope,
     const struct scope *with, const struct json *value, const struct json **out)
 {
-    struct json *made = arena_alloc(arena, sizeof *made);
-    struct json_member *members = arena_array(arena, value->count, sizeof *members);
-    if (made == NULL || members == NULL)
-        return error_memory();
-    size_t count = 0;
+    struct json *made = NULL;
+    struct json_member *members = NULL;
+    *out = value;
     for (size_t i = 0; i < value->count; i++) {
+        const struct json_member *member = &value->members[i];
         const struct json *item;
-        bool is_with = text_is(value->members[i].key, "with");
-        TRY(expand_value(arena, is_with ? with : scope, &value->members[i].value, &item));
+        bool is_with = text_is(member->key, "with");
+        TRY(expand_value(arena, is_with ? with : scope, &member->value, &item));
+        if (made == NULL && item == &member->value)
+            continue;
+        if (made == NULL) {
+            made = arena_alloc(arena, sizeof *made);
+            members = arena_array(arena, value->count, sizeof *members);
+            if (made == NULL || members == NULL)
+                return error_memory();
+            if (i > 0)
+                memcpy(members, value->members, i * sizeof *members);
+            *made = *value;
+            made->members = members;
+            made->sorted = NULL;
+            made->count = i;
+            *out = made;
+        }
         if (item == NULL)
             continue;
-        members[count] = value->members[i];
-        members[count++].value = *item;
+        members[made->count] = *member;
+        members[made->count++].value = *item;
     }
-    *made = *value;
-    made->members = members;
-    made->sorted = NULL;
-    made->count = count;
-    *out = made;
     return NULL;
 }
 

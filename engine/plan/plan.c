@@ -35,6 +35,11 @@ const char *node_name(const struct node *node)
     return node->name;
 }
 
+const struct source_file *node_source(const struct node *node)
+{
+    return node->source;
+}
+
 const struct json *node_param(const struct node *node, const char *name)
 {
     return json_get(node->source != NULL ? node->source->parameters : node->with, name);
@@ -439,8 +444,8 @@ static struct error *add_to_run(struct plan *plan, const struct piece *piece)
     uint32_t count = plan->piece_run_count;
     if (count > 0 && run_goes_on(&plan->piece_runs[count - 1], plan->piece_count, piece))
         return NULL;
-    struct piece_run *runs =
-        memory_grow(plan->piece_runs, count, &plan->piece_run_capacity, sizeof *runs);
+    struct piece_run *runs = memory_grow(
+        &plan->build->planning, plan->piece_runs, count, &plan->piece_run_capacity, sizeof *runs);
     TRY(memory_check(runs));
     plan->piece_runs = runs;
     plan->piece_runs[count] = (struct piece_run){.first = *piece, .begin = plan->piece_count};
@@ -467,8 +472,8 @@ struct error *plan_piece(struct plan *plan, const struct piece *piece)
     struct planned_piece planned = {.action = PIECE_MAKE};
     TRY(hash_key(plan, piece->key, &planned.key));
     TRY(add_to_run(plan, piece));
-    struct planned_piece *pieces =
-        memory_grow(plan->pieces, plan->piece_count, &plan->piece_capacity, sizeof *pieces);
+    struct planned_piece *pieces = memory_grow(&plan->build->planning, plan->pieces,
+        plan->piece_count, &plan->piece_capacity, sizeof *pieces);
     TRY(memory_check(pieces));
     plan->pieces = pieces;
     planned.run = plan->piece_run_count - 1;

@@ -243,7 +243,7 @@ static struct error *run_task(struct plan *plan)
     return error;
 }
 
-struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
+static struct error *plan_whole(struct build *build, uint32_t index, struct plan **out)
 {
     struct node_run *run = &build->runs[index];
     struct plan *plan = arena_alloc(&run->arena, sizeof *plan);
@@ -267,4 +267,10 @@ struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
     count_readers(plan);
     *out = plan;
     return NULL;
+}
+
+struct error *plan_node(struct build *build, uint32_t index, struct plan **out)
+{
+    struct error *error = plan_whole(build, index, out);
+    return memory_budget_check(&build->planning, "the plan", error);
 }

@@ -168,6 +168,9 @@ void staging_end(struct plan *plan, bool is_sealing)
     pieces_close(plan->log);
     memory_free(plan->pieces);
     memory_free(plan->piece_runs);
+    memory_budget_give(
+        &plan->build->planning, plan->piece_capacity * sizeof *plan->pieces +
+                                    plan->piece_run_capacity * sizeof *plan->piece_runs);
     if (is_staged && !is_sealing && plan->recorded_count == 0)
         /* or it is cleaned later */
         error_free(places_remove_partial(plan->arena, plan->directory, plan->stage));

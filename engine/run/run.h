@@ -119,6 +119,8 @@ struct file_run {
     const struct json_document *json; /* parsed to check fields */
 };
 
+enum { PLANNING_BYTES_MAX = 256 << 20 };
+
 enum build_event_kind {
     EVENT_STALE,   /* text: why (-d explain) */
     EVENT_STARTED, /* planned: its pieces begin */
@@ -182,6 +184,7 @@ struct build_stats {
 
 struct build {
     const struct build_options *options;
+    struct memory_budget planning; /* of this arena, those of the nodes, and lists of pieces */
     struct arena arena;
     const struct registry *registry;
     struct graph *graph;

@@ -127,9 +127,11 @@ struct error *dry_run(struct schedule *schedule)
         uint32_t index = build->graph->order[at];
         if (!build->runs[index].is_wanted || build->runs[index].status == STATUS_BLOCKED)
             continue;
+        struct node_run *run = &build->runs[index];
         struct error *error = dry_node(schedule, index);
-        if (build->runs[index].plan != NULL)
-            staging_close(build->runs[index].plan);
+        staging_end(run->plan, false); /* its readers ask for its layout only */
+        run->plan = NULL;
+        arena_end(&run->arena);
         if (error != NULL)
             queues_fail(schedule, index, error);
     }

@@ -144,7 +144,8 @@ static struct error *take_filled(struct schedule *schedule, const struct job *jo
     return may_go ? giveback_input_done(schedule, input) : NULL;
 }
 
-/* What was heard of a file. If its beginning was not, its readers wait for the file. */
+/* What was heard of a file. If its beginning was not, or there is no room for it, its readers wait
+ * for the file. */
 static struct error *take_heard(struct schedule *schedule, struct job *job)
 {
     struct build *build = schedule->build;
@@ -155,7 +156,7 @@ static struct error *take_heard(struct schedule *schedule, struct job *job)
     error_free(job->pool.error); /* the download will say what is wrong */
     job->pool.error = NULL;
     run->size_heard = job->hint_size;
-    if (job->hint_bytes > 0) {
+    if (job->hint_bytes > 0 && memory_budget_take(&build->planning, job->hint_bytes)) {
         char *copy = arena_copy(&build->arena, job->hint, job->hint_bytes);
         TRY(memory_check(copy));
         run->layout = (struct text){copy, job->hint_bytes};
@@ -311,13 +312,15 @@ static void take_result(struct schedule *schedule, struct job *job)
 
 /* ---- the loop ---- */
 
-/* Nodes that wait for files do not count: those that bring the files must find room. */
+/* Nodes that wait for files do not count: those that bring the files must find room. Half of what
+ * plans may hold is left to the next one. */
 static bool has_room(const struct schedule *schedule)
 {
+    const struct memory_budget *budget = &schedule->build->planning;
     uint32_t count = schedule->hashing_count;
     for (uint32_t a = 0; a < schedule->active_count; a++)
         count += !inputs_are_awaited(schedule->build->runs[schedule->active[a]].plan);
-    return count < OPEN_NODES_MAX;
+    return count < OPEN_NODES_MAX && (count == 0 || budget->bytes < budget->bytes_max / 2);
 }
 
 static void check_ready(struct schedule *schedule)

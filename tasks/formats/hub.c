@@ -13,7 +13,8 @@
 enum {
     API_BODY_BYTES_MAX =
         32 * 1024 * 1024, /* of one page; 1000 entries with the longest paths: 5 MB */
-    PART_BYTES_MAX = 96,  /* of a repository's name */
+    LISTING_BYTES_MAX = 256 * 1024 * 1024, /* of all pages */
+    PART_BYTES_MAX = 96,                   /* of a repository's name */
     REVISION_BYTES_MAX = 255,
     FIELD_BYTES_MAX = 1024, /* more than what is shown of a header */
     SECRET_BYTES_MIN = 16,  /* a shorter token may well be a word of a name */
@@ -346,6 +347,7 @@ static struct error *note_page(struct call *call, struct pages *pages, struct pa
 static struct error *list(struct arena *arena, struct call *call, struct hub_listing *listing)
 {
     struct pages pages = {0};
+    size_t listed_bytes = 0;
     const char *url = api_url(call, "tree", "?recursive=true&expand=false");
     TRY(check_online(call, "list its files"));
     while (url != NULL || pages.count == 0) {
@@ -353,6 +355,10 @@ static struct error *list(struct arena *arena, struct call *call, struct hub_lis
         const char *next = NULL;
         struct http_reply reply;
         TRY(api_get(call, url, &reply));
+        listed_bytes += api_body(call).length;
+        if (listed_bytes > LISTING_BYTES_MAX)
+            return error_new(ERROR_NETWORK, "%s: the listing has more than %d bytes", reply.url,
+                LISTING_BYTES_MAX);
         TRY(hub_parse_page(arena, reply.url, api_body(call), listing, &page.first));
         TRY(hub_parse_link(
             &call->arena, call->hub->settings->endpoint, url, text_of(call->link), &next));

@@ -7,7 +7,6 @@
 
 enum {
     NAME_BYTES_MAX = 255,
-    PATH_BYTES_MAX = 4096,
     SUFFIX_BYTES = 9, /* of ".metadata", with which hub tools keep notes on a file */
 };
 
@@ -55,7 +54,7 @@ static const char *path_fault(struct text path)
 {
     if (path.length == 0)
         return "is empty";
-    if (path.length > PATH_BYTES_MAX - SUFFIX_BYTES)
+    if (path.length > HUB_PATH_BYTES_MAX - SUFFIX_BYTES)
         return "is too long";
     const char *fault = bytes_fault(path);
     if (fault != NULL)

@@ -14,6 +14,8 @@
 #include "base/error.h"
 #include "base/text.h"
 
+enum { HUB_PATH_BYTES_MAX = 4096 }; /* of a file; a longer one is refused */
+
 #define HUB_COMMIT_MAX 41 /* 40 lower-case hex digits and the NUL */
 #define HUB_HASH_MAX 65   /* 40 or 64 lower-case hex digits and the NUL */
 

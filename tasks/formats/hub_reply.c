@@ -124,11 +124,16 @@ static struct error *parse_lfs(struct json_scan *scan, enum json_token token, st
     return NULL;
 }
 
+enum { ESCAPED_BYTES = 6 }; /* at most, of one byte in JSON: \u0041 */
+
 static struct error *parse_path(
     struct arena *arena, const struct json_scan *scan, enum json_token token, const char **out)
 {
     if (token != JSON_TOKEN_STRING)
         return error_new(ERROR_NETWORK, "%s: \"path\" must be a string", scan->name);
+    if (scan->raw.length > ESCAPED_BYTES * HUB_PATH_BYTES_MAX)
+        return error_new(
+            ERROR_NETWORK, "%s: a \"path\" of %zu bytes", scan->name, scan->raw.length);
     struct text path = json_unescape(arena, scan->raw, scan->has_escapes);
     TRY(memory_check(path.bytes));
     if (memchr(path.bytes, '\0', path.length) != NULL)

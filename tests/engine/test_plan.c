@@ -61,7 +61,8 @@ static void check(const struct plan *plan, uint32_t index, const struct piece *w
 static void pieces_behind_each_other_are_one_run(void **state)
 {
     struct arena arena = {0};
-    struct plan plan = {.node = &node, .arena = &arena};
+    struct build build = {.planning = {.bytes_max = 1 << 20}};
+    struct plan plan = {.build = &build, .node = &node, .arena = &arena};
     (void)state;
     for (uint32_t i = 0; i < RUN; i++)
         add(&plan, piece_at(i, &one));
@@ -79,7 +80,8 @@ static void any_difference_ends_a_run(void **state)
 {
     struct piece rows[12];
     struct arena arena = {0};
-    struct plan plan = {.node = &node, .arena = &arena};
+    struct build build = {.planning = {.bytes_max = 1 << 20}};
+    struct plan plan = {.build = &build, .node = &node, .arena = &arena};
     (void)state;
     for (uint32_t i = 0; i < 12; i++)
         rows[i] = piece_at(1, &one);

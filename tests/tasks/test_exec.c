@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "base/buffer.h"
+
 static const char *join(struct arena *arena, const char *const *items, size_t count)
 {
     const char *joined = "";
@@ -113,12 +115,40 @@ static void depfile_paths_hold_no_nul(void **state)
     arena_end(&arena);
 }
 
+/* Targets count, too. */
+static void a_depfile_names_at_most_100_000_paths(void **state)
+{
+    enum { PATHS_MAX = 100 * 1000 };
+    (void)state;
+    for (size_t beyond = 0; beyond < 2; beyond++) {
+        struct arena arena = {0};
+        struct buffer text = {.arena = &arena};
+        const char **paths;
+        size_t count;
+        buffer_put_string(&text, "a:");
+        for (size_t i = 1; i < PATHS_MAX + beyond; i++)
+            buffer_put_string(&text, " b");
+        struct error *error = exec_parse_depfile(
+            &arena, "d", (struct text){(const char *)text.bytes, text.count}, &paths, &count);
+        if (beyond == 0) {
+            assert_null(error);
+            assert_int_equal(count, PATHS_MAX - 1);
+        } else {
+            assert_string_equal(
+                error_text(error), "d:1:200002: a depfile must name at most 100000 paths");
+        }
+        error_free(error);
+        arena_end(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_a_command_are_filled_in),
         cmocka_unit_test(depfiles_are_read_as_gcc_writes_them),
         cmocka_unit_test(depfile_paths_hold_no_nul),
+        cmocka_unit_test(a_depfile_names_at_most_100_000_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

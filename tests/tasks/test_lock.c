@@ -317,9 +317,9 @@ static void what_a_hub_lists_must_be_lockable(void **state)
         struct hub_file file;
         const char *want;
     } rows[] = {
-        {{.path = "a", .size_bytes = UINT64_C(1) << 53, .git = GIT}, NULL},
-        {{.path = "a", .size_bytes = (UINT64_C(1) << 53) + 1, .git = GIT},
-            "the hub's file \"a\" is said to have 9007199254740993 bytes: refused"},
+        {{.path = "a", .size_bytes = UINT64_C(1) << 40, .git = GIT}, NULL},
+        {{.path = "a", .size_bytes = (UINT64_C(1) << 40) + 1, .git = GIT},
+            "the hub's file \"a\" is said to have 1099511627777 bytes: refused"},
         {{.path = "a", .size_bytes = 1},
             "the hub states no hash of its file \"a\", so it cannot be verified"},
         {{.path = ".psybuild/x", .git = GIT},
