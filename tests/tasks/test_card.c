@@ -419,11 +419,11 @@ static void aliases_in_aliases_are_as_deep(void **state)
         struct text source;
         buffer_put_string(&buffer, "---\nlibrary_name: [&a0 []]\nbase_model:\n");
         for (size_t i = 1; i < depth; i++) {
-            char item[40];
+            char item[80];
             snprintf(item, sizeof item, "- &a%zu [*a%zu]\n", i, i - 1);
             buffer_put_string(&buffer, item);
         }
-        char last[40];
+        char last[80];
         snprintf(last, sizeof last, "x: *a%zu\n---\n", depth - 1);
         buffer_put_string(&buffer, last);
         assert_null(buffer_text(&buffer, &source));
