@@ -56,6 +56,27 @@ EXPERT_RULES = {"types": ["bench_experts"], "tensors": [
         for name, shape in EXPERT_PARTS.items()]}]}]}
 
 
+PACKED = {"num_hidden_layers": 36, "num_experts": 128, "hidden_size": 2880, "vocab_size": 201088}
+PACKED_PARTS = {"gate_up_proj": 5760, "down_proj": 2880}
+
+
+def packed():
+    """The shapes of gpt-oss-120b, whose experts' codes have four axes; two of its bytes are one of these."""
+    yield "model.embed_tokens.weight", (PACKED["vocab_size"], PACKED["hidden_size"])
+    for layer in range(PACKED["num_hidden_layers"]):
+        for name, rows in PACKED_PARTS.items():
+            yield f"model.layers.{layer}.mlp.experts.{name}_blocks", (PACKED["num_experts"], rows, 90, 8)
+            yield f"model.layers.{layer}.mlp.experts.{name}_scales", (PACKED["num_experts"], rows, 45)
+
+
+PACKED_RULES = {"types": ["bench_packed"], "tensors": [
+    {"name": "model.embed_tokens.weight", "shape": ["vocab_size", "hidden_size"], "kind": "embedding"},
+    {"for": {"i": "num_hidden_layers"}, "each": [
+        {"name": f"model.layers.{{i}}.mlp.experts.{name}_{what}", "shape": ["num_experts", str(rows), *axes]}
+        for name, rows in PACKED_PARTS.items() for what, axes in (("blocks", ("90", "8")), ("scales", ("45",)))]}]}
+RULES = {rules["types"][0]: rules for rules in (EXPERT_RULES, PACKED_RULES)}
+
+
 def write_shard(path, tensors):
     header, size = tools.safetensors_header(tensors)
     with open(path, "wb") as file:
@@ -92,10 +113,10 @@ def plan_model(bench, name, tensors, config, task):
             node["with"] = {"bits": 4}
         manifest = {"psybuild": 1, "sources": {"model": {"dir": "model"}},
                     "artifacts": {"out/*.safetensors" if task == "quantize" else "out.safetensors": node}}
-        if config["model_type"] == "bench_experts":
+        if config["model_type"] in RULES:
             os.makedirs(os.path.join(directory, "rules"))
-            with open(os.path.join(directory, "rules", "experts.json"), "w", encoding="ascii") as file:
-                json.dump(EXPERT_RULES, file)
+            with open(os.path.join(directory, "rules", "own.json"), "w", encoding="ascii") as file:
+                json.dump(RULES[config["model_type"]], file)
             manifest["rules"] = "rules"
         with open(os.path.join(directory, "psybuild.json"), "w", encoding="ascii") as file:
             json.dump(manifest, file)
@@ -104,10 +125,28 @@ def plan_model(bench, name, tensors, config, task):
             tools.time_text(cost.user + cost.system), tools.mib(cost.peak_kib)]
 
 
+def merge_axis(bench, name, shape):
+    """A row: one tensor of 1 GiB, of that shape, merged within 16 MiB by two jobs."""
+    with bench.directory("plan") as directory:
+        total = write_model(os.path.join(directory, "model"), [("w", shape)], {})
+        manifest = {"psybuild": 1, "sources": {"model": {"dir": "model"}},
+                    "artifacts": {"out.safetensors": {"task": "merge", "in": {"weights": "model/*.safetensors"}}}}
+        with open(os.path.join(directory, "psybuild.json"), "w", encoding="ascii") as file:
+            json.dump(manifest, file)
+        cost = bench.run_psybuild(directory, "-q", "--memory", "16M", "-j2")
+        log = max(os.path.getsize(entry.path) for entry in os.scandir(os.path.join(directory, ".psybuild", "pieces")))
+    return [name, f"{total / 1e9:.1f} GB", tools.time_text(cost.seconds), tools.mib(cost.peak_kib), tools.mib(log >> 10)]
+
+
 def run(bench):
     rows = [plan_model(bench, "dense", dense(layers), dense_config(layers), task)
             for task, sizes in (("merge", (13, 64, 260)), ("quantize", (13, 143, 424))) for layers in sizes]
     sparse = {"model_type": "bench_experts", "torch_dtype": "bfloat16", **EXPERTS}
     rows += [plan_model(bench, "experts", experts(), sparse, task) for task in ("merge", "quantize")]
+    sparse = {"model_type": "bench_packed", "torch_dtype": "bfloat16", **PACKED}
+    rows += [plan_model(bench, "four axes", packed(), sparse, task) for task in ("merge", "quantize")]
     print("\n`psybuild -n`, sparse shards:")
     tools.table(["", "weights", "psybuild", "processor", "peak"], rows)
+    rows = [merge_axis(bench, *shape) for shape in (("[N]", (1 << 29,)), ("[1, N]", (1, 1 << 29)), ("[N, 1]", (1 << 29, 1)))]
+    print("\nOne tensor merged, `--memory 16M -j2`; *log*: of its pieces:")
+    tools.table(["shape", "weights", "psybuild", "peak", "log"], rows)
