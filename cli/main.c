@@ -1,9 +1,11 @@
 /* main.c - reads the options, calls the command, prints what went wrong. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "config.h"
 
 #include "base/file.h"
+#include "base/jobserver.h"
 #include "cli/signals.h"
 #include "cli/tools.h"
 #include "tasks/registry.h"
@@ -94,7 +96,7 @@ static int finish(struct cli *cli, struct error *error)
     return exit_code == EXIT_DONE ? EXIT_FAILED : exit_code;
 }
 
-/* The hub's own variables say --offline, too. */
+/* The hub's own variables say --offline, too, and make's say -n. */
 static struct error *read_environment(struct arena *arena, struct options *options)
 {
     bool is_offline;
@@ -102,30 +104,36 @@ static struct error *read_environment(struct arena *arena, struct options *optio
     if (is_offline && !options->is_offline && !options->is_failures_given)
         options->failures_max = 0;
     options->is_offline |= is_offline;
+    options->is_dry |= make_only_says(getenv("MAKEFLAGS"));
     return NULL;
 }
 
 int main(int argc, char **argv)
 {
     struct arena arena = {0};
-    struct options options;
+    struct options options = {.color = COLOR_AUTO};
     struct terminal terminal;
     struct status status;
+    struct jobserver *jobserver = NULL; /* first of all: see jobserver_open */
+    struct error *error = jobserver_open(&arena, getenv("MAKEFLAGS"), &jobserver);
     file_open_standard();
-    struct error *error = options_parse(&arena, argc, argv, &options);
+    if (error == NULL)
+        error = options_parse(&arena, argc, argv, &options);
     if (error == NULL)
         error = read_environment(&arena, &options);
     struct cli cli = {.options = &options,
         .terminal = &terminal,
         .status = &status,
         .arena = &arena,
-        .registry = &registry};
+        .registry = &registry,
+        .jobserver = jobserver};
     terminal_open(&terminal, options.color);
     if (error == NULL) {
         status_begin(&status, &terminal, &options);
         error = run_command(&cli);
     }
     int exit_code = finish(&cli, error);
+    jobserver_close(jobserver);
     arena_end(&arena);
     return exit_code;
 }

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/file_lock.h"
+#include "base/jobserver.h"
 #include "cli/option.h"
 #include "cli/signals.h"
 #include "cli/tool_table.h"
@@ -62,11 +63,19 @@ static unsigned count_processors(void)
     return count < 1 ? 1 : count > 1024 ? 1024 : (unsigned)count;
 }
 
+/* Within a make its tokens bound the jobs, so there must be as many threads as there may be tokens.
+ */
+static unsigned count_threads(const struct jobserver *jobserver)
+{
+    unsigned processors = count_processors(), jobs_max = jobserver_jobs_max(jobserver);
+    return jobs_max > processors ? jobs_max : processors;
+}
+
 /* What only a run that works asks the system for. */
 static void choose_resources(struct build_options *options)
 {
     if (options->threads == 0)
-        options->threads = count_processors();
+        options->threads = count_threads(options->jobserver);
     if (options->memory_bytes == 0)
         options->memory_bytes = MEMORY_BYTES_BASE + options->threads * MEMORY_BYTES_THREAD;
     options->page_cache_bytes = file_page_cache_bytes();
@@ -86,7 +95,7 @@ struct error *cli_prepare_build(struct cli *cli)
         .rate_bytes = options->rate_bytes,
         .failures_max = options->failures_max,
         .load_max = options->load_max,
-        .make_flags = options->threads > 0 ? NULL : getenv("MAKEFLAGS"),
+        .jobserver = options->threads > 0 ? NULL : cli->jobserver,
         .is_dry = options->is_dry,
         .is_forced = options->is_forced,
         .is_frozen = options->is_frozen,

@@ -24,7 +24,8 @@ struct cli {
     struct place place;
     struct build_options build_options; /* complete once the manifest is found */
     const struct registry *registry;
-    bool has_said_directory; /* "entering directory" */
+    struct jobserver *jobserver; /* make's, or NULL */
+    bool has_said_directory;     /* "entering directory" */
     int exit_code;
 };
 

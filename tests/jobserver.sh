@@ -1,6 +1,6 @@
 #!/bin/sh
 # jobserver.sh - psybuild in a recipe of make: how many commands run at once, and that every token comes
-# back, whatever the end. Needs $PSYBUILD_SOURCE and $PSYBUILD_BUILD; GNU make for the first three.
+# back, whatever the end. Needs $PSYBUILD_SOURCE and $PSYBUILD_BUILD; GNU make for the first six.
 set -eu
 program=$(cd "$PSYBUILD_BUILD" && pwd)/psybuild
 work=$(mktemp -d "${TMPDIR:-/tmp}/psybuild-jobserver.XXXXXX")
@@ -74,8 +74,24 @@ if command -v make >/dev/null && make --version | grep -q '^GNU Make'; then
     grep -q 'interrupted' "$work/out" || fail "the build was not interrupted"
     ! grep -q -e 'jobserver tokens' -e 'warning: jobserver' "$work/out" || fail "tokens are missing after an interruption"
     pass "every token comes back when it is interrupted"
+    printf 'all:\n\t@%s -C a -q\n' "$program" >"$work/plain.mk"
+    project a
+    make -C "$work" -f plain.mk -j3 >"$work/out" 2>&1 || fail "without a plus it fails"
+    grep -q "warning: make's jobserver cannot be reached" "$work/out" || fail "without a plus nothing is said"
+    [ "$(most)" -eq 1 ] || fail "without a plus $(most) commands ran at once"
+    pass "descriptors that make closed are not taken for its pipe"
+    project a
+    project b
+    make -C "$work" -n -j3 >"$work/out" 2>&1 || fail "make -n fails"
+    [ ! -e "$work/counts" ] && [ ! -e "$work/a/.psybuild" ] || fail "make -n builds"
+    pass "make -n builds nothing"
+    project a
+    make -C "$work" -j8 a >"$work/out" 2>&1 || fail "make -j8 fails"
+    [ "$(most)" -gt "$(getconf _NPROCESSORS_ONLN)" ] || [ "$(most)" -ge 4 ] ||
+        fail "make -j8: only $(most) commands ran at once"
+    pass "make's tokens bound the jobs, not the processors"
 else
-    skipped=3
+    skipped=6
 fi
 
 # As make 4.4 and later do it: a fifo with its tokens, held open by whoever made it.
@@ -126,4 +142,14 @@ grep -q "warning: make's jobserver cannot be reached: one job at a time" "$work/
     fail "nothing is said of a jobserver out of reach"
 [ "$(most)" -eq 1 ] || fail "out of reach: $(most) commands ran at once"
 pass "a jobserver out of reach is told"
+
+project a
+printf 'untouched' >"$work/file"
+for flags in "fifo:$work/file" 8,9; do
+    MAKEFLAGS=" -j3 --jobserver-auth=$flags" "$program" -C "$work/a" -B 8<>"$work/file" 9<>"$work/file" \
+        >"$work/out" 2>&1 || fail "with a file in the place of a jobserver it fails"
+    grep -q "warning: make's jobserver cannot be reached" "$work/out" || fail "nothing is said of a file"
+    [ "$(cat "$work/file")" = untouched ] || fail "the file was written to"
+done
+pass "a file in the place of a jobserver is neither read nor written"
 printf '%d passed, 0 failed, %d skipped\n' "$passed" "$skipped"

@@ -151,6 +151,7 @@ struct build_progress {
     bool is_console;                  /* a node of the pool "console" has the terminal */
 };
 
+struct jobserver;
 struct build_options {
     const char *manifest;
     const char *data_directory;
@@ -159,12 +160,12 @@ struct build_options {
     const struct registry *registry;
     unsigned threads, connections;
     uint64_t memory_bytes;
-    uint64_t page_cache_bytes; /* a node that moves more spares the page cache; 0: none does */
-    unsigned failures_max;     /* -k: 0 is no limit */
-    double load_max;           /* -l: 0 is no limit */
-    const char *make_flags;    /* MAKEFLAGS, for a jobserver in it; NULL: none, or -j was given */
-    bool is_dry;               /* -n */
-    bool is_forced;            /* -B */
+    uint64_t page_cache_bytes;   /* a node that moves more spares the page cache; 0: none does */
+    unsigned failures_max;       /* -k: 0 is no limit */
+    double load_max;             /* -l: 0 is no limit */
+    struct jobserver *jobserver; /* make's; NULL: none, or -j was given */
+    bool is_dry;                 /* -n */
+    bool is_forced;              /* -B */
     bool is_frozen, is_offline, no_wait, no_stats;
     const char *cache;    /* PSYBUILD_CACHE: instead of the manifest's; or NULL */
     bool is_refreshing;   /* -t lock: sources are asked anew */

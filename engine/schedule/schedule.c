@@ -386,7 +386,7 @@ static void throttle(struct schedule *schedule)
 {
     const struct build_options *options = schedule->build->options;
     unsigned wanted = options->threads;
-    if (schedule->jobserver == NULL && options->load_max <= 0)
+    if (options->jobserver == NULL && options->load_max <= 0)
         return;
     uint64_t now_ns = clock_now_ns();
     if (options->load_max > 0 && now_ns - schedule->load_ns >= LOAD_NS) {
@@ -397,8 +397,8 @@ static void throttle(struct schedule *schedule)
         wanted = (unsigned)schedule->pending[LANE_WORK];
     if (schedule->is_loaded)
         wanted = 1;
-    if (schedule->jobserver != NULL)
-        wanted = jobserver_adjust(schedule->jobserver, wanted);
+    if (options->jobserver != NULL)
+        wanted = jobserver_adjust(options->jobserver, wanted);
     pool_allow(schedule->build->pool, wanted == 0 ? 1 : wanted);
 }
 
@@ -452,16 +452,14 @@ static void loop(struct schedule *schedule)
     }
 }
 
-static struct error *open_jobserver(struct schedule *schedule)
+/* One job until jobserver and load were asked, in the loop. */
+static void begin_throttle(struct build *build)
 {
-    struct build *build = schedule->build;
-    const char *warning;
-    TRY(jobserver_open(&build->arena, build->options->make_flags, &schedule->jobserver, &warning));
+    const char *warning = jobserver_warning(build->options->jobserver);
     if (warning != NULL)
         run_say(build, EVENT_WARNING, NULL, warning);
-    if (schedule->jobserver != NULL || build->options->load_max > 0)
-        pool_allow(build->pool, 1); /* until both were asked, in the loop */
-    return NULL;
+    if (build->options->jobserver != NULL || build->options->load_max > 0)
+        pool_allow(build->pool, 1);
 }
 
 /* What cannot be finished stays unfinished, and its nodes cannot be made: they fail, and no others.
@@ -494,9 +492,10 @@ static struct error *run_real(struct schedule *schedule)
         TRY(upgrade_trees(build)); /* what now has its name */
     TRY(pool_open(build->options->threads, build->options->connections,
         build->options->memory_bytes, &build->pool));
-    TRY(open_jobserver(schedule));
+    begin_throttle(build);
     loop(schedule);
-    jobserver_close(schedule->jobserver);
+    if (build->options->jobserver != NULL)
+        jobserver_adjust(build->options->jobserver, 1);
     TRY(schedule->interrupted);
     for (uint32_t i = 0; i < build->graph->node_count && schedule->failures == 0; i++)
         if (build->runs[i].is_wanted && build->runs[i].status < STATUS_SEALED)

@@ -10,8 +10,6 @@
 #include "engine/plan/plan.h"
 #include "engine/work/work.h"
 
-struct jobserver;
-
 struct reader {
     uint32_t node;
     bool is_content;
@@ -44,7 +42,6 @@ struct schedule {
     bool is_stopping;
     uint32_t wanted;
     size_t window[LANES], pending[LANES]; /* jobs in the pool at a time */
-    struct jobserver *jobserver;          /* or NULL */
     uint64_t load_ns;                     /* when the load was looked at */
     bool is_loaded;                       /* more than -l */
     struct error *interrupted;

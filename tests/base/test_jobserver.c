@@ -84,8 +84,8 @@ static void end_make(const struct make *make)
 static struct jobserver *open_jobserver(const char *flags, const char *want_warning)
 {
     struct jobserver *jobserver;
-    const char *warning;
-    tree_assert_ok(jobserver_open(&arena, flags, &jobserver, &warning));
+    tree_assert_ok(jobserver_open(&arena, flags, &jobserver));
+    const char *warning = jobserver_warning(jobserver);
     if (want_warning == NULL)
         assert_null(warning);
     else
@@ -98,7 +98,9 @@ static struct jobserver *open_jobserver(const char *flags, const char *want_warn
 static void without_a_jobserver_there_is_none(void **state)
 {
     static const char *const flags[] = {NULL, "", "k", " -j8", "-j1 --no-print-directory",
-        "-- CFLAGS=x--jobserver-auth=3,4", "--jobserver-auth=", "--jobserver-authx=3,4"};
+        "-- CFLAGS=x--jobserver-auth=3,4", "--jobserver-auth=", "--jobserver-authx=3,4",
+        "-- CFLAGS=x --jobserver-auth=3,4", "-- CFLAGS=x\\ --jobserver-auth=3,4",
+        "-Ix\\ --jobserver-auth=3,4", "-- --jobserver-fds=3,4"};
     (void)state;
     for (size_t i = 0; i < COUNT(flags); i++)
         if (open_jobserver(flags[i], NULL) != NULL)
@@ -128,7 +130,8 @@ static void one_that_cannot_be_reached_is_a_warning_and_one_job(void **state)
 {
     static const char *const flags[] = {"-j8 --jobserver-auth=98,99", "--jobserver-auth=-2,-2",
         "--jobserver-auth=3", "--jobserver-auth=x,y", "--jobserver-auth=99999999999999999999,4",
-        "--jobserver-auth=fifo:nowhere", "--jobserver-auth=fifo:"};
+        "--jobserver-auth=fifo:nowhere", "--jobserver-auth=fifo:", "--jobserver-auth=98,99 -j8",
+        "--jobserver-auth=3,4,5", "--jobserver-auth= 3,4 --jobserver-auth=+3,+4"};
     (void)state;
     for (size_t i = 0; i < COUNT(flags); i++) {
         struct jobserver *jobserver = open_jobserver(flags[i], UNREACHED);
@@ -136,6 +139,81 @@ static void one_that_cannot_be_reached_is_a_warning_and_one_job(void **state)
         assert_int_equal(jobserver_adjust(jobserver, 8), 1);
         jobserver_close(jobserver);
     }
+}
+
+/* A file gets neither read nor written, whatever make's flags say of it. */
+static void only_pipes_and_fifos_are_taken(void **state)
+{
+    static const char content[] = "not a jobserver";
+    int pipe_ends[2], file = open("file", O_RDWR | O_CREAT, 0600);
+    (void)state;
+    assert_true(file >= 0);
+    assert_int_equal(write(file, content, sizeof content), sizeof content);
+    assert_int_equal(lseek(file, 0, SEEK_SET), 0);
+    assert_int_equal(pipe(pipe_ends), 0);
+    assert_int_equal(write(pipe_ends[1], "t", 1), 1);
+    const char *const flags[] = {"--jobserver-auth=fifo:file", "--jobserver-auth=fifo:.",
+        "--jobserver-auth=fifo:/dev/zero",
+        arena_format(&arena, "--jobserver-auth=%d,%d", file, file),
+        arena_format(&arena, "--jobserver-auth=%d,%d", pipe_ends[0], file),
+        arena_format(&arena, "--jobserver-auth=%d,%d", file, pipe_ends[1]),
+        arena_format(&arena, "--jobserver-auth=%d,%d", pipe_ends[1], pipe_ends[0])};
+    for (size_t i = 0; i < COUNT(flags); i++) {
+        struct jobserver *jobserver = open_jobserver(flags[i], UNREACHED);
+        assert_int_equal(jobserver_adjust(jobserver, 8), 1);
+        jobserver_close(jobserver);
+        assert_int_equal(lseek(file, 0, SEEK_CUR), 0);
+        assert_int_equal(lseek(file, 0, SEEK_END), sizeof content);
+        assert_int_equal(lseek(file, 0, SEEK_SET), 0);
+    }
+    const struct make make = {.in = pipe_ends[0], .out = pipe_ends[1]};
+    assert_string_equal(tokens_of(&make), "t");
+    end_make(&make);
+    close(file);
+}
+
+static void blanks_in_the_path_of_a_fifo_are_escaped(void **state)
+{
+    (void)state;
+    assert_int_equal(mkfifo("a $b\\c", 0600), 0);
+    int fifo = open("a $b\\c", O_RDWR);
+    assert_int_equal(write(fifo, "t", 1), 1);
+    struct jobserver *jobserver =
+        open_jobserver(" -j2 --jobserver-auth=fifo:a\\ $$b\\\\c -- X=1", NULL);
+    assert_int_equal(jobserver_adjust(jobserver, 8), 2);
+    jobserver_close(jobserver);
+    close(fifo);
+}
+
+static void makes_own_number_of_jobs_is_known(void **state)
+{
+    static const struct {
+        const char *format;
+        unsigned jobs_max;
+    } rows[] = {{" -j8 --jobserver-auth=@", 8}, {"kn --jobserver-auth=@ -j3", 3},
+        {"-j --jobserver-auth=@", 0}, {"-jx --jobserver-auth=@", 0},
+        {"-j99999999999999999999 --jobserver-auth=@", 1024}, {"--jobserver-auth=@ -- -j4", 0}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct make make = begin_pipe(rows[i].format, "");
+        struct jobserver *jobserver = open_jobserver(make.flags, NULL);
+        assert_int_equal(jobserver_jobs_max(jobserver), rows[i].jobs_max);
+        jobserver_close(jobserver);
+        end_make(&make);
+    }
+    assert_int_equal(jobserver_jobs_max(NULL), 0);
+}
+
+static void a_make_that_only_says_is_known_by_its_letters(void **state)
+{
+    static const char *const yes[] = {"n", "kn -j8", "q", "t", "nw -- A=b"};
+    static const char *const no[] = {
+        NULL, "", "k", " -j8 -n", "-n", "name=value", " -- n=1", "w --no-print-directory"};
+    (void)state;
+    for (size_t i = 0; i < COUNT(yes); i++)
+        assert_true(make_only_says(yes[i]));
+    for (size_t i = 0; i < COUNT(no); i++)
+        assert_false(make_only_says(no[i]));
 }
 
 /* ---- tokens, of either form ---- */
@@ -228,6 +306,10 @@ int main(void)
         ROW(without_a_jobserver_there_is_none),
         ROW(every_spelling_of_make_is_understood),
         ROW(one_that_cannot_be_reached_is_a_warning_and_one_job),
+        ROW(only_pipes_and_fifos_are_taken),
+        ROW(blanks_in_the_path_of_a_fifo_are_escaped),
+        ROW(makes_own_number_of_jobs_is_known),
+        ROW(a_make_that_only_says_is_known_by_its_letters),
         ROW(tokens_are_taken_as_wanted_and_the_same_go_back),
         ROW(closing_gives_all_back),
         ROW(tokens_that_others_give_back_are_taken_later),
