@@ -1,4 +1,5 @@
 /* main.c - reads the options, calls the command, prints what went wrong. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +93,10 @@ static int finish(struct cli *cli, struct error *error)
     struct error *unwritten = terminal_finish(cli->terminal);
     if (unwritten == NULL)
         return exit_code;
+    if (terminal_has_no_reader(cli->terminal)) {
+        error_free(unwritten);
+        return 128 + SIGPIPE;
+    }
     report(cli, unwritten);
     return exit_code == EXIT_DONE ? EXIT_FAILED : exit_code;
 }
@@ -117,6 +122,7 @@ int main(int argc, char **argv)
     struct jobserver *jobserver = NULL; /* first of all: see jobserver_open */
     struct error *error = jobserver_open(&arena, getenv("MAKEFLAGS"), &jobserver);
     file_open_standard();
+    signals_survive_limits();
     if (error == NULL)
         error = options_parse(&arena, argc, argv, &options);
     if (error == NULL)

@@ -34,3 +34,17 @@ int signals_exit_code(void)
 {
     return 128 + (caught == 0 ? SIGINT : caught);
 }
+
+static void on_limit(int number)
+{
+    (void)number;
+}
+
+/* A handler, since what psybuild starts would inherit SIG_IGN. */
+void signals_survive_limits(void)
+{
+    struct sigaction action = {.sa_handler = on_limit, .sa_flags = SA_RESTART}, old;
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGXFSZ, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+        sigaction(SIGXFSZ, &action, NULL);
+}

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 
 void signals_catch(void);
+/* A file beyond the limit of its size (ulimit -f) is an error of write, not the end. */
+void signals_survive_limits(void);
 _Atomic bool *signals_flag(void);
 int signals_exit_code(void); /* 128 + the signal that came; 130 when none did */
 

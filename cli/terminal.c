@@ -1,6 +1,7 @@
 /* terminal.c - checked text to stdio streams. */
 #include "cli/terminal.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -91,23 +92,23 @@ size_t terminal_cut(struct text text, unsigned columns)
 
 /* ---- printing ---- */
 
-static void put_bytes(struct terminal *terminal, FILE *stream, const char *bytes, size_t length)
+static void put_bytes(FILE *stream, const char *bytes, size_t length)
 {
-    terminal->is_broken |= fwrite(bytes, 1, length, stream) != length;
+    fwrite(bytes, 1, length, stream); /* the stream keeps in mind that it failed */
 }
 
-static void put_string(struct terminal *terminal, FILE *stream, const char *string)
+static void put_string(FILE *stream, const char *string)
 {
-    put_bytes(terminal, stream, string, strlen(string));
+    put_bytes(stream, string, strlen(string));
 }
 
 void terminal_wipe(struct terminal *terminal)
 {
     if (!terminal->is_drawn)
         return;
-    put_string(terminal, terminal->out, "\r\033[K");
+    put_string(terminal->out, "\r\033[K");
     terminal->is_drawn = false;
-    terminal->is_broken |= fflush(terminal->out) != 0;
+    fflush(terminal->out);
 }
 
 /* Checked text in its tone; without memory nothing of it is said. */
@@ -120,9 +121,9 @@ static void put_clean(
     struct error *error = terminal_clean(&arena, text, keeps_lines, &clean);
     if (error == NULL) {
         bool is_colored = has_color && tone != TONE_PLAIN && clean.length > 0;
-        put_string(terminal, stream, is_colored ? tone_codes[tone] : "");
-        put_bytes(terminal, stream, clean.bytes, clean.length);
-        put_string(terminal, stream, is_colored ? tone_end : "");
+        put_string(stream, is_colored ? tone_codes[tone] : "");
+        put_bytes(stream, clean.bytes, clean.length);
+        put_string(stream, is_colored ? tone_end : "");
     }
     error_free(error);
     arena_end(&arena);
@@ -155,7 +156,7 @@ void terminal_say(struct terminal *terminal, enum tone tone, const char *format,
     va_start(list, format);
     put_list(terminal, terminal->out, tone, format, list);
     va_end(list);
-    put_string(terminal, terminal->out, "\n");
+    put_string(terminal->out, "\n");
 }
 
 void terminal_put_text(struct terminal *terminal, struct text text)
@@ -167,8 +168,8 @@ void terminal_put_text(struct terminal *terminal, struct text text)
 static void begin_error(struct terminal *terminal, enum tone tone, const char *word)
 {
     terminal_wipe(terminal);
-    terminal->is_broken |= fflush(terminal->out) != 0; /* both streams in the order of events */
-    put_string(terminal, terminal->err, "psybuild: ");
+    fflush(terminal->out); /* both streams in the order of events */
+    put_string(terminal->err, "psybuild: ");
     put_clean(terminal, terminal->err, tone, text_of(word), false);
 }
 
@@ -179,7 +180,7 @@ void terminal_note(struct terminal *terminal, const char *format, ...)
     va_start(list, format);
     put_list(terminal, terminal->err, TONE_PLAIN, format, list);
     va_end(list);
-    put_string(terminal, terminal->err, "\n");
+    put_string(terminal->err, "\n");
 }
 
 void terminal_warn(struct terminal *terminal, const char *format, ...)
@@ -189,7 +190,7 @@ void terminal_warn(struct terminal *terminal, const char *format, ...)
     va_start(list, format);
     put_list(terminal, terminal->err, TONE_PLAIN, format, list);
     va_end(list);
-    put_string(terminal, terminal->err, "\n");
+    put_string(terminal->err, "\n");
 }
 
 void terminal_report(struct terminal *terminal, const struct error *error)
@@ -204,12 +205,11 @@ void terminal_draw(struct terminal *terminal, const char *line)
     struct text clean;
     struct error *error = terminal_clean(&arena, text_of(line), false, &clean);
     if (error == NULL) {
-        put_string(terminal, terminal->out, "\r");
-        put_bytes(terminal, terminal->out, clean.bytes,
-            terminal_cut(clean, terminal_width(terminal) - 1));
-        put_string(terminal, terminal->out, "\033[K");
+        put_string(terminal->out, "\r");
+        put_bytes(terminal->out, clean.bytes, terminal_cut(clean, terminal_width(terminal) - 1));
+        put_string(terminal->out, "\033[K");
         terminal->is_drawn = true;
-        terminal->is_broken |= fflush(terminal->out) != 0;
+        fflush(terminal->out);
     }
     error_free(error);
     arena_end(&arena);
@@ -218,7 +218,13 @@ void terminal_draw(struct terminal *terminal, const char *line)
 struct error *terminal_finish(struct terminal *terminal)
 {
     terminal_wipe(terminal);
-    if (fflush(terminal->out) == 0 && !terminal->is_broken)
+    if (fflush(terminal->out) == 0 && !ferror(terminal->out))
         return NULL;
     return error_new(ERROR_IO, "standard output: not everything could be written");
+}
+
+bool terminal_has_no_reader(const struct terminal *terminal)
+{
+    struct pollfd end = {.fd = fileno(terminal->out)};
+    return poll(&end, 1, 0) == 1 && (end.revents & POLLERR) != 0;
 }

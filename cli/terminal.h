@@ -17,8 +17,7 @@ struct terminal {
     FILE *out, *err;
     bool is_terminal; /* out can redraw a line */
     bool has_color, has_error_color;
-    bool is_drawn;  /* the cursor stands behind a status line */
-    bool is_broken; /* something could not be written */
+    bool is_drawn; /* the cursor stands behind a status line */
 };
 
 enum tone { TONE_PLAIN, TONE_BOLD, TONE_DIM, TONE_GOOD, TONE_WARN, TONE_BAD };
@@ -48,6 +47,8 @@ void terminal_wipe(struct terminal *terminal);
 
 /* Everything written reached its stream. */
 MUST_CHECK struct error *terminal_finish(struct terminal *terminal);
+/* Who was at the other end of the pipe has gone: "| head" has seen enough. */
+bool terminal_has_no_reader(const struct terminal *terminal);
 
 /* A copy with control characters and invalid UTF-8 as \xNN; newlines stay if `keeps_lines`. */
 MUST_CHECK struct error *terminal_clean(

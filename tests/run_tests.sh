@@ -53,6 +53,15 @@ if [ "${1:-}" = --one ]; then
     exit 0
 fi
 
+# Tests must not depend on who runs them.
+umask 022
+for name in $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
+    case $name in
+    PSYBUILD_SOURCE | PSYBUILD_BUILD | PSYBUILD_TEST_* | PSYBUILD_FAULT_* | PSYBUILD_CPU) ;;
+    HF_* | HUGGING* | PSYBUILD_* | MAKE* | MFLAGS) unset "$name" ;;
+    esac
+done
+
 out=$(mktemp -d "${TMPDIR:-/tmp}/psybuild-tests.XXXXXX")
 trap 'rm -rf "$out"' EXIT
 trap 'exit 130' INT

@@ -1,8 +1,11 @@
 /* test_program.c - the program as its users meet it: what it says, and how it ends. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -533,6 +536,85 @@ static void a_card_without_libyaml_names_it(void **state)
         "    while planning card/README.md\n");
 }
 
+/* ---- where its output goes, and limits ---- */
+
+/* The exit code of a shell that knows the program as $P. */
+static int shell(const char *script)
+{
+    char *command = arena_format(&arena, "P='%s'; export PSYBUILD_DATA_DIR='%s/manifests'; %s",
+        program_path(), tree_source(), script);
+    assert_non_null(command);
+    int status = system(command);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void output_that_cannot_be_written_is_a_failure(void **state)
+{
+    static const char *const scripts[] = {"$P >/dev/full 2>said", "$P -n >/dev/full 2>said",
+        "$P -B --progress=json >/dev/full 2>said"};
+    (void)state;
+    tree_write("from", "text");
+    tree_write("psybuild.json", MANIFEST(COPY("to", "from")));
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0] && access("/dev/full", W_OK) == 0;
+         i++) {
+        if (i == 1)
+            tree_write("from", "another text");
+        assert_int_equal(shell(scripts[i]), 1);
+        assert_string_equal(tree_read(&arena, "said").bytes,
+            "psybuild: error: standard output: not everything could be written\n");
+    }
+}
+
+static void a_reader_that_has_gone_is_no_error_to_tell(void **state)
+{
+    int ends[2];
+    (void)state;
+    tree_write("from", "text");
+    tree_write("psybuild.json", MANIFEST(COPY("to", "from")));
+    assert_int_equal(pipe(ends), 0);
+    close(ends[0]);
+    char *ignored = arena_format(&arena, "trap '' PIPE; $P -n >&%d 2>said", ends[1]);
+    char *deadly = arena_format(&arena, "$P -n >&%d 2>said", ends[1]);
+    assert_int_equal(shell(ignored), 128 + SIGPIPE);
+    assert_string_equal(tree_read(&arena, "said").bytes, "");
+    assert_int_equal(shell(deadly), 128 + SIGPIPE);
+    assert_string_equal(tree_read(&arena, "said").bytes, "");
+    close(ends[1]);
+}
+
+static void a_file_beyond_the_limit_of_its_size_is_told(void **state)
+{
+    (void)state;
+    char *text = arena_alloc(&arena, 64001);
+    assert_non_null(text);
+    memset(text, 'x', 64000);
+    text[64000] = '\0';
+    tree_write("from", text);
+    tree_write("psybuild.json", MANIFEST(COPY("to", "from")));
+    assert_int_equal(shell("ulimit -f 16; $P -q 2>said"), 1);
+    assert_non_null(strstr(tree_read(&arena, "said").bytes, "File too large"));
+    assert_false(tree_has("to"));
+    assert_int_equal(shell("$P -q"), 0);
+    assert_string_equal(tree_read(&arena, "to").bytes, text);
+}
+
+static void every_standard_descriptor_may_be_closed(void **state)
+{
+    (void)state;
+    tree_write("psybuild.json", MANIFEST(COPY("to", "from")));
+    for (unsigned closed = 1; closed < 8; closed++) {
+        char *text = arena_format(&arena, "text %u", closed);
+        tree_write("from", text);
+        struct program program =
+            program_start_closed(&arena, (const char *const[]){"-B", NULL}, closed);
+        program_end(&program);
+        assert_int_equal(program.exit_code, 0);
+        assert_string_equal(tree_read(&arena, "to").bytes, text);
+        assert_int_equal(shell("$P >said"), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -561,6 +643,10 @@ int main(void)
         TEST(a_stale_chain_is_explained_from_its_root),
         TEST(a_missing_output_is_damage),
         TEST(what_is_no_safetensors_file_cannot_be_inspected),
+        TEST(output_that_cannot_be_written_is_a_failure),
+        TEST(a_reader_that_has_gone_is_no_error_to_tell),
+        TEST(a_file_beyond_the_limit_of_its_size_is_told),
+        TEST(every_standard_descriptor_may_be_closed),
         TEST(help_and_version_need_no_manifest),
         TEST(a_card_without_libyaml_names_it),
     };
