@@ -22,6 +22,7 @@
 enum {
     CJSON_NUMBER_BYTES_MAX = 63, /* number_c_string[64] in its parse_number */
     SORTED_MEMBERS_MIN = 17,     /* smaller objects are searched member by member */
+    VALUES_MAX = 600000,         /* of a TOLERANT text: a tree takes some 200 bytes for each */
     SHOWN_BYTES_MAX = 60
 };
 #define EXACT_INTEGER_MAX (INT64_C(1) << 53) /* in size; beyond, doubles skip integers */
@@ -158,16 +159,27 @@ static bool is_number_for_cjson(struct text raw)
     return raw.length <= CJSON_NUMBER_BYTES_MAX && char_is_digit(raw.bytes[raw.length - 1]);
 }
 
-/* The first scan: refuses what is not JSON. */
+static bool is_value(enum json_token token)
+{
+    return token != JSON_TOKEN_KEY && token != JSON_TOKEN_OBJECT_END &&
+           token != JSON_TOKEN_ARRAY_END;
+}
+
+/* The first scan: refuses what is not JSON, and what would be too large a tree. */
 static struct error *prepare(struct json_scan scan, const struct json_document *document, char *out)
 {
     const char *source = scan.text.bytes;
+    size_t values = 0;
     enum json_token token;
     while ((token = json_scan_next(&scan)) != JSON_TOKEN_END) {
         if (token == JSON_TOKEN_ERROR) {
             scan.text = document->text; /* the same places, with the comments for the excerpt */
             return json_scan_error(&scan);
         }
+        values += is_value(token);
+        if (values > VALUES_MAX && document->mode == JSON_TOLERANT)
+            return error_new(ERROR_FORMAT, "%s: expected at most %d values of JSON, found more",
+                document->name, VALUES_MAX);
         char *raw = out + (scan.raw.bytes - source);
         if (token == JSON_TOKEN_NUMBER && !is_number_for_cjson(scan.raw)) {
             memset(raw, ' ', scan.raw.length);

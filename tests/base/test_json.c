@@ -253,6 +253,33 @@ static void text_and_name_are_copied(void **state)
     arena_end(&arena);
 }
 
+static void trees_of_too_many_values_are_refused(void **state)
+{
+    (void)state;
+    for (size_t more = 0; more < 2; more++) {
+        struct arena arena = {0};
+        const struct json_document *document;
+        size_t items = 600000 - 1 + more; /* the list is one, too */
+        char *text = arena_alloc(&arena, 2 * items + 2);
+        assert_non_null(text);
+        for (size_t i = 0; i < items; i++)
+            memcpy(text + 2 * i, ",1", 2);
+        text[0] = '[';
+        text[2 * items] = ']';
+        struct error *error = json_parse(&arena, "m.json", text_of(text), JSON_TOLERANT, &document);
+        if (more == 0) {
+            assert_null(error);
+            assert_int_equal(document->root.count, items);
+        } else {
+            assert_non_null(error);
+            assert_string_equal(
+                error_text(error), "m.json: expected at most 600000 values of JSON, found more");
+            error_free(error);
+        }
+        arena_end(&arena);
+    }
+}
+
 static void too_long_documents_are_refused(void **state)
 {
     const struct json_document *document = NULL;
@@ -415,6 +442,7 @@ int main(void)
         cmocka_unit_test(tolerant_refuses_comments_as_bad_format),
         cmocka_unit_test(what_cjson_loses_is_kept),
         cmocka_unit_test(text_and_name_are_copied),
+        cmocka_unit_test(trees_of_too_many_values_are_refused),
         cmocka_unit_test(too_long_documents_are_refused),
         cmocka_unit_test(integers_are_read_exactly),
         cmocka_unit_test(values_are_shown_short_and_harmless),

@@ -15,6 +15,7 @@ import time
 sys.dont_write_bytecode = True
 import cards  # noqa: E402
 import decoders  # noqa: E402
+import documents  # noqa: E402
 import environment  # noqa: E402
 import hub  # noqa: E402
 import suite  # noqa: E402
@@ -66,7 +67,7 @@ def run_rules(psybuild, report):
 def main():
     options = arguments()
     if options.list:
-        for model, name in [case[:2] for case in suite.planned()] + [RULES, decoders.CASE, *hub.planned(), *cards.planned()]:
+        for model, name in [case[:2] for case in suite.planned()] + [RULES, decoders.CASE, documents.CASE, *hub.planned(), *cards.planned()]:
             print(model, name)
         return 0
     options.work, options.psybuild = os.path.abspath(options.work), os.path.abspath(options.psybuild)
@@ -96,11 +97,13 @@ def main():
             report.skip(" ".join(RULES), without)
         else:
             run_rules(options.psybuild, report)
-    if runner.wanted(*decoders.CASE):
+    for module in (decoders, documents):
+        if not runner.wanted(*module.CASE):
+            continue
         if without:
-            report.skip(" ".join(decoders.CASE), without)
+            report.skip(" ".join(module.CASE), without)
         else:
-            decoders.run(options.psybuild, options.work, suite.MINIATURE, report)
+            module.run(options.psybuild, options.work, suite.MINIATURE, report)
     client = hub.Hub(options.psybuild, options.work, report)
     for model, name in hub.planned():
         if not runner.wanted(model, name):
