@@ -124,6 +124,17 @@ void inputs_close(struct plan_input *input)
     input->handle = NULL;
 }
 
+/* What is planned of weights grows with them: each file that is read in pieces adds to what
+ * planning may hold, once in a run. */
+static void allow_for(struct build *build, const struct plan_input *input, uint64_t size_bytes)
+{
+    uint64_t more = size_bytes / PLANNING_SHARE;
+    if (!build->files[input->file].is_allowed_for)
+        build->planning.bytes_max +=
+            (size_t)(more < PLANNING_FILE_BYTES_MAX ? more : PLANNING_FILE_BYTES_MAX);
+    build->files[input->file].is_allowed_for = true;
+}
+
 /* From what was heard beforehand of a file that is not here. */
 static struct error *foresee_segments(struct plan *plan, struct plan_input *input)
 {
@@ -131,6 +142,7 @@ static struct error *foresee_segments(struct plan *plan, struct plan_input *inpu
     struct text head = plan->build->runs[input->producer].layout;
     if (head.length == 0 || producer->source->size_bytes == PLAN_SIZE_UNKNOWN)
         return error_new(ERROR_MISSING, "%s is not here yet", input->path);
+    allow_for(plan->build, input, producer->source->size_bytes);
     TRY(segments_of_plan(plan->arena, plan->build->registry, input->path, head,
         producer->source->size_bytes, &input->segments));
     if (input->segments->count == 0 || segments_at(input->segments, 0).size_bytes != head.length)
@@ -184,6 +196,7 @@ struct error *inputs_need_segments(struct plan *plan, struct plan_input *input)
     if (input->is_awaited)
         return foresee_segments(plan, input);
     TRY(inputs_open(plan, input));
+    allow_for(plan->build, input, file_size(input->handle));
     const struct segments *known = plan->build->files[input->file].segments;
     TRY(segments_of_file(
         plan->arena, plan->build->registry, input->handle, input->path, &input->segments));

@@ -114,12 +114,14 @@ struct file_run {
     struct file_stamp stamp;          /* when looked at */
     bool is_settled;                  /* no later change can share that stamp */
     bool is_hashing;                  /* a job is at it */
+    bool is_allowed_for;              /* planning may hold more because of it (inputs.c) */
     bool is_unsteady;                 /* changed while it was read: it cannot be used in this run */
     struct segments *segments;        /* hashed in this run; NULL: not */
     const struct json_document *json; /* parsed to check fields */
 };
 
-enum { PLANNING_BYTES_MAX = 256 << 20 };
+/* What planning may hold: so much, and for each file that is read in pieces a share of its size. */
+enum { PLANNING_BYTES_MAX = 256 << 20, PLANNING_SHARE = 2048, PLANNING_FILE_BYTES_MAX = 64 << 20 };
 
 enum build_event_kind {
     EVENT_STALE,   /* text: why (-d explain) */
