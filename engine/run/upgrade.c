@@ -46,24 +46,40 @@ static struct error *hash_by(struct build *build, const struct registry *registr
     return error;
 }
 
-static struct error *upgrade_file(struct build *build, uint32_t file)
+/* What lies under the recorded stamp, by both rules. */
+static struct error *hash_by_both(struct build *build, const struct state_file *known,
+    struct hash128 *by_older, struct hash128 *by_newer, bool *is_same)
 {
     struct registry older = *build->registry;
     older.segmenters = older.older_segmenters;
+    TRY(file_is_still(known->location, &known->stamp, false, is_same));
+    if (!*is_same)
+        return NULL;
+    TRY(hash_by(build, &older, known, by_older));
+    TRY(hash_by(build, build->registry, known, by_newer));
+    return file_is_still(known->location, &known->stamp, false, is_same); /* both read that file */
+}
+
+/* What cannot be read is left to who needs it. */
+static struct error *upgrade_file(struct build *build, uint32_t file)
+{
     struct state_file *known = &build->state->files[file];
     struct renewal renewal = {.file = file, .older = known->tree};
     struct hash128 by_older;
-    struct file_stamp stamp;
-    enum file_kind kind;
-    TRY(file_stat(known->location, &kind, &stamp));
-    if (kind != FILE_REGULAR || !file_stamp_equal(&stamp, &known->stamp))
+    bool is_same = false;
+    struct error *error = hash_by_both(build, known, &by_older, &renewal.newer, &is_same);
+    if (error != NULL && error_kind_of(error) != ERROR_INTERRUPTED &&
+        error_kind_of(error) != ERROR_MEMORY) {
+        error_free(error);
         return NULL;
-    TRY(hash_by(build, &older, known, &by_older));
-    TRY(hash_by(build, build->registry, known, &renewal.newer));
+    }
+    TRY(error);
+    if (!is_same)
+        return NULL;
     if (hash_equal(&by_older, &known->tree))
         renew(build->state, &renewal);
     else if (!hash_equal(&renewal.newer, &known->tree))
-        known->has_tree = false; /* other bytes under the same stamp */
+        known->is_damaged = true; /* other bytes under the same stamp */
     return NULL;
 }
 

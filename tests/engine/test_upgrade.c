@@ -182,6 +182,7 @@ static void damage_does_not_become_the_recorded_content(void **state)
     assert_string_equal(conversion_run(&(struct conversion){0}).errors, "");
     struct snapshot now = snapshot_take(&arena, MODEL);
     snapshot_assert_equal(&now, &made, "after the damage");
+    assert_false(tree_has(".psybuild/aside")); /* damage, and not somebody's edit */
 }
 
 #define UPGRADE_TEST(test) cmocka_unit_test_setup_teardown(test, conversion_begin, end)
